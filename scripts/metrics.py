@@ -23,6 +23,7 @@ from cecochat.servers.history.holes import history_holes
 from cecochat.servers.materialize.auditor import AuditMetrics
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.telemetry.tracing import SpanCounts
 
 
@@ -42,7 +43,7 @@ EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans, _unproven, _
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
-    "messaging": (MessagingMetrics, ASSIGNED, *VERIFYING, *EVERY),
+    "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, *VERIFYING, *EVERY),

@@ -15,6 +15,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.signals import Signals
 from tests.contract.openers import Place, names, opener
 from tests.support.backends import Backends
 
@@ -51,6 +52,13 @@ def open_backplane(
 async def backplane(open_backplane: OpenBackplane) -> Backplane:
     """An empty log."""
     return await open_backplane()
+
+
+@pytest.fixture(params=names("signals"))
+async def signals(request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack) -> Signals:
+    """A topic of signals without any yet."""
+    opened: Signals = await opener(request.param, "signals")(place, stack)
+    return opened
 
 
 @pytest.fixture(params=names("history"))

@@ -26,6 +26,7 @@ from cecochat.adapters.kafka.topics import Topics, names_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.backplane import LETTERS_KEPT_MS, MESSAGES
+from cecochat.ports.signals import KEPT_MS
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
 from scripts.backends.instance import Instance
@@ -86,12 +87,12 @@ async def test_a_topic_that_drops_by_size_is_refused(settings: KafkaSettings) ->
     assert "--add-config retention.bytes=-1" in await refused(settings)
 
 
-async def test_what_is_made_keeps_everything_and_only_dead_letters_go_by_age(
+async def test_what_is_made_keeps_everything_but_dead_letters_and_signals(
     settings: KafkaSettings,
 ) -> None:
     await opens(settings)
     kept = {name: (await configs(settings, name))["retention.ms"] for name in names_of(settings)}
-    assert list(kept.values()) == ["-1", f"{LETTERS_KEPT_MS}", "-1"]
+    assert list(kept.values()) == ["-1", f"{LETTERS_KEPT_MS}", "-1", f"{KEPT_MS}"]
     assert LETTERS_KEPT_MS == 30 * 24 * 3_600_000
 
 

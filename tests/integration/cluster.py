@@ -270,6 +270,7 @@ async def cluster(
         parts = Parts(
             settings=chosen,
             backplane=await stack.enter_async_context(build.backplane(chosen)),
+            signals=await stack.enter_async_context(build.signals(chosen)),
             history=await stack.enter_async_context(build.history(chosen)),
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from cecochat.v1 import errors_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, TypingIn, Watch
 
 FRAME_MAX_BYTES = 64 << 10
 SENDS_MAX = 256
@@ -98,6 +98,9 @@ def corpus(user: str, peer: str) -> list[bytes]:
         ClientFrame(offset=FIRST_OFFSET, sends=[good, receipt, _send("three", chat, text="x")]),
         ClientFrame(offset=FIRST_OFFSET, sends=[good], renewed_token=ALG_NONE),
         *(ClientFrame(offset=FIRST_OFFSET, sends=[send]) for send in _bad_sends(user, chat)),
+        ClientFrame(watch=Watch(chat_ids=[chat]), typing=TypingIn(chat_id=chat, active=True)),
+        ClientFrame(watch=Watch(chat_ids=[chat, *malformed_chats(user, "zoe")]), invisible=True),
+        *(ClientFrame(typing=TypingIn(chat_id=bad)) for bad in foreign_chats(user)),
     ]  # fmt: skip
     return [frame.SerializeToString() for frame in frames]
 

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.adapters.embedded.signals import EmbeddedSignals
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.documents.follow import Following
 from cecochat.domain.errors import Refusal, Trimmed
@@ -21,6 +22,8 @@ from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
+from cecochat.servers.messaging.signal_metrics import SignalMetrics
+from cecochat.servers.messaging.signalling import Signalling
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Hello
 
@@ -56,7 +59,9 @@ def connection(line: Line) -> Connection:
     verifier = Verifier(secret=b"a secret of at least thirty-two bytes, for tests")
     registry = CollectorRegistry()
     host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
-    server = MessagingServer(host, Ownership(host, Following(UNUSED, registry)), verifier)
+    ownership = Ownership(host, Following(UNUSED, registry))
+    signalling = Signalling(host.log, EmbeddedSignals(), SignalMetrics(registry), dict)
+    server = MessagingServer(host, ownership, signalling, verifier)
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

@@ -93,7 +93,7 @@ def owning(*live: Instance, name: str = "one") -> tuple[Ownership, list[Instance
 
 async def test_the_last_server_to_stop_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     owner, others = owning(Instance("messaging", "two", "here:1", "http://here:1", "1"))
-    monkeypatch.setattr(Ownership, "_owners", lambda _: {0: UNUSED})
+    monkeypatch.setattr(Ownership, "owners", lambda _: {0: UNUSED})
     monkeypatch.setattr(ownership, "LOOK_AGAIN_S", 0.01)
     handing = asyncio.create_task(owner.hand_over(1_000))
     await asyncio.sleep(0)

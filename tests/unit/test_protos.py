@@ -66,7 +66,7 @@ FIELD = "string client_message_id = 4;"
         pytest.param(replaced(FIELD, FIELD.replace("client_", "")), "name", id="renamed"),
         pytest.param(replaced("Presence presence = 17;", ""), 'field "17"', id="out of a oneof"),
         pytest.param(
-            replaced("message Presence {\n  bool online = 1;\n}", "message Presence {}"),
+            replaced("message Typing {\n  bool active = 1;\n}", "message Typing {}"),
             'field "1"',
             id="a message emptied",
         ),

@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.signals import Signals
 from cecochat.settings import backends
 from cecochat.settings.settings import Settings
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 def backplane(settings: Settings) -> AbstractAsyncContextManager[Backplane]:
     """Open the log, with the tasks that it needs. If one of these fails, the body is cancelled."""
     return _opened("backplane", settings)
+
+
+def signals(settings: Settings) -> AbstractAsyncContextManager[Signals]:
+    """Open the topic of signals. The log has to be open, since it comes with the log."""
+    return _opened("signals", settings)
 
 
 def history(settings: Settings) -> AbstractAsyncContextManager[History]:

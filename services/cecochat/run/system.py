@@ -222,7 +222,12 @@ async def serving(
     if not settings.stack:  # the servers of a stack are all on this machine
         warn_if_alone(settings)
     async with (
-        opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
+        opened(
+            settings,
+            history=service in WITH_HISTORY,
+            signals=service == "messaging",
+            clients=service in FOR_CLIENTS,
+        ) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
         SERVERS[service](parts, instance_id) as server,
     ):
@@ -264,12 +269,12 @@ def warn_if_alone(settings: Settings) -> None:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, history: bool = True, clients: bool = True
+    settings: Settings, *, history: bool = True, signals: bool = True, clients: bool = True
 ) -> AsyncIterator[Parts]:
     """Open the ports on the adapters that the settings choose.
 
-    It waits for backends that do not answer yet. `history`: whether to open that port, too.
-    `clients`: whether clients send tokens here. Raises `InvalidSettings`.
+    It waits for backends that do not answer yet. `history`, `signals`: whether to open those
+    ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
@@ -287,6 +292,7 @@ async def opened(
             configuration=await _enter(stack, lambda: build.configuration(settings)),
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
+            signals=await _enter(stack, lambda: build.signals(settings)) if signals else None,
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
             certificate=await stack.enter_async_context(
                 certificates.following(settings.tls if clients else None)

@@ -390,6 +390,8 @@ Global___GroupOptions: _TypeAlias = GroupOptions  # noqa: Y015
 
 @_typing.final
 class Typing(_message.Message):
+    """Never an event: it comes as a `Signal`."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTIVE_FIELD_NUMBER: _builtins.int
@@ -409,18 +411,24 @@ Global___Typing: _TypeAlias = Typing  # noqa: Y015
 
 @_typing.final
 class Presence(_message.Message):
+    """Never an event: it comes as a `Signal`."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ONLINE_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_MS_FIELD_NUMBER: _builtins.int
     online: _builtins.bool
+    last_seen_ms: _builtins.int
+    """When the user was last seen, ms since 1970; 0 if the user is online, hides it, or it is not known."""
     def __init__(
         self,
         *,
         online: _builtins.bool = ...,
+        last_seen_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["online", b"online"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_seen_ms", b"last_seen_ms", "online", b"online"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

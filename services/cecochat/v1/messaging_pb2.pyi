@@ -65,12 +65,17 @@ class ClientFrame(_message.Message):
     SENDS_FIELD_NUMBER: _builtins.int
     RENEWED_TOKEN_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
+    TYPING_FIELD_NUMBER: _builtins.int
+    INVISIBLE_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """The offset of the client's position when it wrote this frame."""
     renewed_token: _builtins.str
     """A new token of the same user, before the old one expires."""
     probe: _builtins.bool
     """Asks for a `caught_up`, as a sign of life. It counts as a send. Only if the welcome says that the server answers probes."""
+    invisible: _builtins.bool
+    """Whether this session hides its user's presence. In the first frame, too. A user is shown to nobody as long as one session hides it."""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """It is in the first frame and in no other."""
@@ -78,6 +83,18 @@ class ClientFrame(_message.Message):
     @_builtins.property
     def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___Send]:
         """In order. They are taken only after `caught_up`."""
+
+    @_builtins.property
+    def watch(self) -> Global___Watch:
+        """Signals: typing and presence. They are taken only after `caught_up`, are never answered unless they are refused, and may be lost. Only if
+        the welcome says that the server takes signals; other servers skip them.
+
+        The chats whose signals this session wants. It replaces the earlier list as a whole.
+        """
+
+    @_builtins.property
+    def typing(self) -> Global___TypingIn:
+        """That the user types in a chat. Say it again every 3 s as long as it is so; the server skips what comes more often."""
 
     def __init__(
         self,
@@ -87,14 +104,66 @@ class ClientFrame(_message.Message):
         sends: _abc.Iterable[Global___Send] | None = ...,
         renewed_token: _builtins.str = ...,
         probe: _builtins.bool = ...,
+        watch: Global___Watch | None = ...,
+        typing: Global___TypingIn | None = ...,
+        invisible: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_invisible", b"_invisible", "hello", b"hello", "invisible", b"invisible", "typing", b"typing", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "offset", b"offset", "probe", b"probe", "renewed_token", b"renewed_token", "sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_invisible", b"_invisible", "hello", b"hello", "invisible", b"invisible", "offset", b"offset", "probe", b"probe", "renewed_token", b"renewed_token", "sends", b"sends", "typing", b"typing", "watch", b"watch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__invisible: _TypeAlias = _typing.Literal["invisible"]  # noqa: Y015
+    _WhichOneofArgType__invisible: _TypeAlias = _typing.Literal["_invisible", b"_invisible"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__invisible) -> _WhichOneofReturnType__invisible | None: ...
+
+Global___ClientFrame: _TypeAlias = ClientFrame  # noqa: Y015
+
+@_typing.final
+class Watch(_message.Message):
+    """Chats that somebody looks at, at most 64 dialogs. Of each, the session gets who types, and the presence of the other user: at once, and
+    whenever it changes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chat_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        chat_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_ids", b"chat_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ClientFrame: _TypeAlias = ClientFrame  # noqa: Y015
+Global___Watch: _TypeAlias = Watch  # noqa: Y015
+
+@_typing.final
+class TypingIn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    active: _builtins.bool
+    """False: the user has stopped."""
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "chat_id", b"chat_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypingIn: _TypeAlias = TypingIn  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -235,6 +304,8 @@ class ServerItem(_message.Message):
     GAP_FIELD_NUMBER: _builtins.int
     TOKEN_EXPIRING_FIELD_NUMBER: _builtins.int
     DISCONNECT_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    SIGNAL_REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -253,6 +324,14 @@ class ServerItem(_message.Message):
     def disconnect(self) -> Global___Disconnect:
         """The last item of a stream that the server ends."""
 
+    @_builtins.property
+    def signal(self) -> Global___Signal:
+        """Only in sessions that watch."""
+
+    @_builtins.property
+    def signal_refused(self) -> Global___SignalRefused:
+        """Only in sessions that send signals."""
+
     def __init__(
         self,
         *,
@@ -264,16 +343,76 @@ class ServerItem(_message.Message):
         gap: Global___Gap | None = ...,
         token_expiring: Global___TokenExpiring | None = ...,
         disconnect: Global___Disconnect | None = ...,
+        signal: Global___Signal | None = ...,
+        signal_refused: Global___SignalRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "caught_up", b"caught_up", "delivered", b"delivered", "disconnect", b"disconnect", "gap", b"gap", "item", b"item", "refused", b"refused", "token_expiring", b"token_expiring", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "caught_up", b"caught_up", "delivered", b"delivered", "disconnect", b"disconnect", "gap", b"gap", "item", b"item", "refused", b"refused", "signal", b"signal", "signal_refused", b"signal_refused", "token_expiring", b"token_expiring", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "caught_up", b"caught_up", "delivered", b"delivered", "disconnect", b"disconnect", "gap", b"gap", "item", b"item", "refused", b"refused", "token_expiring", b"token_expiring", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "caught_up", b"caught_up", "delivered", b"delivered", "disconnect", b"disconnect", "gap", b"gap", "item", b"item", "refused", b"refused", "signal", b"signal", "signal_refused", b"signal_refused", "token_expiring", b"token_expiring", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["welcome", "delivered", "ack", "refused", "caught_up", "gap", "token_expiring", "disconnect"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["welcome", "delivered", "ack", "refused", "caught_up", "gap", "token_expiring", "disconnect", "signal", "signal_refused"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
 Global___ServerItem: _TypeAlias = ServerItem  # noqa: Y015
+
+@_typing.final
+class Signal(_message.Message):
+    """What another user does in a chat that this session watches. It moves no position, and may be lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TYPING_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    user_id: _builtins.str
+    @_builtins.property
+    def typing(self) -> _events_pb2.Typing:
+        """Forget it 6 s after it came last, or when a message of that user comes."""
+
+    @_builtins.property
+    def presence(self) -> _events_pb2.Presence: ...
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        typing: _events_pb2.Typing | None = ...,
+        presence: _events_pb2.Presence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "presence", b"presence", "typing", b"typing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "presence", b"presence", "typing", b"typing", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["typing", "presence"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___Signal: _TypeAlias = Signal  # noqa: Y015
+
+@_typing.final
+class SignalRefused(_message.Message):
+    """A watch or a signal was not taken, and changes nothing. The session goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> _errors_pb2.Error: ...
+    def __init__(
+        self,
+        *,
+        error: _errors_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalRefused: _TypeAlias = SignalRefused  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -309,6 +448,7 @@ class Welcome(_message.Message):
     LOG_BEGAN_ID_FIELD_NUMBER: _builtins.int
     PARTITION_COUNT_FIELD_NUMBER: _builtins.int
     ANSWERS_PROBES_FIELD_NUMBER: _builtins.int
+    TAKES_SIGNALS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
@@ -321,6 +461,8 @@ class Welcome(_message.Message):
     """How many partitions the log has; a user's is `murmur2(user id)` modulo this."""
     answers_probes: _builtins.bool
     """Whether the server answers `ClientFrame.probe`."""
+    takes_signals: _builtins.bool
+    """Whether the server takes `watch`, `typing` and `invisible`."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Where this session starts: the place that the client is taken to have reached. If a gap follows, this is its end: take it over only
@@ -348,10 +490,11 @@ class Welcome(_message.Message):
         log_began_id: _builtins.int = ...,
         partition_count: _builtins.int = ...,
         answers_probes: _builtins.bool = ...,
+        takes_signals: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "takes_signals", b"takes_signals", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

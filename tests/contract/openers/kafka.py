@@ -12,9 +12,11 @@ from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.backplane import KafkaBackplane
 from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.adapters.kafka.signals import KafkaSignals
 from cecochat.adapters.kafka.topics import names_of
 from cecochat.adapters.kafka.trimming import Clock
 from cecochat.ports.backplane import Backplane
+from cecochat.runtime.lifetime import running
 from tests.contract.openers import PARTITIONS, Place
 from tests.support.eventually import eventually
 
@@ -32,6 +34,14 @@ async def backplane(
     stack.push_async_callback(remove, settings(place))
     stack.push_async_callback(log.close)
     return log
+
+
+async def signals(place: Place, stack: AsyncExitStack) -> KafkaSignals:
+    await backplane(place, stack)  # it makes the topic
+    opened = await KafkaSignals.open(settings(place))
+    await stack.enter_async_context(running(opened.run()))
+    stack.push_async_callback(opened.close)
+    return opened
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@
 import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
 import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
-import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, TokenExpiring, Welcome } from "./cecochat/v1/messaging_pb.js";
+import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
 import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetMessagesRequest, GetMessagesResponse, Hole, Mark, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
 
 export const ErrorSchema: Schema<Error> = [
@@ -87,6 +87,7 @@ export const TypingSchema: Schema<Typing> = [
 export const PresenceSchema: Schema<Presence> = [
   "cecochat.v1.Presence",
   [1, "online", 8, 0],
+  [2, "lastSeenMs", 3, 0],
 ];
 
 export const EventSchema: Schema<Event> = [
@@ -138,6 +139,17 @@ export const SendSchema: Schema<Send> = [
   [17, "presence", 11, "body", PresenceSchema],
 ];
 
+export const WatchSchema: Schema<Watch> = [
+  "cecochat.v1.Watch",
+  [1, "chatIds", 9, 1],
+];
+
+export const TypingInSchema: Schema<TypingIn> = [
+  "cecochat.v1.TypingIn",
+  [1, "chatId", 9, 0],
+  [2, "active", 8, 0],
+];
+
 export const ClientFrameSchema: Schema<ClientFrame> = [
   "cecochat.v1.ClientFrame",
   [1, "hello", 11, 3, HelloSchema],
@@ -145,6 +157,9 @@ export const ClientFrameSchema: Schema<ClientFrame> = [
   [3, "sends", 11, 1, SendSchema],
   [4, "renewedToken", 9, 0],
   [5, "probe", 8, 0],
+  [6, "watch", 11, 3, WatchSchema],
+  [7, "typing", 11, 3, TypingInSchema],
+  [8, "invisible", 8, 3],
 ];
 
 export const LimitsSchema: Schema<Limits> = [
@@ -169,6 +184,7 @@ export const WelcomeSchema: Schema<Welcome> = [
   [8, "partitionCount", 5, 0],
   [9, "logBeganId", 3, 0],
   [10, "answersProbes", 8, 0],
+  [11, "takesSignals", 8, 0],
 ];
 
 export const DeliveredSchema: Schema<Delivered> = [
@@ -224,6 +240,19 @@ export const DisconnectSchema: Schema<Disconnect> = [
   [3, "websocket", 9, 0],
 ];
 
+export const SignalSchema: Schema<Signal> = [
+  "cecochat.v1.Signal",
+  [1, "chatId", 9, 0],
+  [2, "userId", 9, 0],
+  [3, "typing", 11, "body", TypingSchema],
+  [4, "presence", 11, "body", PresenceSchema],
+];
+
+export const SignalRefusedSchema: Schema<SignalRefused> = [
+  "cecochat.v1.SignalRefused",
+  [1, "error", 11, 3, ErrorSchema],
+];
+
 export const ServerItemSchema: Schema<ServerItem> = [
   "cecochat.v1.ServerItem",
   [1, "welcome", 11, "item", WelcomeSchema],
@@ -234,6 +263,8 @@ export const ServerItemSchema: Schema<ServerItem> = [
   [6, "gap", 11, "item", GapSchema],
   [7, "tokenExpiring", 11, "item", TokenExpiringSchema],
   [8, "disconnect", 11, "item", DisconnectSchema],
+  [9, "signal", 11, "item", SignalSchema],
+  [10, "signalRefused", 11, "item", SignalRefusedSchema],
 ];
 
 export const ServerFrameSchema: Schema<ServerFrame> = [

@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.signals import Signals
 from cecochat.ports.trimming import trimming
 from cecochat.settings.backends import Backend, Clock, Finding
 from cecochat.settings.settings import Settings
@@ -36,6 +37,14 @@ async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGen
             yield opened
     finally:
         await opened.close()
+
+
+@asynccontextmanager
+async def signals(settings: Settings) -> AsyncGenerator[Signals]:
+    """Open the signals of this process."""
+    from cecochat.adapters.embedded.signals import EmbeddedSignals
+
+    yield EmbeddedSignals()
 
 
 @asynccontextmanager
@@ -101,6 +110,7 @@ BACKEND: Final = Backend(
     name="embedded",
     ports={
         "backplane": backplane,
+        "signals": signals,
         "history": history,
         "configuration": configuration,
         "discovery": discovery,

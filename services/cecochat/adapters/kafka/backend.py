@@ -1,4 +1,4 @@
-"""The Kafka backend, which serves the log."""
+"""The Kafka backend, which serves the log and the signals."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.backplane import Backplane
+from cecochat.ports.signals import Signals
 from cecochat.ports.trimming import trimming
 from cecochat.settings.backends import Backend, Clock
 from cecochat.settings.settings import Settings
@@ -67,6 +68,21 @@ async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGen
             await opened.close()
 
 
+@asynccontextmanager
+async def signals(settings: Settings) -> AsyncGenerator[Signals]:
+    """Open the topic of signals in Kafka, over connections of its own."""
+    from cecochat.adapters.kafka.signals import KafkaSignals
+
+    opened = await KafkaSignals.open(_settings(settings))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(opened.run())
+        try:
+            yield opened
+        finally:
+            running.cancel()
+            await opened.close()
+
+
 def _settings(settings: Settings) -> KafkaSettings:
     from cecochat.adapters.kafka.settings import KafkaSettings, Mechanism
 
@@ -93,7 +109,7 @@ def _settings(settings: Settings) -> KafkaSettings:
 
 BACKEND: Final = Backend(
     name="kafka",
-    ports={"backplane": backplane},
+    ports={"backplane": backplane, "signals": signals},
     chosen_by="kafka",
     variables=KafkaVariables,
     shared=True,

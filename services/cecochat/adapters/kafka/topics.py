@@ -17,6 +17,7 @@ from cecochat.adapters.kafka.identity import PartitionCountTopic
 from cecochat.adapters.kafka.protocol import DescribeTopics
 from cecochat.adapters.kafka.settings import PARTITIONS_DEFAULT, PARTITIONS_MAX, KafkaSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.ports import signals
 from cecochat.ports.backplane import DEAD_LETTERS, LETTERS_KEPT_MS, MESSAGES, Topic
 
 COPIES: Final = 3
@@ -58,11 +59,16 @@ def name_of(settings: KafkaSettings, topic: Topic) -> str:
 
 def names_of(settings: KafkaSettings) -> list[str]:
     """Return the names that the topics of this log have at the brokers."""
-    return [name_of(settings, topic) for topic in (MESSAGES, DEAD_LETTERS)] + [_identity(settings)]
+    logs = [name_of(settings, topic) for topic in (MESSAGES, DEAD_LETTERS)]
+    return [*logs, _identity(settings), _signals(settings)]
 
 
 def _identity(settings: KafkaSettings) -> str:
     return f"{settings.namespace}.{MESSAGES}.identity"
+
+
+def _signals(settings: KafkaSettings) -> str:
+    return f"{settings.namespace}.{signals.TOPIC}"
 
 
 async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
@@ -70,7 +76,7 @@ async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
     `Unavailable`.
     """
     topics = Topics(cluster, settings)
-    messages, dead, identity = names_of(settings)
+    messages, dead, identity, of_signals = names_of(settings)
     found = await topics.opened(messages, settings.partition_count or PARTITIONS_DEFAULT)
     await topics.opened(identity, 1)
     await cluster.follow([messages, identity])
@@ -81,8 +87,20 @@ async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
     _check_wanted(settings, messages, created_with)
     dead_found = await topics.opened(dead, created_with)
     _check_count(dead, dead_found.partition_count, created_with)
+    signals_found = await topics.opened(of_signals, created_with)
+    _check_count(of_signals, signals_found.partition_count, created_with)
     await cluster.follow([messages, dead])
     return Log(found.topic_id, created_with)
+
+
+async def open_signals(cluster: Cluster, settings: KafkaSettings) -> str:
+    """Check the topic of signals of a log that is open, and return its name. Raises
+    `InvalidSettings` and `Unavailable`.
+    """
+    name = _signals(settings)
+    await Topics(cluster, settings).opened(name, settings.partition_count or PARTITIONS_DEFAULT)
+    await cluster.follow([name])
+    return name
 
 
 def _check_count(name: str, found: int, created_with: int) -> None:
@@ -195,6 +213,8 @@ class Topics:
         )
 
     def _wanted(self, name: str, replication: int) -> list[_Wanted]:
+        if name == _signals(self._settings):
+            return _wanted_of_signals()
         in_sync = min(2, max(1, replication - 1))
         low = 1 if self._settings.accept_loss else in_sync
         return [
@@ -224,6 +244,17 @@ class Topics:
             str(LETTERS_KEPT_MS),
             lambda value: int(value) == -1 or int(value) >= LETTERS_KEPT_MS,
         )
+
+
+def _wanted_of_signals() -> list[_Wanted]:
+    """Return how a topic has to be whose records may be lost, and are soon."""
+    kept = str(signals.KEPT_MS)
+    return [
+        _is("cleanup.policy", "delete"),
+        _is("message.timestamp.type", "LogAppendTime"),
+        _Wanted("retention.ms", kept, lambda value: int(value) >= signals.KEPT_MS),
+        _Wanted("segment.ms", kept, lambda _: True),
+    ]
 
 
 async def _describe(cluster: Cluster, name: str) -> _Described | None:

@@ -14,6 +14,8 @@ from cecochat.v1.messaging_pb2 import (
     Refused,
     ServerFrame,
     ServerItem,
+    Signal,
+    SignalRefused,
     TokenExpiring,
     Welcome,
 )
@@ -71,6 +73,16 @@ def welcome(item: Welcome) -> Chunk:
 def token_expiring(expires_in_ms: int) -> Chunk:
     """Warns the client in time to get a new token."""
     return _chunk(ServerItem(token_expiring=TokenExpiring(expires_in_ms=expires_in_ms)))
+
+
+def signal(item: Signal) -> Chunk:
+    """Tells the client what another user does. It moves no position."""
+    return _chunk(ServerItem(signal=item))
+
+
+def signal_refused(refusal: Refusal) -> Chunk:
+    """Tells the client that what it watches or signals was not taken."""
+    return _chunk(ServerItem(signal_refused=SignalRefused(error=refusal.proto())))
 
 
 def disconnect(refusal: Refusal, address: str = "", websocket: str = "") -> Chunk:

@@ -68,6 +68,11 @@ def check_later(frame: ClientFrame) -> None:
         )
 
 
+def has_signals(frame: ClientFrame) -> bool:
+    """Return whether a frame says anything about typing or presence."""
+    return frame.HasField("typing") or frame.HasField("watch") or frame.HasField("invisible")
+
+
 def check_send(
     user_id: UserId, send: Send, text_max_bytes: int, id_max: Callable[[], int]
 ) -> tuple[UserId, ...]:

@@ -46,6 +46,7 @@ class Session:
         self.blocked: Refusal | None = None  # why a send was refused: none after it is taken
         self.began: Began | None = None  # None: not welcomed yet
         self.device_id = ""  # as the client's hello says; empty: it gave none
+        self.invisible = False  # it hides its user's presence
         self.closed: Refusal | None = None
         self.queued_bytes = 0
         self._queue_max_bytes = queue_max_bytes

@@ -23,12 +23,12 @@ from cecochat.runtime.clock import now_ms
 from cecochat.runtime.flag import Flag
 from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.ready import ReadyPartition
+from cecochat.servers.messaging.refusals import HELLO_TIMEOUT_S, log_away, no_hello
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
 
 log = logging.getLogger(__name__)
 
-HELLO_TIMEOUT_S = 10.0
 WRITE_BYTES = 64 << 10
 CLOSE_GRACE_S = 1.0  # how long to try to write the last frame to a client that does not read
 TOKEN_WARNING_S = 30.0
@@ -121,6 +121,7 @@ class Connection:
             self.session.device_id = hello.device_id
             replace(self.session, self._gate.sessions_of(self.session.user_id))
             await self._resume(partition, hello)
+            self._gate.signalling.begin(partition.owner, self.session)
             await self._read_frames(partition)
             self._left = True
             self._queued.set()
@@ -131,10 +132,11 @@ class Connection:
             log.warning("a session is sent away: %s", error, extra=fields)
             if partition and isinstance(error, Trimmed):
                 partition.loading.look_again()
-            self.session.close(_log_away())
+            self.session.close(log_away())
         finally:
             if partition:
                 partition.owner.detach(self.session)
+                self._gate.signalling.end(partition.owner, self.session)
 
     async def _next(self) -> ClientFrame | None:
         frame = await self._read()
@@ -148,6 +150,7 @@ class Connection:
             raise no_hello() from None
         frame = frame or ClientFrame()
         intake.check_hello(frame)
+        self.session.invisible = frame.invisible
         return frame.hello
 
     # -- resume
@@ -251,6 +254,7 @@ class Connection:
             server_id=self._gate.server_id,
             partition_count=log.partitions,
             answers_probes=True,
+            takes_signals=True,
         )
 
     async def _replay(self, partition: ReadyPartition) -> None:
@@ -309,6 +313,8 @@ class Connection:
                 self._renew(frame.renewed_token)
             if frame.probe:
                 partition.owner.tell_position(self.session)
+            if intake.has_signals(frame):
+                self._gate.signalling.take(partition.owner, self.session, frame)
             if frame.sends:
                 await self._take_sends(partition, frame)
             else:
@@ -382,18 +388,3 @@ class Connection:
         if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
             self._warned = True
             self.session.push(frames.token_expiring(int(left_s * 1_000)))
-
-
-def no_hello() -> Refusal:
-    """Return the refusal of a client that has not begun in time."""
-    return Refusal(
-        errors_pb2.ERROR_CODE_TIMEOUT,
-        f"no hello came within {HELLO_TIMEOUT_S:g} s: send a hello first",
-    )
-
-
-def _log_away() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "the log does not answer, or has dropped what you have missed: reconnect and resume",
-    )

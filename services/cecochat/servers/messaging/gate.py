@@ -12,6 +12,7 @@ from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.replaying import Replays
+from cecochat.servers.messaging.signalling import Signalling
 
 
 class Gate(Protocol):
@@ -21,6 +22,7 @@ class Gate(Protocol):
     verifier: Verifier
     metrics: MessagingMetrics
     ownership: Ownership
+    signalling: Signalling
 
     @property
     def config(self) -> Config:

@@ -28,6 +28,8 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.sessions import show_sessions, user_sessions
+from cecochat.servers.messaging.signal_metrics import SignalMetrics
+from cecochat.servers.messaging.signalling import Signalling
 from cecochat.servers.messaging.transport import websocket as over_websocket
 from cecochat.servers.messaging.transport.grpc import service
 
@@ -41,13 +43,15 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
     settings = parts.settings
+    assert parts.signals, "it is opened for messaging servers"
     log = await Log.of(parts.backplane)
     live = partial(parts.discovery.live, "messaging")
     following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
     host = Host(server_id, log, MessagingMetrics(registry), live, tracer)
     ownership = Ownership(host, following)
-    server = MessagingServer(host, ownership, verifier)
+    signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
+    server = MessagingServer(host, ownership, signalling, verifier)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
 
@@ -86,6 +90,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow_revocations(following, verifier, server.end_revoked),
                 server.check_tokens(),
                 ownership.run(),
+                signalling.run(),
                 watch_loop(registry),
             )
         )
@@ -94,6 +99,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(registered(parts.discovery, this))
         await verifier.informed.wait()
         await ownership.until_ready()
+        signalling.owned()
         await stack.enter_async_context(grpc.said_to_serve(health, chat))
         yield this
 

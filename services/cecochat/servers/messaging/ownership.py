@@ -61,7 +61,7 @@ class Ownership:
         log_ = self._host.log
         parse = partial(assignment.parse, partitions=log_.partitions)
         async with asyncio.TaskGroup() as group:
-            group.create_task(Watermarks(log_.backplane, self._host.metrics).keep(self._owners))
+            group.create_task(Watermarks(log_.backplane, self._host.metrics).keep(self.owners))
             tasks: dict[int, asyncio.Task[None]] = {}
             async with aclosing(valid(self._following, ASSIGNMENT, parse)) as assignments:
                 async for version, owners in assignments:
@@ -134,7 +134,8 @@ class Ownership:
         self._failing.pop(partition, None)
         self._progress.set()
 
-    def _owners(self) -> dict[int, Owner]:
+    def owners(self) -> dict[int, Owner]:
+        """Return the owners that are ready, by partition."""
         return {
             partition: owned.ready.owner for partition, owned in self._owned.items() if owned.ready
         }
@@ -155,7 +156,7 @@ class Ownership:
         return f"partitions {failing} cannot be taken over" if failing else None
 
     def _taking_over(self) -> list[int]:
-        owners = self._owners()
+        owners = self.owners()
         return sorted(p for p in self._assigned or () if p not in owners)
 
     async def until_ready(self) -> None:
@@ -177,7 +178,7 @@ class Ownership:
 
     def owned(self) -> list[InternalPartition]:
         """Return the partitions that are owned, for servers and commands."""
-        owners = sorted(self._owners().items())
+        owners = sorted(self.owners().items())
         return [InternalPartition(partition=p, read_to=owner.cursor) for p, owner in owners]
 
     def shown(self) -> dict[str, Any]:
@@ -189,13 +190,13 @@ class Ownership:
                     "epoch": owner.epoch and owner.epoch.offset,
                     "assignment_version": self._owned[partition].version,
                 }
-                for partition, owner in sorted(self._owners().items())
+                for partition, owner in sorted(self.owners().items())
             },
             "taking_over": self._taking_over(),
             "append_wait_s": round(self.append_wait_s, 3),
             "lacking": {
                 str(partition): sorted(owner.incoming.broken)
-                for partition, owner in sorted(self._owners().items())
+                for partition, owner in sorted(self.owners().items())
                 if owner.incoming.broken
             },
         }
@@ -228,13 +229,13 @@ class Ownership:
         """Serve on until other servers have taken everything over, as long as there are others."""
         try:
             async with asyncio.timeout(deadline_s):
-                while self._owners() and self._host.has_others:
+                while self.owners() and self._host.has_others:
                     self._progress.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await self._progress.wait()
         except TimeoutError:
-            log.warning("no other server has taken over the partitions %s", sorted(self._owners()))
+            log.warning("no other server has taken over the partitions %s", sorted(self.owners()))
 
     async def for_each(self, call: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
         """Run `call` at the same time for all partitions that are owned or being taken over."""
@@ -244,7 +245,7 @@ class Ownership:
 
     async def store_watermarks(self) -> None:
         """Store how far all partitions are forwarded."""
-        await Watermarks(self._host.log.backplane, self._host.metrics).store(self._owners())
+        await Watermarks(self._host.log.backplane, self._host.metrics).store(self.owners())
 
 
 def _check_cancelled() -> None:

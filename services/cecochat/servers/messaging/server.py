@@ -20,6 +20,7 @@ from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.servers.messaging.replaying import Replays
+from cecochat.servers.messaging.signalling import Signalling
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,13 @@ class MessagingServer:
     them.
     """
 
-    def __init__(self, host: Host, ownership: Ownership, verifier: Verifier) -> None:
+    def __init__(
+        self, host: Host, ownership: Ownership, signalling: Signalling, verifier: Verifier
+    ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
         self.ownership = ownership
+        self.signalling = signalling
         self.verifier = verifier
         self._limits = host.limits
         self._config = Config()

@@ -17,7 +17,8 @@ from cecochat.runtime.origins import Origins
 from cecochat.runtime.socket import Socket
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.websocket import Endpoint, Serve
-from cecochat.servers.messaging.connection import CLOSE_GRACE_S, HELLO_TIMEOUT_S, no_hello
+from cecochat.servers.messaging.connection import CLOSE_GRACE_S
+from cecochat.servers.messaging.refusals import HELLO_TIMEOUT_S, no_hello
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.settings.settings import CHAT_PATH
 from cecochat.v1 import errors_pb2

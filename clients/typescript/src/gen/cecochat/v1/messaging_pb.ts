@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/messaging.proto.
  */
 export const file_cecochat_v1_messaging: GenFile = /*@__PURE__*/
-  fileDesc("ChtjZWNvY2hhdC92MS9tZXNzYWdpbmcucHJvdG8SC2NlY29jaGF0LnYxIk8KCFBvc2l0aW9uEg4KBmxvZ19pZBgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAUSDgoGb2Zmc2V0GAMgASgDEhAKCGNsb2NrX21zGAQgASgDIogBCgtDbGllbnRGcmFtZRIhCgVoZWxsbxgBIAEoCzISLmNlY29jaGF0LnYxLkhlbGxvEg4KBm9mZnNldBgCIAEoAxIgCgVzZW5kcxgDIAMoCzIRLmNlY29jaGF0LnYxLlNlbmQSFQoNcmVuZXdlZF90b2tlbhgEIAEoCRINCgVwcm9iZRgFIAEoCCJ0CgVIZWxsbxIsCghwb3NpdGlvbhgBIAEoCzIVLmNlY29jaGF0LnYxLlBvc2l0aW9uSACIAQESDgoGZGV2aWNlGAIgASgJEhEKCWRldmljZV9pZBgDIAEoCRINCgV0b2tlbhgEIAEoCUILCglfcG9zaXRpb24irAMKBFNlbmQSGQoRY2xpZW50X21lc3NhZ2VfaWQYASABKAkSDwoHY2hhdF9pZBgCIAEoCRITCgt0cmFjZXBhcmVudBgDIAEoCRIPCgdzZWVuX2lkGAQgASgDEicKB21lc3NhZ2UYCiABKAsyFC5jZWNvY2hhdC52MS5NZXNzYWdlSAASJwoHcmVjZWlwdBgLIAEoCzIULmNlY29jaGF0LnYxLlJlY2VpcHRIABIhCgRlZGl0GAwgASgLMhEuY2Vjb2NoYXQudjEuRWRpdEgAEikKCGRlbGV0aW9uGA0gASgLMhUuY2Vjb2NoYXQudjEuRGVsZXRpb25IABIpCghyZWFjdGlvbhgOIAEoCzIVLmNlY29jaGF0LnYxLlJlYWN0aW9uSAASLQoKbWVtYmVyc2hpcBgPIAEoCzIXLmNlY29jaGF0LnYxLk1lbWJlcnNoaXBIABIlCgZ0eXBpbmcYECABKAsyEy5jZWNvY2hhdC52MS5UeXBpbmdIABIpCghwcmVzZW5jZRgRIAEoCzIVLmNlY29jaGF0LnYxLlByZXNlbmNlSABCBgoEYm9keSI1CgtTZXJ2ZXJGcmFtZRImCgVpdGVtcxgBIAMoCzIXLmNlY29jaGF0LnYxLlNlcnZlckl0ZW0i5gIKClNlcnZlckl0ZW0SJwoHd2VsY29tZRgBIAEoCzIULmNlY29jaGF0LnYxLldlbGNvbWVIABIrCglkZWxpdmVyZWQYAiABKAsyFi5jZWNvY2hhdC52MS5EZWxpdmVyZWRIABIfCgNhY2sYAyABKAsyEC5jZWNvY2hhdC52MS5BY2tIABInCgdyZWZ1c2VkGAQgASgLMhQuY2Vjb2NoYXQudjEuUmVmdXNlZEgAEioKCWNhdWdodF91cBgFIAEoCzIVLmNlY29jaGF0LnYxLkNhdWdodFVwSAASHwoDZ2FwGAYgASgLMhAuY2Vjb2NoYXQudjEuR2FwSAASNAoOdG9rZW5fZXhwaXJpbmcYByABKAsyGi5jZWNvY2hhdC52MS5Ub2tlbkV4cGlyaW5nSAASLQoKZGlzY29ubmVjdBgIIAEoCzIXLmNlY29jaGF0LnYxLkRpc2Nvbm5lY3RIAEIGCgRpdGVtIsoCCgdXZWxjb21lEhIKCnNlc3Npb25faWQYASABKAkSJwoIcG9zaXRpb24YAiABKAsyFS5jZWNvY2hhdC52MS5Qb3NpdGlvbhIjCgZsaW1pdHMYAyABKAsyEy5jZWNvY2hhdC52MS5MaW1pdHMSFgoOc2VydmVyX3RpbWVfbXMYBCABKAMSDwoHdXNlcl9pZBgFIAEoCRIRCglzZXJ2ZXJfaWQYBiABKAkSLQoFdXBfdG8YByADKAsyHi5jZWNvY2hhdC52MS5XZWxjb21lLlVwVG9FbnRyeRIUCgxsb2dfYmVnYW5faWQYCSABKAMSFwoPcGFydGl0aW9uX2NvdW50GAggASgFEhYKDmFuc3dlcnNfcHJvYmVzGAogASgIGisKCVVwVG9FbnRyeRILCgNrZXkYASABKAUSDQoFdmFsdWUYAiABKAM6AjgBIp4BCgZMaW1pdHMSFwoPZnJhbWVfbWF4X2J5dGVzGAEgASgFEhYKDnRleHRfbWF4X2J5dGVzGAIgASgFEhsKE3NlbmRzX3Blcl9mcmFtZV9tYXgYAyABKAUSFwoPcXVldWVfbWF4X2J5dGVzGAQgASgDEhgKEHNlbmRzX3JhdGVfcGVyX3MYBSABKAESEwoLc2VuZHNfYnVyc3QYBiABKAUiUAoJRGVsaXZlcmVkEg4KBm9mZnNldBgBIAEoAxIQCghjbG9ja19tcxgDIAEoAxIhCgVldmVudBgCIAEoCzISLmNlY29jaGF0LnYxLkV2ZW50IlYKA0FjaxIZChFjbGllbnRfbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgDEg4KBm9mZnNldBgDIAEoAxIQCghjbG9ja19tcxgEIAEoAyJHCgdSZWZ1c2VkEhkKEWNsaWVudF9tZXNzYWdlX2lkGAEgASgJEiEKBWVycm9yGAIgASgLMhIuY2Vjb2NoYXQudjEuRXJyb3IiLAoIQ2F1Z2h0VXASDgoGb2Zmc2V0GAEgASgDEhAKCGNsb2NrX21zGAIgASgDIlQKA0dhcBITCgtmcm9tX29mZnNldBgBIAEoAxIRCgl0b19vZmZzZXQYAiABKAMSJQoFdG9rZW4YAyABKAsyFi5jZWNvY2hhdC52MS5SZWFkVG9rZW4i5AEKCVJlYWRUb2tlbhIOCgZsb2dfaWQYASABKAkSNAoHb2Zmc2V0cxgCIAMoCzIjLmNlY29jaGF0LnYxLlJlYWRUb2tlbi5PZmZzZXRzRW50cnkSMgoGY2xvY2tzGAMgAygLMiIuY2Vjb2NoYXQudjEuUmVhZFRva2VuLkNsb2Nrc0VudHJ5Gi4KDE9mZnNldHNFbnRyeRILCgNrZXkYASABKAUSDQoFdmFsdWUYAiABKAM6AjgBGi0KC0Nsb2Nrc0VudHJ5EgsKA2tleRgBIAEoBRINCgV2YWx1ZRgCIAEoAzoCOAEiJgoNVG9rZW5FeHBpcmluZxIVCg1leHBpcmVzX2luX21zGAEgASgDIlMKCkRpc2Nvbm5lY3QSIQoFZXJyb3IYASABKAsyEi5jZWNvY2hhdC52MS5FcnJvchIPCgdhZGRyZXNzGAIgASgJEhEKCXdlYnNvY2tldBgDIAEoCTJLCglNZXNzYWdpbmcSPgoEQ2hhdBIYLmNlY29jaGF0LnYxLkNsaWVudEZyYW1lGhguY2Vjb2NoYXQudjEuU2VydmVyRnJhbWUoATABYgZwcm90bzM", [file_cecochat_v1_errors, file_cecochat_v1_events]);
+  fileDesc("ChtjZWNvY2hhdC92MS9tZXNzYWdpbmcucHJvdG8SC2NlY29jaGF0LnYxIk8KCFBvc2l0aW9uEg4KBmxvZ19pZBgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAUSDgoGb2Zmc2V0GAMgASgDEhAKCGNsb2NrX21zGAQgASgDIvgBCgtDbGllbnRGcmFtZRIhCgVoZWxsbxgBIAEoCzISLmNlY29jaGF0LnYxLkhlbGxvEg4KBm9mZnNldBgCIAEoAxIgCgVzZW5kcxgDIAMoCzIRLmNlY29jaGF0LnYxLlNlbmQSFQoNcmVuZXdlZF90b2tlbhgEIAEoCRINCgVwcm9iZRgFIAEoCBIhCgV3YXRjaBgGIAEoCzISLmNlY29jaGF0LnYxLldhdGNoEiUKBnR5cGluZxgHIAEoCzIVLmNlY29jaGF0LnYxLlR5cGluZ0luEhYKCWludmlzaWJsZRgIIAEoCEgAiAEBQgwKCl9pbnZpc2libGUiGQoFV2F0Y2gSEAoIY2hhdF9pZHMYASADKAkiKwoIVHlwaW5nSW4SDwoHY2hhdF9pZBgBIAEoCRIOCgZhY3RpdmUYAiABKAgidAoFSGVsbG8SLAoIcG9zaXRpb24YASABKAsyFS5jZWNvY2hhdC52MS5Qb3NpdGlvbkgAiAEBEg4KBmRldmljZRgCIAEoCRIRCglkZXZpY2VfaWQYAyABKAkSDQoFdG9rZW4YBCABKAlCCwoJX3Bvc2l0aW9uIqwDCgRTZW5kEhkKEWNsaWVudF9tZXNzYWdlX2lkGAEgASgJEg8KB2NoYXRfaWQYAiABKAkSEwoLdHJhY2VwYXJlbnQYAyABKAkSDwoHc2Vlbl9pZBgEIAEoAxInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiNQoLU2VydmVyRnJhbWUSJgoFaXRlbXMYASADKAsyFy5jZWNvY2hhdC52MS5TZXJ2ZXJJdGVtIsMDCgpTZXJ2ZXJJdGVtEicKB3dlbGNvbWUYASABKAsyFC5jZWNvY2hhdC52MS5XZWxjb21lSAASKwoJZGVsaXZlcmVkGAIgASgLMhYuY2Vjb2NoYXQudjEuRGVsaXZlcmVkSAASHwoDYWNrGAMgASgLMhAuY2Vjb2NoYXQudjEuQWNrSAASJwoHcmVmdXNlZBgEIAEoCzIULmNlY29jaGF0LnYxLlJlZnVzZWRIABIqCgljYXVnaHRfdXAYBSABKAsyFS5jZWNvY2hhdC52MS5DYXVnaHRVcEgAEh8KA2dhcBgGIAEoCzIQLmNlY29jaGF0LnYxLkdhcEgAEjQKDnRva2VuX2V4cGlyaW5nGAcgASgLMhouY2Vjb2NoYXQudjEuVG9rZW5FeHBpcmluZ0gAEi0KCmRpc2Nvbm5lY3QYCCABKAsyFy5jZWNvY2hhdC52MS5EaXNjb25uZWN0SAASJQoGc2lnbmFsGAkgASgLMhMuY2Vjb2NoYXQudjEuU2lnbmFsSAASNAoOc2lnbmFsX3JlZnVzZWQYCiABKAsyGi5jZWNvY2hhdC52MS5TaWduYWxSZWZ1c2VkSABCBgoEaXRlbSKEAQoGU2lnbmFsEg8KB2NoYXRfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgZ0eXBpbmcYAyABKAsyEy5jZWNvY2hhdC52MS5UeXBpbmdIABIpCghwcmVzZW5jZRgEIAEoCzIVLmNlY29jaGF0LnYxLlByZXNlbmNlSABCBgoEYm9keSIyCg1TaWduYWxSZWZ1c2VkEiEKBWVycm9yGAEgASgLMhIuY2Vjb2NoYXQudjEuRXJyb3Ii4QIKB1dlbGNvbWUSEgoKc2Vzc2lvbl9pZBgBIAEoCRInCghwb3NpdGlvbhgCIAEoCzIVLmNlY29jaGF0LnYxLlBvc2l0aW9uEiMKBmxpbWl0cxgDIAEoCzITLmNlY29jaGF0LnYxLkxpbWl0cxIWCg5zZXJ2ZXJfdGltZV9tcxgEIAEoAxIPCgd1c2VyX2lkGAUgASgJEhEKCXNlcnZlcl9pZBgGIAEoCRItCgV1cF90bxgHIAMoCzIeLmNlY29jaGF0LnYxLldlbGNvbWUuVXBUb0VudHJ5EhQKDGxvZ19iZWdhbl9pZBgJIAEoAxIXCg9wYXJ0aXRpb25fY291bnQYCCABKAUSFgoOYW5zd2Vyc19wcm9iZXMYCiABKAgSFQoNdGFrZXNfc2lnbmFscxgLIAEoCBorCglVcFRvRW50cnkSCwoDa2V5GAEgASgFEg0KBXZhbHVlGAIgASgDOgI4ASKeAQoGTGltaXRzEhcKD2ZyYW1lX21heF9ieXRlcxgBIAEoBRIWCg50ZXh0X21heF9ieXRlcxgCIAEoBRIbChNzZW5kc19wZXJfZnJhbWVfbWF4GAMgASgFEhcKD3F1ZXVlX21heF9ieXRlcxgEIAEoAxIYChBzZW5kc19yYXRlX3Blcl9zGAUgASgBEhMKC3NlbmRzX2J1cnN0GAYgASgFIlAKCURlbGl2ZXJlZBIOCgZvZmZzZXQYASABKAMSEAoIY2xvY2tfbXMYAyABKAMSIQoFZXZlbnQYAiABKAsyEi5jZWNvY2hhdC52MS5FdmVudCJWCgNBY2sSGQoRY2xpZW50X21lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoAxIOCgZvZmZzZXQYAyABKAMSEAoIY2xvY2tfbXMYBCABKAMiRwoHUmVmdXNlZBIZChFjbGllbnRfbWVzc2FnZV9pZBgBIAEoCRIhCgVlcnJvchgCIAEoCzISLmNlY29jaGF0LnYxLkVycm9yIiwKCENhdWdodFVwEg4KBm9mZnNldBgBIAEoAxIQCghjbG9ja19tcxgCIAEoAyJUCgNHYXASEwoLZnJvbV9vZmZzZXQYASABKAMSEQoJdG9fb2Zmc2V0GAIgASgDEiUKBXRva2VuGAMgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuIuQBCglSZWFkVG9rZW4SDgoGbG9nX2lkGAEgASgJEjQKB29mZnNldHMYAiADKAsyIy5jZWNvY2hhdC52MS5SZWFkVG9rZW4uT2Zmc2V0c0VudHJ5EjIKBmNsb2NrcxgDIAMoCzIiLmNlY29jaGF0LnYxLlJlYWRUb2tlbi5DbG9ja3NFbnRyeRouCgxPZmZzZXRzRW50cnkSCwoDa2V5GAEgASgFEg0KBXZhbHVlGAIgASgDOgI4ARotCgtDbG9ja3NFbnRyeRILCgNrZXkYASABKAUSDQoFdmFsdWUYAiABKAM6AjgBIiYKDVRva2VuRXhwaXJpbmcSFQoNZXhwaXJlc19pbl9tcxgBIAEoAyJTCgpEaXNjb25uZWN0EiEKBWVycm9yGAEgASgLMhIuY2Vjb2NoYXQudjEuRXJyb3ISDwoHYWRkcmVzcxgCIAEoCRIRCgl3ZWJzb2NrZXQYAyABKAkySwoJTWVzc2FnaW5nEj4KBENoYXQSGC5jZWNvY2hhdC52MS5DbGllbnRGcmFtZRoYLmNlY29jaGF0LnYxLlNlcnZlckZyYW1lKAEwAWIGcHJvdG8z", [file_cecochat_v1_errors, file_cecochat_v1_events]);
 
 /**
  * A place in the log of one partition: everything up to and including `offset`. Always take `offset` and `clock_ms` from the same item. A
@@ -95,6 +95,27 @@ export type ClientFrame = Message<"cecochat.v1.ClientFrame"> & {
    * @generated from field: bool probe = 5;
    */
   probe: boolean;
+
+  /**
+   * The chats whose signals this session wants. It replaces the earlier list as a whole.
+   *
+   * @generated from field: cecochat.v1.Watch watch = 6;
+   */
+  watch?: Watch | undefined;
+
+  /**
+   * That the user types in a chat. Say it again every 3 s as long as it is so; the server skips what comes more often.
+   *
+   * @generated from field: cecochat.v1.TypingIn typing = 7;
+   */
+  typing?: TypingIn | undefined;
+
+  /**
+   * Whether this session hides its user's presence. In the first frame, too. A user is shown to nobody as long as one session hides it.
+   *
+   * @generated from field: optional bool invisible = 8;
+   */
+  invisible?: boolean | undefined;
 };
 
 /**
@@ -103,6 +124,50 @@ export type ClientFrame = Message<"cecochat.v1.ClientFrame"> & {
  */
 export const ClientFrameSchema: GenMessage<ClientFrame> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_messaging, 1);
+
+/**
+ * Chats that somebody looks at, at most 64 dialogs. Of each, the session gets who types, and the presence of the other user: at once, and
+ * whenever it changes.
+ *
+ * @generated from message cecochat.v1.Watch
+ */
+export type Watch = Message<"cecochat.v1.Watch"> & {
+  /**
+   * @generated from field: repeated string chat_ids = 1;
+   */
+  chatIds: string[];
+};
+
+/**
+ * Describes the message cecochat.v1.Watch.
+ * Use `create(WatchSchema)` to create a new message.
+ */
+export const WatchSchema: GenMessage<Watch> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_messaging, 2);
+
+/**
+ * @generated from message cecochat.v1.TypingIn
+ */
+export type TypingIn = Message<"cecochat.v1.TypingIn"> & {
+  /**
+   * @generated from field: string chat_id = 1;
+   */
+  chatId: string;
+
+  /**
+   * False: the user has stopped.
+   *
+   * @generated from field: bool active = 2;
+   */
+  active: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.TypingIn.
+ * Use `create(TypingInSchema)` to create a new message.
+ */
+export const TypingInSchema: GenMessage<TypingIn> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_messaging, 3);
 
 /**
  * @generated from message cecochat.v1.Hello
@@ -143,7 +208,7 @@ export type Hello = Message<"cecochat.v1.Hello"> & {
  * Use `create(HelloSchema)` to create a new message.
  */
 export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 2);
+  messageDesc(file_cecochat_v1_messaging, 4);
 
 /**
  * @generated from message cecochat.v1.Send
@@ -235,7 +300,7 @@ export type Send = Message<"cecochat.v1.Send"> & {
  * Use `create(SendSchema)` to create a new message.
  */
 export const SendSchema: GenMessage<Send> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 3);
+  messageDesc(file_cecochat_v1_messaging, 5);
 
 /**
  * A batch from the server. Frames concatenate: the items of two frames are the items of their bytes joined.
@@ -254,7 +319,7 @@ export type ServerFrame = Message<"cecochat.v1.ServerFrame"> & {
  * Use `create(ServerFrameSchema)` to create a new message.
  */
 export const ServerFrameSchema: GenMessage<ServerFrame> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 4);
+  messageDesc(file_cecochat_v1_messaging, 6);
 
 /**
  * @generated from message cecochat.v1.ServerItem
@@ -313,6 +378,22 @@ export type ServerItem = Message<"cecochat.v1.ServerItem"> & {
      */
     value: Disconnect;
     case: "disconnect";
+  } | {
+    /**
+     * Only in sessions that watch.
+     *
+     * @generated from field: cecochat.v1.Signal signal = 9;
+     */
+    value: Signal;
+    case: "signal";
+  } | {
+    /**
+     * Only in sessions that send signals.
+     *
+     * @generated from field: cecochat.v1.SignalRefused signal_refused = 10;
+     */
+    value: SignalRefused;
+    case: "signalRefused";
   } | { case: undefined; value?: undefined };
 };
 
@@ -321,7 +402,69 @@ export type ServerItem = Message<"cecochat.v1.ServerItem"> & {
  * Use `create(ServerItemSchema)` to create a new message.
  */
 export const ServerItemSchema: GenMessage<ServerItem> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 5);
+  messageDesc(file_cecochat_v1_messaging, 7);
+
+/**
+ * What another user does in a chat that this session watches. It moves no position, and may be lost.
+ *
+ * @generated from message cecochat.v1.Signal
+ */
+export type Signal = Message<"cecochat.v1.Signal"> & {
+  /**
+   * @generated from field: string chat_id = 1;
+   */
+  chatId: string;
+
+  /**
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * @generated from oneof cecochat.v1.Signal.body
+   */
+  body: {
+    /**
+     * Forget it 6 s after it came last, or when a message of that user comes.
+     *
+     * @generated from field: cecochat.v1.Typing typing = 3;
+     */
+    value: Typing;
+    case: "typing";
+  } | {
+    /**
+     * @generated from field: cecochat.v1.Presence presence = 4;
+     */
+    value: Presence;
+    case: "presence";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cecochat.v1.Signal.
+ * Use `create(SignalSchema)` to create a new message.
+ */
+export const SignalSchema: GenMessage<Signal> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_messaging, 8);
+
+/**
+ * A watch or a signal was not taken, and changes nothing. The session goes on.
+ *
+ * @generated from message cecochat.v1.SignalRefused
+ */
+export type SignalRefused = Message<"cecochat.v1.SignalRefused"> & {
+  /**
+   * @generated from field: cecochat.v1.Error error = 1;
+   */
+  error?: Error | undefined;
+};
+
+/**
+ * Describes the message cecochat.v1.SignalRefused.
+ * Use `create(SignalRefusedSchema)` to create a new message.
+ */
+export const SignalRefusedSchema: GenMessage<SignalRefused> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_messaging, 9);
 
 /**
  * @generated from message cecochat.v1.Welcome
@@ -389,6 +532,13 @@ export type Welcome = Message<"cecochat.v1.Welcome"> & {
    * @generated from field: bool answers_probes = 10;
    */
   answersProbes: boolean;
+
+  /**
+   * Whether the server takes `watch`, `typing` and `invisible`.
+   *
+   * @generated from field: bool takes_signals = 11;
+   */
+  takesSignals: boolean;
 };
 
 /**
@@ -396,7 +546,7 @@ export type Welcome = Message<"cecochat.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 6);
+  messageDesc(file_cecochat_v1_messaging, 10);
 
 /**
  * The limits of a stream; the last two are of all streams of a user together. A frame counts as at least one send.
@@ -440,7 +590,7 @@ export type Limits = Message<"cecochat.v1.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 7);
+  messageDesc(file_cecochat_v1_messaging, 11);
 
 /**
  * An event of another user, or of another device of this user. The position moves to `offset`.
@@ -469,7 +619,7 @@ export type Delivered = Message<"cecochat.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 8);
+  messageDesc(file_cecochat_v1_messaging, 12);
 
 /**
  * The send is in the log for good. The position moves to `offset`, unless it is already there or above.
@@ -503,7 +653,7 @@ export type Ack = Message<"cecochat.v1.Ack"> & {
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema: GenMessage<Ack> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 9);
+  messageDesc(file_cecochat_v1_messaging, 13);
 
 /**
  * The send was not accepted and never will be unless it is changed. The session takes no more sends until the client reconnects.
@@ -527,7 +677,7 @@ export type Refused = Message<"cecochat.v1.Refused"> & {
  * Use `create(RefusedSchema)` to create a new message.
  */
 export const RefusedSchema: GenMessage<Refused> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 10);
+  messageDesc(file_cecochat_v1_messaging, 14);
 
 /**
  * Nothing is missing up to `offset`. The first one opens the session for sends; later ones only move the position.
@@ -551,7 +701,7 @@ export type CaughtUp = Message<"cecochat.v1.CaughtUp"> & {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 11);
+  messageDesc(file_cecochat_v1_messaging, 15);
 
 /**
  * The log no longer has what lies after `from_offset` and up to `to_offset`: read it from the history with `token`. The position moves to
@@ -581,7 +731,7 @@ export type Gap = Message<"cecochat.v1.Gap"> & {
  * Use `create(GapSchema)` to create a new message.
  */
 export const GapSchema: GenMessage<Gap> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 12);
+  messageDesc(file_cecochat_v1_messaging, 16);
 
 /**
  * Asks for an answer that holds everything up to a place in each origin partition. To make one from an ack, take the `offset` and
@@ -613,7 +763,7 @@ export type ReadToken = Message<"cecochat.v1.ReadToken"> & {
  * Use `create(ReadTokenSchema)` to create a new message.
  */
 export const ReadTokenSchema: GenMessage<ReadToken> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 13);
+  messageDesc(file_cecochat_v1_messaging, 17);
 
 /**
  * @generated from message cecochat.v1.TokenExpiring
@@ -630,7 +780,7 @@ export type TokenExpiring = Message<"cecochat.v1.TokenExpiring"> & {
  * Use `create(TokenExpiringSchema)` to create a new message.
  */
 export const TokenExpiringSchema: GenMessage<TokenExpiring> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 14);
+  messageDesc(file_cecochat_v1_messaging, 18);
 
 /**
  * @generated from message cecochat.v1.Disconnect
@@ -661,7 +811,7 @@ export type Disconnect = Message<"cecochat.v1.Disconnect"> & {
  * Use `create(DisconnectSchema)` to create a new message.
  */
 export const DisconnectSchema: GenMessage<Disconnect> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_messaging, 15);
+  messageDesc(file_cecochat_v1_messaging, 19);
 
 /**
  * The messaging server that owns the user's partition (ask `GET /v1/connect` which one).

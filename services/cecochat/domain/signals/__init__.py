@@ -1,0 +1,1 @@
+"""Typing and presence: who is told what of whom, and when."""

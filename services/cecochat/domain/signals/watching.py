@@ -1,0 +1,173 @@
+"""What the sessions of one partition watch, and what they are told of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log import ids
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.session import frames
+from cecochat.domain.session.session import Session
+from cecochat.domain.signals.outbox import How, Outbox
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Presence, Typing
+from cecochat.v1.messaging_pb2 import Signal
+from cecochat.v1.signals_pb2 import UserSeen, UsersSeen, UserTypes
+
+CHATS_MAX: Final = 64
+"""How many chats a session can watch."""
+RENEW_S: Final = 60.0
+"""How often interest is renewed."""
+
+PartitionOf = Callable[[UserId], int]
+
+
+class Watching:
+    """The watches of one partition, and what is known of those who are watched.
+
+    Every change of what is watched goes to the partition of that user, through `outbox`.
+    """
+
+    def __init__(self, partition: int, partition_of: PartitionOf, outbox: Outbox) -> None:
+        self._partition = partition
+        self._partition_of = partition_of
+        self._outbox = outbox
+        self._watched: dict[Session, dict[ChatId, UserId]] = {}
+        self._sessions: defaultdict[ChatId, set[Session]] = defaultdict(set)
+        self._watchers: defaultdict[UserId, set[tuple[Session, ChatId]]] = defaultdict(set)
+        self._known: dict[UserId, UserSeen] = {}
+        self._epochs: dict[int, int] = {}  # partition -> the latest epoch that has said something
+        self.dropped = 0  # signals that were not queued, since the client reads too slowly
+
+    @property
+    def watched(self) -> int:
+        """How many users are watched."""
+        return len(self._watchers)
+
+    # -- what sessions ask
+
+    def watches(self, session: Session) -> int:
+        """Return how many chats a session watches."""
+        return len(self._watched.get(session, ()))
+
+    def new_in(self, session: Session, chat_ids: Iterable[ChatId]) -> int:
+        """Return how many of these chats a session does not watch yet."""
+        before = self._watched.get(session, {})
+        return sum(chat_id not in before for chat_id in chat_ids)
+
+    def watch(self, session: Session, peers: dict[ChatId, UserId]) -> None:
+        """Replace what a session watches: dialogs, and the other user of each. The session is told
+        at once what is known.
+        """
+        before = self._watched.pop(session, {})
+        for chat_id in before.keys() - peers.keys():
+            self._leave(session, chat_id, before[chat_id])
+        for chat_id in peers:
+            if chat_id not in before:
+                self._join(session, chat_id, peers[chat_id])
+        if peers:
+            self._watched[session] = peers
+
+    def end(self, session: Session) -> None:
+        """Forget a session."""
+        self.watch(session, {})
+
+    def _join(self, session: Session, chat_id: ChatId, peer: UserId) -> None:
+        self._sessions[chat_id].add(session)
+        if peer not in self._watchers:
+            self._tell_interest(peer, "asked")
+        self._watchers[peer].add((session, chat_id))
+        if known := self._known.get(peer):
+            self._push(session, _presence(chat_id, known))
+
+    def _leave(self, session: Session, chat_id: ChatId, peer: UserId) -> None:
+        self._sessions[chat_id].discard(session)
+        if not self._sessions[chat_id]:
+            del self._sessions[chat_id]
+        self._watchers[peer].discard((session, chat_id))
+        if not self._watchers[peer]:
+            del self._watchers[peer]
+            self._known.pop(peer, None)
+            self._tell_interest(peer, "ended")
+
+    def _tell_interest(self, peer: UserId, how: How) -> None:
+        self._outbox.interest(self._partition_of(peer), self._partition, peer, how)
+
+    def renew(self) -> None:
+        """Renew the interest in all who are watched, saying what is known of them, so that it is
+        put right where it is wrong. Call this every `RENEW_S`.
+        """
+        for peer in self._watchers:
+            known = self._known.get(peer)
+            online: How = "online" if known and known.presence.online else "offline"
+            self._tell_interest(peer, online if known else "asked")
+
+    # -- what other servers tell
+
+    def types(self, types: UserTypes) -> None:
+        """Tell those who watch a chat that somebody else types there."""
+        chat_id = ChatId(types.chat_id)
+        if watching := self._sessions.get(chat_id):
+            typing = Typing(active=types.active)
+            chunk = frames.signal(Signal(chat_id=chat_id, user_id=types.user_id, typing=typing))
+            for session in watching:
+                if session.user_id != types.user_id:
+                    self._push(session, chunk)
+
+    def seen(self, said: UsersSeen, now_ms: int) -> None:
+        """Take in what the owner of a partition knows of its users, unless a later owner has
+        spoken.
+        """
+        if said.epoch < self._epochs.get(said.partition, said.epoch):
+            return
+        self._epochs[said.partition] = said.epoch
+        for user in said.users:
+            if UserId(user.user_id) in self._watchers:
+                self._see(UserId(user.user_id), user, now_ms)
+
+    def _see(self, user_id: UserId, user: UserSeen, now_ms: int) -> None:
+        before = self._known.get(user_id)
+        if _unknown(user) and before:  # a new owner knows less than the one before
+            last_ms = now_ms if before.presence.online else before.presence.last_seen_ms
+            user.presence.last_seen_ms = last_ms
+        if user != before:
+            self._known[user_id] = user
+            for session, chat_id in self._watchers[user_id]:
+                self._push(session, _presence(chat_id, user))
+
+    def _push(self, session: Session, chunk: frames.Chunk) -> None:
+        """Queue a signal, but never so that a message would find no room."""
+        if session.has_room:
+            session.push(chunk)
+        else:
+            self.dropped += 1
+
+
+def _unknown(user: UserSeen) -> bool:
+    return not (user.presence.online or user.presence.last_seen_ms or user.hidden)
+
+
+def _presence(chat_id: ChatId, user: UserSeen) -> frames.Chunk:
+    presence = Presence() if user.hidden else user.presence
+    return frames.signal(Signal(chat_id=chat_id, user_id=user.user_id, presence=presence))
+
+
+def peers_in(user_id: UserId, chat_ids: Iterable[str]) -> dict[ChatId, UserId]:
+    """Return the other user of each dialog in a watch. Raises `Refusal`."""
+    named = dict.fromkeys(chat_ids)
+    if len(named) > CHATS_MAX:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TOO_LARGE,
+            f"{len(named)} chats are watched, and {CHATS_MAX} are allowed: name those on the "
+            "screen",
+        )
+    return {ids.chat_id(each): peer_in(user_id, each) for each in named}
+
+
+def peer_in(user_id: UserId, chat_id: str) -> UserId:
+    """Return the other user of a dialog. Raises `Refusal`."""
+    (peer,) = ids.authorise(user_id, ids.chat_id(chat_id))
+    return peer
