@@ -23,11 +23,13 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, message_id, partition_in, stamp_at, stamp_of
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.history import ChatRow, MarkRow, Page, Progress
+from cecochat.v1.events_pb2 import GroupOptions, Membership
 from tests.contract.openers.cassandra import drop_keyspace
 from tests.support.backends import Backends
 from tests.support.cassandra import CHAT, NEW_YEAR_MS, at, message, opened, write
 from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
+from tests.support.groups import GroupWorld
 
 
 @pytest.fixture
@@ -264,6 +266,30 @@ async def test_when_a_row_was_first_written_is_kept(settings: CassandraSettings)
         await asyncio.sleep(0.005)
         await write(history, *map(message, ids))
         assert [await history.written_at_ms(CHAT, each) for each in ids] == first
+
+
+async def test_changes_of_a_group_count_once_all_before_them_is_there(
+    settings: CassandraSettings,
+) -> None:
+    group = GroupWorld("g:us", 7, {"ann": 1, "bob": 2})
+    ann, bob = UserId("ann"), UserId("bob")
+    created = group.change(ann, Membership(options=GroupOptions(name="Us"), added_ids=[bob]))
+    left = group.change(bob, Membership(removed_ids=[bob]))
+    group.say(ann)
+    async with opened(settings) as history:
+        await history.write(group.rows, [], None)
+        assert await history.groups.seen(bob, group.chat_id) is None
+        assert await history.chats(ann, before=None, limit=9) == ([], False)
+        for row, as_of in ((created, created.message_id), (left, left.message_id)):
+            await history.write([row], [], Progress("log", 7, as_of))
+            for user in (ann, bob):
+                sight = await history.groups.seen(user, group.chat_id)
+                assert sight
+                assert sight.as_of == as_of
+                ((line,), _) = await history.chats(user, before=None, limit=9)
+                assert line.last_message_id == as_of
+                assert line.group
+                assert line.group.role == sight.role
 
 
 PARTITIONS = (7, 9)  # of the two who chat

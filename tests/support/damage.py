@@ -19,9 +19,15 @@ from cecochat.adapters.embedded.history import FILE
 from cecochat.ports.history import MarkRow
 
 SPOILED = b"what nobody has said"
+SQLITE_TABLES = (
+    *("messages", "chats_by_user", "marks", "changes", "standing_changes"),
+    *("members", "options"),
+)
 TABLES = (
     *("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"),
     *("changes_by_chat", "changes_by_message", "changed_chats"),
+    *("members_by_group", "members_by_user", "members_by_partition"),
+    *("options_by_group", "groups_by_home"),
 )
 """Of Cassandra, but for those that say how far the history is."""
 
@@ -42,6 +48,12 @@ class Damage(Protocol):
 
     async def forget_changes(self, chat: str) -> None:
         """All changes of messages in a chat, and that it has any."""
+
+    async def delete_member(self, chat: str, user: str, id_: int) -> None:
+        """What a change of a group says of somebody."""
+
+    async def delete_options(self, chat: str, id_: int) -> None:
+        """That a change of a group has set."""
 
     async def empty(self) -> None:
         """All but how far the history is."""
@@ -73,9 +85,16 @@ class SqliteDamage:
             for table in ("changes", "standing_changes"):
                 connection.execute(f"DELETE FROM {table} WHERE chat_id = ?", (chat,))
 
+    async def delete_member(self, chat: str, user: str, id_: int) -> None:
+        sql = "DELETE FROM members WHERE chat_id = ? AND user_id = ? AND event_id = ?"
+        self._run(sql, chat, user, id_)
+
+    async def delete_options(self, chat: str, id_: int) -> None:
+        self._run("DELETE FROM options WHERE chat_id = ? AND event_id = ?", chat, id_)
+
     async def empty(self) -> None:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            for table in ("messages", "chats_by_user", "marks", "changes", "standing_changes"):
+            for table in SQLITE_TABLES:
                 connection.execute(f"DELETE FROM {table}")
 
     def _run(self, sql: str, *bound: Any) -> None:
@@ -120,6 +139,14 @@ class CassandraDamage:
     async def _buckets(self, chat: str) -> list[int]:
         cql = f"SELECT bucket FROM {self._keyspace}.buckets_by_chat WHERE chat_id = %s"
         return [bucket for (bucket,) in await self._database.run(SimpleStatement(cql), (chat,))]
+
+    async def delete_member(self, chat: str, user: str, id_: int) -> None:
+        where = "WHERE chat_id = %s AND user_id = %s AND event_id = %s"
+        await self._run(f"DELETE FROM {{}}.members_by_user {where}", chat, user, id_)
+
+    async def delete_options(self, chat: str, id_: int) -> None:
+        cql = "DELETE FROM {}.options_by_group WHERE chat_id = %s AND event_id = %s"
+        await self._run(cql, chat, id_)
 
     async def empty(self) -> None:
         for table in TABLES:

@@ -8,8 +8,11 @@ from typing import Final, Literal, NamedTuple
 
 from cecochat.domain.changes.about import About
 from cecochat.domain.errors import CecochatError
+from cecochat.domain.groups.changes import Standing, is_group
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
+from cecochat.ports.groups import Groups
+from cecochat.v1.events_pb2 import Role
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "uncopied"]
 """Why messages may be missing.
@@ -28,9 +31,26 @@ ANY_CHAT: Final = ChatId("")
 """The `chat_id` of a hole that may concern any chat of the partition's users."""
 
 
+class PersonRow(NamedTuple):
+    """How a change of a group leaves one of the people whom it names."""
+
+    user_id: UserId
+    partition: int  # where this user lives
+    standing: Standing
+
+
+class MembershipRow(NamedTuple):
+    """What a change of a group comes to. Its rows may be written in any order: each says all of its
+    person, or of the options, from then on.
+    """
+
+    people: tuple[PersonRow, ...]
+    options: bytes | None  # the serialized GroupOptions, if it changes them
+
+
 class MessageRow(NamedTuple):
-    """A message, or a change of one, as it is stored. Writing the same row again changes
-    nothing.
+    """A message, a change of one, or a change of who belongs to a group, as it is stored. Writing
+    the same row again changes nothing.
     """
 
     message_id: int
@@ -39,6 +59,21 @@ class MessageRow(NamedTuple):
     recipient_ids: tuple[UserId, ...]  # the other participants, frozen when it was accepted
     event: bytes  # the serialized Event
     about: About | None = None  # what it changes, unless it is a message
+    membership: MembershipRow | None = None  # it counts as nobody's unread message then
+
+    @property
+    def lists(self) -> tuple[UserId, ...]:
+        """Whose chat list it moves up. A group has a list of its own, under its id and with itself
+        alone, from which its members' lists are made.
+        """
+        if is_group(self.chat_id):
+            return (UserId(self.chat_id),)
+        return (self.user_id, *self.recipient_ids)
+
+    @property
+    def unread_from(self) -> str:
+        """Whose message others have not read at first; "" if it is no message."""
+        return "" if self.membership else self.user_id
 
 
 class MarkRow(NamedTuple):
@@ -93,7 +128,7 @@ class Hole(NamedTuple):
 class Lacking(NamedTuple):
     """Rows that the database should have, and does not have or has otherwise."""
 
-    absent: list[MessageRow]  # it does not have these
+    absent: list[MessageRow]  # it does not have these, or not all of a change
     other: list[MessageRow]  # it has these with other bytes
     chats: list[tuple[UserId, MessageRow]]  # (user id, message): the user's chat list is older
     marks: list[MarkRow]  # it has these marks lower
@@ -116,6 +151,13 @@ class ChatPage(NamedTuple):
     holes: list[Hole]
 
 
+class GroupLine(NamedTuple):
+    """What a list of chats says of a group, as a user sees it who may have left it."""
+
+    role: Role.ValueType  # `ROLE_UNSPECIFIED`: not a member any more
+    options: bytes  # a serialized GroupOptions
+
+
 class ChatRow(NamedTuple):
     """One line in a user's list of chats."""
 
@@ -126,9 +168,10 @@ class ChatRow(NamedTuple):
     """Messages of others above the user's `read_up_to`, of the last UNREAD_MAX, without those that
     are deleted.
     """
-    marks: list[MarkRow]
+    marks: list[MarkRow]  # of a group: the user's own
     last_change_id: int = 0  # the highest id of a change of any of its messages; 0: none
     changes: tuple[bytes, ...] = ()  # of the last message, as `History.changes` returns them
+    group: GroupLine | None = None  # None: it is a dialog
 
 
 Row = MessageRow | MarkRow
@@ -136,6 +179,8 @@ Row = MessageRow | MarkRow
 UNREAD_MAX = 1_000
 CHANGES_MAX = 256
 """The most changes of one message that are read."""
+MARKS_MAX = 100
+"""How many users' marks are shown in a group."""
 
 
 class RowsRefused(CecochatError):
@@ -150,14 +195,14 @@ class RowsRefused(CecochatError):
 
 
 def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[UserId, ChatId], MessageRow]:
-    """(User id, chat id) -> the last of these messages, for every participant of each chat. Changes
-    of messages are left out.
+    """(User id, chat id) -> the last of these messages, for every list that shows each chat.
+    Changes of messages are left out.
     """
     last: dict[tuple[UserId, ChatId], MessageRow] = {}
     for row in messages:
         if row.about:
             continue
-        for user_id in (row.user_id, *row.recipient_ids):
+        for user_id in row.lists:
             key = (user_id, row.chat_id)
             if key not in last or last[key].message_id < row.message_id:
                 last[key] = row
@@ -182,6 +227,7 @@ class History(ABC):
     """
 
     system: str  # the name of the database in OpenTelemetry's semantic conventions
+    groups: Groups  # what it knows of the members of groups
     gather_s: float = 0.05
     """How long a writer under steady load gathers rows before it writes them. A longer time spreads
     the fixed cost of a write over more rows, but answers that wait for a row wait longer.
@@ -198,7 +244,7 @@ class History(ABC):
         """Store all of this; it is durable when the call returns.
 
         A message that is there already stays as it is, and a mark takes the higher of both values.
-        A message also moves up the chat list of every participant.
+        A message also moves up the chat list of every participant, or of its group.
 
         `progress` says how much of the log is in the history, with these rows and apart from
         `holes`. It is stored together with them or after them, never before; None leaves it as it
@@ -304,7 +350,7 @@ class History(ABC):
         self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         """Return the user's chats by last message id, newest first and below `before`, and whether
-        there are more.
+        there are more. Groups that the user has left are among them, as they were then.
         """
 
     @abstractmethod
@@ -318,6 +364,12 @@ class History(ABC):
     @abstractmethod
     async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         """Return the marks of all users in a chat, sorted by user id."""
+
+    @abstractmethod
+    async def marks_in_group(self, chat_id: ChatId, user_id: UserId) -> list[MarkRow]:
+        """Return the marks of all users in a group, sorted by user id; only that of the user if
+        more than `MARKS_MAX` have one.
+        """
 
     async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
         """Return when a message was first stored, in ms since 1970 by the clock of the server that

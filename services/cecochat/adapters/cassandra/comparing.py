@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from cecochat.adapters.cassandra import changes
 from cecochat.adapters.cassandra.database import Database, Rows
+from cecochat.adapters.cassandra.members import incomplete
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.adapters.cassandra.writes import buckets_of
 from cecochat.domain.log.ids import ChatId, UserId
@@ -41,20 +42,21 @@ async def lacking(
     """Like `History.lacking`."""
     messages = [row for row in rows if not row.about]
     changed = [row for row in rows if row.about]
-    (absent_changes, other_changes), events, buckets, last, current_marks = await asyncio.gather(
+    of_changes, events, buckets, broken, last, current_marks = await asyncio.gather(
         changes.lacking(database, make, changed),
         _events(database, make, messages),
         _buckets(database, make, rows),
+        incomplete(database, make, messages),
         _chats(database, make, messages),
         _marks(database, make, marks),
     )
     without_bucket = [
         row for row in changed if (row.chat_id, bucket_of(row.message_id)) not in buckets
     ]
-    absent, other = list({*absent_changes, *without_bucket}), other_changes
+    absent, other = list({*of_changes[0], *without_bucket}), of_changes[1]
     for row in messages:
-        event = events.get(row.message_id)
-        if event is None or (row.chat_id, bucket_of(row.message_id)) not in buckets:
+        event, bucket = events.get(row.message_id), (row.chat_id, bucket_of(row.message_id))
+        if event is None or bucket not in buckets or row.message_id in broken:
             absent.append(row)
         elif event != row.event:
             other.append(row)

@@ -13,8 +13,10 @@ from cassandra.query import BoundStatement
 
 from cecochat.adapters.cassandra.changes import insert
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.members import change_rows
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import UserId
 from cecochat.ports.history import ANY_CHAT, Hole, MarkRow, MessageRow, Row
 
 SHARD: Final = 0  # a small table is a single partition of the database, which is read whole
@@ -56,14 +58,13 @@ def _key(hole: Hole) -> tuple[str | int, ...]:
     return (SHARD, *hole[:5], hole.chat_id, hole.reason)
 
 
-def message_row(make: Statements, row: MessageRow) -> BoundStatement:
-    """Return the statement that stores a message or a change."""
+def message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
+    """Return the statement that stores a message or a change, with this timestamp."""
     if row.about:
-        return insert(make, row)
+        return insert(make, row, at_us)
     id_ = row.message_id
-    return make.insert_message.bind(
-        (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
-    )
+    values = (row.chat_id, bucket_of(id_), id_, row.unread_from, row.event, at_us)
+    return make.insert_message.bind(values)
 
 
 async def refused(
@@ -84,7 +85,8 @@ async def _reason(database: Database, make: Statements, row: Row) -> str:
     if isinstance(row, MarkRow):
         return ""
     try:
-        await database.run(message_row(make, row))
+        await database.run(message_row(make, row, first_us(row.message_id)))
+        await database.run_all(change_rows(make, [row]))
     except InvalidRequest as error:
         await _touch(database, make, row, error)
         return f"Cassandra: {error}"
@@ -92,8 +94,11 @@ async def _reason(database: Database, make: Statements, row: Row) -> str:
 
 
 def _why_unfit(row: Row) -> str:
-    recipients = row.recipient_ids if isinstance(row, MessageRow) else ()
-    for key in (row.chat_id, row.user_id, *recipients):
+    others: list[UserId] = []
+    if isinstance(row, MessageRow):
+        others += row.recipient_ids
+        others += (each.user_id for each in (row.membership.people if row.membership else ()))
+    for key in (row.chat_id, row.user_id, *others):
         if not 0 < len(key.encode()) <= KEY_BYTES_MAX:
             return (
                 f"Cassandra: a part of its key has {len(key.encode())} bytes, and 1 to "

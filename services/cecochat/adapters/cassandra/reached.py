@@ -124,4 +124,8 @@ class Shown:
         self._last_ids = last_ids
 
     def __contains__(self, message_id: int) -> bool:
-        return message_id <= self._last_ids.get(partition_in(message_id), 0)
+        return message_id <= self.up_to(partition_in(message_id))
+
+    def up_to(self, partition: int) -> int:
+        """Return the highest id of a partition that may be shown."""
+        return self._last_ids.get(partition, 0)

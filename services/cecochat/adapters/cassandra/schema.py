@@ -100,6 +100,27 @@ MIGRATIONS: Final = (
                 chat_id text PRIMARY KEY, last_change_id bigint)""",
         ),
     ),
+    Migration(
+        5,
+        (
+            # One row for each person whom a change of a group names, in three orders.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.members_by_group (
+                chat_id text, user_id text, event_id bigint, role int, is_invited boolean,
+                PRIMARY KEY (chat_id, user_id, event_id))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.members_by_user (
+                user_id text, chat_id text, event_id bigint, role int, is_invited boolean,
+                PRIMARY KEY (user_id, chat_id, event_id))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.members_by_partition (
+                partition int, shard int, chat_id text, user_id text, event_id bigint,
+                role int, is_invited boolean,
+                PRIMARY KEY ((partition, shard), chat_id, user_id, event_id))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.options_by_group (
+                chat_id text, event_id bigint, options blob,
+                PRIMARY KEY (chat_id, event_id)) WITH CLUSTERING ORDER BY (event_id DESC)""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.groups_by_home (
+                home int, chat_id text, PRIMARY KEY (home, chat_id))""",
+        ),
+    ),
 )
 
 # If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.

@@ -57,6 +57,25 @@ class Statements(NamedTuple):
     deletions: PreparedStatement
     changed: PreparedStatement
     change: PreparedStatement
+    lists_of_groups: PreparedStatement
+    marks_in_group: PreparedStatement
+    marks_of_user: PreparedStatement
+    insert_member: PreparedStatement
+    insert_member_of_user: PreparedStatement
+    insert_member_of_partition: PreparedStatement
+    insert_options: PreparedStatement
+    insert_group: PreparedStatement
+    standings: PreparedStatement
+    groups_of_user: PreparedStatement
+    members: PreparedStatement
+    members_in_partition: PreparedStatement
+    options_at: PreparedStatement
+    groups_in: PreparedStatement
+    members_named: PreparedStatement
+    members_named_of_user: PreparedStatement
+    members_named_of_partition: PreparedStatement
+    options_of: PreparedStatement
+    group_in: PreparedStatement
 
 
 CQL: Final = (
@@ -130,6 +149,41 @@ CQL: Final = (
     "SELECT chat_id, last_change_id FROM {keyspace}.changed_chats WHERE chat_id IN ?",
     """SELECT event FROM {keyspace}.changes_by_chat
         WHERE chat_id = ? AND bucket = ? AND change_id = ?""",
+    """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
+        WHERE user_id IN ?""",
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+        WHERE chat_id = ? LIMIT ?""",
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+        WHERE chat_id IN ? AND user_id = ?""",
+    """INSERT INTO {keyspace}.members_by_group (chat_id, user_id, event_id, role, is_invited)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.members_by_user (chat_id, user_id, event_id, role, is_invited)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.members_by_partition
+        (partition, shard, chat_id, user_id, event_id, role, is_invited)
+        VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.options_by_group (chat_id, event_id, options)
+        VALUES (?, ?, ?) USING TIMESTAMP ?""",
+    "INSERT INTO {keyspace}.groups_by_home (home, chat_id) VALUES (?, ?) USING TIMESTAMP ?",
+    """SELECT event_id, role, is_invited FROM {keyspace}.members_by_group
+        WHERE chat_id = ? AND user_id = ?""",
+    """SELECT chat_id, event_id, role, is_invited FROM {keyspace}.members_by_user
+        WHERE user_id = ?""",
+    """SELECT user_id, event_id, role, is_invited FROM {keyspace}.members_by_group
+        WHERE chat_id = ? AND (user_id, event_id) > (?, ?) LIMIT ?""",
+    """SELECT chat_id, user_id, event_id, role, is_invited FROM {keyspace}.members_by_partition
+        WHERE partition = ? AND shard = ? AND (chat_id, user_id, event_id) > (?, ?, ?) LIMIT ?""",
+    """SELECT options FROM {keyspace}.options_by_group
+        WHERE chat_id = ? AND event_id <= ? LIMIT 1""",
+    "SELECT chat_id FROM {keyspace}.groups_by_home WHERE home = ? AND chat_id > ? LIMIT ?",
+    """SELECT user_id, event_id, role, is_invited FROM {keyspace}.members_by_group
+        WHERE chat_id = ? AND user_id IN ? AND event_id = ?""",
+    """SELECT user_id, event_id, role, is_invited FROM {keyspace}.members_by_user
+        WHERE chat_id = ? AND user_id IN ? AND event_id = ?""",
+    """SELECT user_id, event_id, role, is_invited FROM {keyspace}.members_by_partition
+        WHERE partition = ? AND shard = ? AND chat_id = ? AND user_id IN ? AND event_id = ?""",
+    "SELECT options FROM {keyspace}.options_by_group WHERE chat_id = ? AND event_id = ?",
+    "SELECT chat_id FROM {keyspace}.groups_by_home WHERE home = ? AND chat_id = ?",
 )
 
 LOWEST_US: Final = 1

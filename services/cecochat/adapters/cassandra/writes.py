@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 from cassandra import InvalidRequest
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
-from cecochat.adapters.cassandra.changes import insert, pointers
+from cecochat.adapters.cassandra.changes import pointers
 from cecochat.adapters.cassandra.database import Database
-from cecochat.adapters.cassandra.holes import put_holes, refused
+from cecochat.adapters.cassandra.holes import message_row, put_holes, refused
+from cecochat.adapters.cassandra.members import change_rows
 from cecochat.adapters.cassandra.reached import rows_of
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import (
@@ -128,7 +129,13 @@ class Writer:
         make = self._statements
         messages = [row for write in writes for row in write.messages]
         buckets = buckets_of(messages) - self._indexed_buckets
-        await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
+        await self._put(
+            [
+                *_message_rows(make, messages),
+                *_bucket_rows(make, buckets),
+                *change_rows(make, messages),
+            ]
+        )
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
         await self._put(
@@ -144,8 +151,8 @@ class Writer:
     async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
         """Write all these rows again, and what points to them, as they were written before."""
         make = self._statements
-        buckets = buckets_of(messages)
-        await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
+        rows = [*_message_rows(make, messages), *_bucket_rows(make, buckets_of(messages))]
+        await self._put([*rows, *change_rows(make, messages)])
         await self._put(
             [*_chat_rows(make, messages), *pointers(make, messages), *_mark_rows(make, marks)]
         )
@@ -156,8 +163,9 @@ class Writer:
         """
         make, now_us = self._statements, time.time_ns() // 1_000
         messages = [*lacking.absent, *lacking.other]
-        rows = (_message_row(make, row, now_us) for row in messages)
-        await self._put([*rows, *_bucket_rows(make, buckets_of(messages), now_us)])
+        rows = [message_row(make, row, now_us) for row in messages]
+        rows += _bucket_rows(make, buckets_of(messages), now_us)
+        await self._put([*rows, *change_rows(make, messages, now_us)])
         await self._put(pointers(make, messages, now_us))
         chats = ((user_id, row.chat_id, row.message_id, now_us) for user_id, row in lacking.chats)
         await self._put([*map(make.raise_chat.bind, chats), *_mark_rows(make, marks, now_us)])
@@ -218,15 +226,7 @@ def _request(rows: list[BoundStatement]) -> Statement:
 def _message_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[BoundStatement]:
     """The statements for messages. Those of a chat come together, since they share a partition."""
     for row in sorted(messages, key=lambda row: (row.chat_id, row.message_id)):
-        yield _message_row(make, row, first_us(row.message_id))
-
-
-def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
-    if row.about:
-        return insert(make, row, at_us)
-    id_ = row.message_id
-    values = (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, at_us)
-    return make.insert_message.bind(values)
+        yield message_row(make, row, first_us(row.message_id))
 
 
 def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[ChatId, int]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from cecochat.adapters.embedded.groups import options_rows, people_rows
 from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
 
 COMPARED = 256  # rows in one statement
@@ -28,6 +30,15 @@ LACKING_CHANGES = """WITH wanted (number, chat, id, event, message, kind, key)
         AND standing.message_id = message AND standing.kind = wanted.kind
         AND standing.key = wanted.key
     WHERE changes.event IS NOT wanted.event OR coalesce(standing.change_id, 0) < id"""
+LACKING_PEOPLE = """WITH wanted (number, chat, user, id, role, invited, partition) AS
+    (VALUES {rows})
+    SELECT number, 0 FROM wanted EXCEPT
+    SELECT number, 0 FROM wanted JOIN members ON chat_id = chat AND user_id = user
+    AND event_id = id AND members.role = wanted.role AND is_invited = invited
+    AND members.partition = wanted.partition"""
+LACKING_OPTIONS = """WITH wanted (number, place, chat, id, said) AS (VALUES {rows})
+    SELECT number, 0 FROM wanted LEFT JOIN options
+    ON home = place AND chat_id = chat AND event_id = id WHERE options IS NOT said"""
 
 
 def lacking(
@@ -35,13 +46,7 @@ def lacking(
 ) -> Lacking:
     """Like `History.lacking`."""
 
-    def differs(sql: str, wanted: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
-        return [
-            row
-            for at in range(0, len(wanted), COMPARED)
-            for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
-        ]
-
+    differs = partial(_differing, connection)
     messages = [row for row in rows if not row.about]
     changes = [row for row in rows if row.about]
     chats, joined_marks = list(last_in_chats(messages).items()), highest(marks)
@@ -49,8 +54,14 @@ def lacking(
     changes_wanted = [
         (row.chat_id, row.message_id, row.event, *(row.about or ())) for row in changes
     ]
+    incomplete = _incomplete(messages, connection)
     found = [
-        *((messages[number], absent) for number, absent in differs(LACKING_MESSAGES, wanted)),
+        *((row, 1) for row in incomplete),
+        *(
+            (messages[number], absent)
+            for number, absent in differs(LACKING_MESSAGES, wanted)
+            if messages[number] not in incomplete
+        ),
         *((changes[number], absent) for number, absent in differs(LACKING_CHANGES, changes_wanted)),
     ]
     behind = differs(LACKING_CHATS, [(*key, row.message_id) for key, row in chats])
@@ -60,6 +71,30 @@ def lacking(
         [(chats[number][0][0], chats[number][1]) for number, _ in behind],
         [joined_marks[number] for number, _ in differs(LACKING_MARKS, joined_marks)],
     )
+
+
+def _incomplete(messages: Sequence[MessageRow], connection: sqlite3.Connection) -> list[MessageRow]:
+    """Return the changes of groups of which a part is missing."""
+    people = [(at, row) for at, message in enumerate(messages) for row in people_rows(message)]
+    options = [(at, row) for at, message in enumerate(messages) for row in options_rows(message)]
+    parts = ((LACKING_PEOPLE, people), (LACKING_OPTIONS, options))
+    numbers = {
+        rows[number][0]
+        for sql, rows in parts
+        for number, _ in _differing(connection, sql, [row for _, row in rows])
+    }
+    return [messages[number] for number in sorted(numbers)]
+
+
+def _differing(
+    connection: sqlite3.Connection, sql: str, wanted: Sequence[tuple[Any, ...]]
+) -> list[tuple[int, int]]:
+    """Return the numbers of the rows that differ, and whether each is absent."""
+    return [
+        row
+        for at in range(0, len(wanted), COMPARED)
+        for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
+    ]
 
 
 def _compared(

@@ -11,14 +11,16 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from cecochat.adapters.embedded import changes as change_tables
+from cecochat.adapters.embedded import chats as lists
+from cecochat.adapters.embedded import groups as group_tables
 from cecochat.adapters.embedded import holes as hole_table
 from cecochat.adapters.embedded.comparing import lacking
+from cecochat.adapters.embedded.groups import EmbeddedGroups
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
-    UNREAD_MAX,
     ChatPage,
     ChatRow,
     History,
@@ -64,6 +66,7 @@ SCHEMA = (
         last_id INTEGER NOT NULL)""",
     *hole_table.SCHEMA,
     *change_tables.SCHEMA,
+    *group_tables.SCHEMA,
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
 ONE_MESSAGE = "INSERT INTO messages VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -100,21 +103,6 @@ ABOVE = """SELECT event FROM messages WHERE chat_id = ? AND message_id > ?
 ALL_ABOVE = """SELECT event, message_id AS id FROM messages WHERE chat_id = ?1 AND message_id > ?2
     UNION ALL SELECT event, change_id FROM changes WHERE chat_id = ?1 AND change_id > ?2
     ORDER BY id LIMIT ?3"""
-CHAT_LIST = """SELECT chat_id, last_message_id, event
-    FROM chats_by_user JOIN messages USING (chat_id)
-    WHERE chats_by_user.user_id = ? AND last_message_id < ? AND message_id = last_message_id
-    ORDER BY last_message_id DESC LIMIT ?"""
-CHATS_BY_ID = """SELECT chat_id, last_message_id, event
-    FROM chats_by_user JOIN messages USING (chat_id)
-    WHERE chats_by_user.user_id = ? AND chat_id > ? AND message_id = last_message_id
-    ORDER BY chat_id LIMIT ?"""
-UNREAD = """SELECT count(*) FROM (SELECT message_id, user_id FROM messages
-        WHERE chat_id = ?2 AND message_id > ?3 ORDER BY message_id DESC LIMIT ?4) AS newest
-    WHERE user_id <> ?1 AND NOT EXISTS (SELECT 1 FROM standing_changes AS standing
-        WHERE standing.chat_id = ?2 AND standing.message_id = newest.message_id
-        AND kind = 'deletion' AND key IN ('', newest.user_id))"""
-MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
-    WHERE chat_id = ? ORDER BY user_id"""
 
 
 class _Written(NamedTuple):
@@ -138,16 +126,18 @@ class _Writes(Work[_Written, None]):
         marks: list[MarkRow] = []
         for written in payloads:
             marks += written.marks
-            for message_id, chat_id, user_id, recipient_ids, event, about in written.messages:
-                if about:
+            for row in written.messages:
+                if row.about:
                     continue
-                rows.append((chat_id, message_id, user_id, event))
-                for participant_id in (user_id, *recipient_ids):
-                    key = (participant_id, chat_id)
-                    chats[key] = max(chats.get(key, message_id), message_id)
+                id_, chat_id = row.message_id, row.chat_id
+                rows.append((chat_id, id_, row.unread_from, row.event))
+                for user_id in row.lists:
+                    key = (user_id, chat_id)
+                    chats[key] = max(chats.get(key, id_), id_)
         self._messages.write(connection, rows)
         for written in payloads:
             change_tables.write(connection, written.messages, restored=self._restored)
+            group_tables.write(connection, written.messages, restored=self._restored)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
         hole_table.write(connection, [hole for written in payloads for hole in written.holes])
@@ -166,6 +156,7 @@ class EmbeddedHistory(History):
         self.database = database
         self._writes = _Writes(MESSAGES)
         self._restores = _Writes(RESTORED, restored=True)
+        self.groups = EmbeddedGroups(database)
 
     @classmethod
     async def open(
@@ -257,7 +248,7 @@ class EmbeddedHistory(History):
     ) -> ChatPage:
         def read(connection: sqlite3.Connection) -> ChatPage:
             page = _page(chat_id, before, after, limit, with_changes, connection)
-            return ChatPage(page, _marks(chat_id, connection), hole_table.read(connection))
+            return ChatPage(page, lists.marks(chat_id, connection), hole_table.read(connection))
 
         return await self.database.read(read)
 
@@ -266,20 +257,23 @@ class EmbeddedHistory(History):
         self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
-        rows = await self.database.read(partial(_chats, CHAT_LIST, (user_id, below, limit + 1)))
+        rows = await self.database.read(partial(lists.newest, user_id, below, limit + 1))
         return rows[:limit], len(rows) > limit
 
     @override
     async def chats_by_id(
         self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        bound = (user_id, after, limit + 1)
-        rows = await self.database.read(partial(_chats, CHATS_BY_ID, bound))
+        rows = await self.database.read(partial(lists.by_id, user_id, after, limit + 1))
         return rows[:limit], len(rows) > limit
 
     @override
     async def marks(self, chat_id: ChatId) -> list[MarkRow]:
-        return await self.database.read(partial(_marks, chat_id))
+        return await self.database.read(partial(lists.marks, chat_id))
+
+    @override
+    async def marks_in_group(self, chat_id: ChatId, user_id: UserId) -> list[MarkRow]:
+        return await self.database.read(partial(lists.marks_in_group, chat_id, user_id))
 
     @override
     async def close(self) -> None:
@@ -339,7 +333,9 @@ def _too_big(
     connection.execute("SAVEPOINT trial")
     for row in messages:
         try:
-            connection.execute(ONE_MESSAGE, (row.chat_id, row.message_id, row.user_id, row.event))
+            connection.execute(
+                ONE_MESSAGE, (row.chat_id, row.message_id, row.unread_from, row.event)
+            )
         except sqlite3.Error as error:
             if not _is_too_big(error):
                 raise
@@ -357,31 +353,3 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, Place]:
     sql = "SELECT partition, clock_ms, up_to FROM progress WHERE log_id = ?"
     return {partition: Place(*at) for partition, *at in connection.execute(sql, (log_id,))}
-
-
-def _marks(chat_id: ChatId, connection: sqlite3.Connection) -> list[MarkRow]:
-    return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
-
-
-def _chats(
-    sql: str, bound: tuple[UserId, int | str, int], connection: sqlite3.Connection
-) -> list[ChatRow]:
-    connection.execute("BEGIN")  # one snapshot, so that a row and its count belong together
-    try:
-        return [
-            _chat(bound[0], row, connection) for row in connection.execute(sql, bound).fetchall()
-        ]
-    finally:
-        connection.execute("COMMIT")
-
-
-def _chat(
-    user_id: UserId, row: tuple[ChatId, int, bytes], connection: sqlite3.Connection
-) -> ChatRow:
-    chat_id, last_message_id, event = row
-    marks = _marks(chat_id, connection)
-    read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
-    (unread,) = connection.execute(UNREAD, (user_id, chat_id, read_up_to, UNREAD_MAX)).fetchone()
-    last_change_id = change_tables.last_id(chat_id, connection)
-    changes = tuple(change_tables.of_message(chat_id, last_message_id, connection))
-    return ChatRow(chat_id, last_message_id, event, unread, marks, last_change_id, changes)

@@ -327,6 +327,16 @@ def execute_all(connection: sqlite3.Connection, statements: Sequence[str]) -> No
         connection.execute(statement)
 
 
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """Have all that is read in the block belong together."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
 def add_column(connection: sqlite3.Connection, table: str, column: str, kind: str) -> None:
     """Add a column to a table of an earlier version, if the table lacks it."""
     columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]

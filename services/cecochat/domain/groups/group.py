@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.domain.groups.rights import Act, may
+from cecochat.domain.groups.rights import Act, may, not_found
 from cecochat.domain.log.ids import ChatId, UserId, user_id
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
@@ -54,15 +54,9 @@ class Group:
         """
         role = self.role_of(user)
         if not role:
-            raise self._not_found()
+            raise not_found(self.chat_id)
         if not may(role, act, self.options):
             raise _forbidden(f"you may not {act.value}: ask somebody with a higher role")
-
-    def _not_found(self) -> Refusal:
-        return Refusal(
-            errors_pb2.ERROR_CODE_NOT_FOUND,
-            f"there is no group {self.chat_id} that you belong to: check its id, or ask a member",
-        )
 
     # -- changes
 
@@ -83,7 +77,7 @@ class Group:
 
     def _new(self, actor: UserId, wanted: Membership) -> Membership:
         if not wanted.options.name:
-            raise self._not_found()
+            raise not_found(self.chat_id)
         if wanted.removed_ids or wanted.appointments:
             raise Invalid("a new group has nobody to remove or appoint: create it first")
         return Membership(
@@ -109,7 +103,7 @@ class Group:
         new = [UserId(each) for each in dict.fromkeys(users) if UserId(each) not in self.roles]
         if new == [actor]:
             if not self.options.is_open and actor not in self.invited:
-                raise self._not_found()
+                raise not_found(self.chat_id)
         elif new or not self.role_of(actor):
             self.authorise(actor, Act.ADD)
         return new

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import ChatId
+from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import ROLE_ADMIN, ROLE_MEMBER, ROLE_OWNER, GroupOptions, Role
 
 
@@ -37,3 +40,13 @@ IN_CHANNELS: Mapping[Act, Role.ValueType] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
 def may(role: Role.ValueType, act: Act, options: GroupOptions) -> bool:
     """Return whether a member with that role may do that in a group with these options."""
     return role >= (IN_CHANNELS if options.is_channel else LEAST_ROLE)[act]
+
+
+def not_found(chat_id: ChatId) -> Refusal:
+    """Return the refusal for who does not belong to a group, which they cannot tell from one that
+    does not exist.
+    """
+    return Refusal(
+        errors_pb2.ERROR_CODE_NOT_FOUND,
+        f"there is no group {chat_id} that you belong to: check its id, or ask a member",
+    )

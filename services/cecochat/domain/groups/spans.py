@@ -39,6 +39,10 @@ class Spans(Generic[Key]):
         """Return whether it belongs to the group now."""
         return self._spans.get(key, [Span(0, 0)])[-1].last_id == STILL
 
+    def of(self, key: Key) -> list[Span]:
+        """Return the spans of one key, oldest first."""
+        return self._spans.get(key, [])
+
     def covers(self, key: Key, id_: int) -> bool:
         """Return whether it gets the event with that id."""
         return any(first <= id_ <= last for first, last in self._spans.get(key, ()))
