@@ -107,6 +107,22 @@ async def test_two_windows_chat_over_a_killed_server(
     assert again.screen.count("said while it was down") == 1
 
 
+async def test_a_window_shows_how_the_other_user_is(
+    server: Server, terminals: dict[str, Terminal]
+) -> None:
+    alice = terminals["alice"] = Terminal("alice", server, "chat", "--as", "alice", "bob")
+    await alice.shows("connected")
+    bob = terminals["bob"] = Terminal("bob", server, "chat", "--as", "bob", "alice")
+    await alice.shows("bob is online")
+    await bob.shows("alice is online")
+    bob.press("x")
+    await alice.shows("bob is typing …")
+    bob.press("BSpace")
+    await alice.shows("bob is online")
+    bob.press("C-d")
+    await alice.shows("bob was here ")
+
+
 async def test_a_hostile_text_does_not_steer_the_window(
     server: Server, terminals: dict[str, Terminal]
 ) -> None:

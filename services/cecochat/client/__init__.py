@@ -51,6 +51,7 @@ from cecochat.client.events import (
 from cecochat.client.history import History, open_history
 from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
+from cecochat.client.signals import Presence, Signal, SignalRefused, Signals, Typing
 from cecochat.client.state import FileState, State
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "NotReachable",
     "NotRead",
     "Page",
+    "Presence",
     "Receipt",
     "Reconnecting",
     "Refused",
@@ -76,12 +78,16 @@ __all__ = [
     "Route",
     "SendRejected",
     "Sent",
+    "Signal",
+    "SignalRefused",
+    "Signals",
     "State",
     "StateInUse",
     "StateUnusable",
     "Step",
     "TimedOut",
     "Token",
+    "Typing",
     "Whereabouts",
     "chat_of",
     "connect",

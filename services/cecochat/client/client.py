@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from random import random
-from typing import Any
 from uuid import uuid4
 
 from cecochat.client.arguments import check_client_message_id, check_message_id, check_text
@@ -20,7 +19,8 @@ from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route
 from cecochat.client.names import chat_of
 from cecochat.client.options import Options
-from cecochat.client.state import State
+from cecochat.client.signals import Signals
+from cecochat.client.state import State, to_its_end
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
 from cecochat.client.transport.base import Transport
@@ -66,7 +66,9 @@ class Client:
             listen=options.listen,
             receipts=options.receipts,
             buffer_max_bytes=options.buffer_max_bytes,
+            invisible=options.invisible,
         )
+        self._signals = Signals(device.user_id, self._local.signals)
         self._history = History(device.user_id, calls)
         self._handlers = Handlers(device.user_id)
         self._resources = AsyncExitStack()  # what `close` closes
@@ -91,6 +93,11 @@ class Client:
     def log_id(self) -> str:
         """The id of the event log, which names the system that this client is connected to."""
         return self._local.welcome.position.log_id
+
+    @property
+    def signals(self) -> Signals:
+        """Who types and who is online, in the chats that the program shows."""
+        return self._signals
 
     # -- sending
 
@@ -387,14 +394,4 @@ class Client:
         async with self._saving:
             if self._local.to_keep.is_set():
                 self._local.to_keep.clear()
-                await _to_its_end(self._state.save(self._local.progress.dealt.snapshot()))
-
-
-async def _to_its_end(saving: Coroutine[Any, Any, None]) -> None:
-    """Let a save finish before a cancellation takes effect, so that two saves never overlap."""
-    task = asyncio.create_task(saving)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+                await to_its_end(self._state.save(self._local.progress.dealt.snapshot()))

@@ -45,6 +45,7 @@ def connect(
     buffer_max_bytes: int = 1 << 20,
     ca_file: Path | str | None = None,
     transport: TransportName = "grpc",
+    invisible: bool = False,
 ) -> Connecting:
     """Connect a device of the user that `token` names, and keep it connected.
 
@@ -71,6 +72,7 @@ def connect(
       connection is over TLS.
     - `transport`: `grpc`, or `websocket`, which needs the extra `cecochat[websocket]`. Both carry
       the same frames, and a state that was saved over one goes on over the other.
+    - `invisible`: whether this device hides from everybody that its user is online.
 
     Raises `InvalidArgument`, `NotReachable`, `Refused` if a server does not accept the token,
     `StateUnusable`.
@@ -82,7 +84,7 @@ def connect(
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
     check_transport(transport)
-    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes, transport)
+    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes, transport, invisible)
     store = FileState(state) if isinstance(state, Path | str) else state
     return Connecting(connect_url, token, store, Path(ca_file) if ca_file else None, options)
 

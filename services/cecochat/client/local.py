@@ -19,6 +19,7 @@ from cecochat.client.events import (
 from cecochat.client.inbox import Step
 from cecochat.client.progress import Progress
 from cecochat.client.receipts import Marks
+from cecochat.client.signals import LocalSignals
 from cecochat.domain.device import device as domain
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import ChatId
@@ -42,11 +43,18 @@ class LocalDevice:
     """
 
     def __init__(
-        self, device: Device, *, listen: bool, receipts: bool, buffer_max_bytes: int
+        self,
+        device: Device,
+        *,
+        listen: bool,
+        receipts: bool,
+        buffer_max_bytes: int,
+        invisible: bool = False,
     ) -> None:
         self.progress = Progress(device, listen=listen, buffer_max_bytes=buffer_max_bytes)
         self.marks = Marks()
         self.to_write = asyncio.Event()
+        self.signals = LocalSignals(invisible, self.to_write.set)
         self.to_keep = self.progress.to_keep
         self.to_tell = asyncio.Event()  # set when there are receipts to send
         self.all_told = asyncio.Event()
@@ -77,6 +85,7 @@ class LocalDevice:
             raise reused_id(id_)
         if queued is None:
             self.progress.submit(send)
+            self.signals.sent(send.chat_id)
             self.to_write.set()
         if id_ not in self._answers or self._answers[id_].cancelled():
             self._answers[id_] = asyncio.get_running_loop().create_future()
@@ -99,7 +108,7 @@ class LocalDevice:
         if self.progress.inbox.drained.is_set():
             self.progress.back_to_dealt()
         frame: ClientFrame = self._step(lambda device: device.hello(label))
-        return frame
+        return self.signals.hello(frame)
 
     def next_frame(self) -> ClientFrame | None:
         """Return the next frame to write now, or None if there is nothing to write."""
@@ -109,12 +118,17 @@ class LocalDevice:
             return ClientFrame(
                 offset=live.position.offset if live.position else -1, renewed_token=token
             )
+        if live.caught_up and (frame := self.signals.outgoing()):
+            return frame
         return live.outgoing(max(self.welcome.limits.sends_per_frame_max, 1))
 
     # -- from the server
 
     def receive(self, item: ServerItem) -> domain.Happening | None:
         """Take the next item of the stream. Return what it means for the stream, if anything."""
+        self.signals.receive(item)
+        if item.HasField("signal") or item.HasField("signal_refused"):
+            return None  # no part of the device's state, so it waits behind nothing
         if item.HasField("welcome"):
             self.welcome = item.welcome
         elif item.HasField("ack"):
@@ -152,6 +166,7 @@ class LocalDevice:
             case domain.Rejected(send, error):
                 return self._rejected(send, SendRejected(send.client_message_id, error))
             case domain.CaughtUp():
+                self.signals.begin(self.welcome)
                 self.to_write.set()
                 return CaughtUp(self.welcome.server_id)
         return None
@@ -247,3 +262,4 @@ class LocalDevice:
                 answer.set_exception(error or Closed())
         self._answers.clear()
         self.progress.inbox.end()
+        self.signals.end()

@@ -19,3 +19,4 @@ class Options:
     timeout_s: float | None = 10.0
     buffer_max_bytes: int = 1 << 20
     transport: TransportName = "grpc"
+    invisible: bool = False

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
@@ -123,3 +124,13 @@ def restored(state: State | None, user_id: str) -> Device:
             "use a state of its own for each user"
         )
     return device
+
+
+async def to_its_end(saving: Coroutine[Any, Any, None]) -> None:
+    """Let a save finish before a cancellation takes effect, so that two saves never overlap."""
+    task = asyncio.create_task(saving)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

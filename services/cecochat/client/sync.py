@@ -9,7 +9,7 @@
 
 It is the client of `cecochat.client`, which runs in a thread in the background: events, errors and
 promises are the same. Several threads can use one client. Every call gives up after a time, but
-for a loop over events.
+for a loop over events. It has no `signals`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def connect(
     buffer_max_bytes: int = 1 << 20,
     ca_file: Path | str | None = None,
     transport: TransportName = "grpc",
+    invisible: bool = False,
 ) -> Client:
     """Connect a device of the user that `token` names, and keep it connected until it is closed.
 
@@ -80,6 +81,7 @@ def connect(
         buffer_max_bytes=buffer_max_bytes,
         ca_file=ca_file,
         transport=transport,
+        invisible=invisible,
     )
     behind = background()
     opened: list[client.Client] = []

@@ -23,9 +23,9 @@ def chat(
 ) -> None:
     """Chat with another user.
 
-    It shows what you missed, and how far each of your messages got: … on its way, ✓ sent,
-    ✓✓ delivered, ✓✓ read. Ctrl-D leaves. A message that could not be sent by then is sent the next
-    time.
+    It shows what you missed, how far each of your messages got (… on its way, ✓ sent,
+    ✓✓ delivered, ✓✓ read), and whether the other user is online or typing. Ctrl-D leaves. A message
+    that could not be sent by then is sent the next time.
     """
     from cecochat.cli.chat.window import converse
 

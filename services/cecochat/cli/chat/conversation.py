@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cecochat.client import Message, Receipt
+from cecochat.client import Message, Presence, Receipt, Signal, Typing
 from cecochat.domain.printable import printable
 
 OPEN_MAX = 6  # how many lines are redrawn
@@ -41,6 +41,8 @@ class Conversation:
         self._printed: list[tuple[Line, str]] = []  # own lines that are not read yet, and the tick
         self._delivered_up_to = 0
         self._read_up_to = 0
+        self._types = False  # the other user does
+        self._presence: Presence | None = None
 
     def say(self, text: str, at: datetime) -> Line:
         """Add what this person has written."""
@@ -72,6 +74,25 @@ class Conversation:
         """Note how far the other user has received and read."""
         self._delivered_up_to = max(self._delivered_up_to, receipt.delivered_up_to)
         self._read_up_to = max(self._read_up_to, receipt.read_up_to)
+
+    def signal(self, signal: Signal) -> None:
+        """Note how the other user is."""
+        match signal:
+            case Typing(active=active):
+                self._types = active
+            case Presence():
+                self._presence = signal
+
+    @property
+    def peer_is(self) -> str:
+        """How the other user is, in words; empty if nothing is known."""
+        if self._types:
+            return f"{self.peer} is typing …"
+        if self._presence and self._presence.online:
+            return f"{self.peer} is online"
+        if self._presence and self._presence.last_seen:
+            return f"{self.peer} was here {at(self._presence.last_seen.astimezone())}"
+        return ""
 
     def tick(self, line: Line) -> str:
         """Return how far an own line has come, or nothing for a line of the other user."""
@@ -129,8 +150,13 @@ class Conversation:
 
 def clock(line: Line) -> str:
     """Return the local time of a line, with the date if that is not today."""
+    return at(line.at)
+
+
+def at(time: datetime) -> str:
+    """Return a local time, with the date if that is not today."""
     today = datetime.now().astimezone().date()
-    return line.at.strftime("%H:%M" if line.at.date() == today else "%b %d %H:%M")
+    return time.strftime("%H:%M" if time.date() == today else "%b %d %H:%M")
 
 
 def body(line: Line, indent: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Screen(ABC):
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.status = ""
+        self.on_typing: Callable[[bool], None] = lambda _: None  # called as the person writes
 
     @abstractmethod
     def refresh(self) -> None:
@@ -66,6 +67,10 @@ class TerminalScreen(Screen):
         self._session: PromptSession[str] = PromptSession(
             message=self._prompt, bottom_toolbar=self._toolbar, erase_when_done=True
         )
+        self._session.default_buffer.on_text_changed += lambda buffer: self._typed(buffer.text)
+
+    def _typed(self, text: str) -> None:
+        self.on_typing(bool(text.strip()))
 
     @override
     def shown(self) -> AbstractContextManager[object]:
@@ -124,7 +129,8 @@ class TerminalScreen(Screen):
     def _toolbar(self) -> Fragments:
         waiting = self.conversation.unanswered
         sending = f"  ·  {waiting} waiting to be sent" if waiting else ""
-        return [("", f" {printable(self.status)}{sending}  ·  Ctrl-D leaves ")]
+        peer_is = f"  ·  {printable(said)}" if (said := self.conversation.peer_is) else ""
+        return [("", f" {printable(self.status)}{peer_is}{sending}  ·  Ctrl-D leaves ")]
 
 
 class PlainScreen(Screen):

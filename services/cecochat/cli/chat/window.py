@@ -79,6 +79,7 @@ class Window:
         answers: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(self._listen(screen))
+            watching = group.create_task(self._watch(screen))
             async for text in screen.lines():
                 if text.strip():
                     answer = group.create_task(self._say(text, screen))
@@ -87,7 +88,7 @@ class Window:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_S):
                     await asyncio.gather(self._opened.wait(), *answers)
-            for task in (listening, *answers):
+            for task in (listening, watching, *answers):
                 task.cancel()
         waiting = screen.conversation.unanswered
         screen.conversation.settle_all()
@@ -106,6 +107,15 @@ class Window:
         screen.refresh()
 
     # -- what happens
+
+    async def _watch(self, screen: Screen) -> None:
+        """Show how the other user is, and tell the other user when this person types."""
+        signals = self._client.signals
+        signals.watch([self._chat_id])
+        screen.on_typing = lambda active: signals.typing(self._chat_id, active)
+        async for signal in signals:
+            screen.conversation.signal(signal)
+            screen.refresh()
 
     async def _listen(self, screen: Screen) -> None:
         async for event in self._client:
