@@ -191,11 +191,21 @@ async def append(log: EmbeddedBackplane, at_ms: int, *records: NewRecord) -> Non
     await producer.close()
 
 
+@asynccontextmanager
+async def materializing(log: EmbeddedBackplane, history: EmbeddedHistory) -> AsyncIterator[None]:
+    """A server runs meanwhile."""
+    server = worker.Materializer(log, history, await log.log_id(), CollectorRegistry())
+    running = asyncio.create_task(server.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
 async def materialized(log: EmbeddedBackplane, history: EmbeddedHistory, offset: int) -> Place:
     """A server runs until the history has read the log up to there."""
     log_id = await log.log_id()
-    server = worker.Materializer(log, history, log_id, CollectorRegistry())
-    running = asyncio.create_task(server.run())
 
     async def place() -> Place:
         return (await history.progress(log_id)).get(0, NOWHERE)
@@ -203,11 +213,8 @@ async def materialized(log: EmbeddedBackplane, history: EmbeddedHistory, offset:
     async def reached() -> bool:
         return (await place()).offset == offset
 
-    try:
+    async with materializing(log, history):
         await eventually(reached)
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
     return await place()
 
 

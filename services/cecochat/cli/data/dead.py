@@ -167,6 +167,8 @@ async def _store(history: History, name: str, event: Event, value: bytes) -> Non
     from cecochat.domain.log.ids import ChatId, UserId
     from cecochat.ports.history import MessageRow, RowsRefused
 
+    if event.HasField("membership"):
+        raise Failed(f"{name} cannot be stored by hand: it says who belongs to a group")
     chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
     recipient_ids = tuple(map(UserId, event.recipient_ids))
     row = MessageRow(event.id, chat_id, user_id, recipient_ids, value, about(event))

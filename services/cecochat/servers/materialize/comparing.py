@@ -173,6 +173,7 @@ class Walk:
         self._partition = partition
         self.hidden: list[HiddenStretch] = []  # found by the last `read`
         self._fold: Fold | None = None
+        self._partitions = 0  # how many there are, once it is known
 
     @property
     def place(self) -> Place:
@@ -220,6 +221,7 @@ class Walk:
         was before.
         """
         self.hidden = []
+        self._partitions = self._partitions or await self._backplane.partition_count()
         fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
         if fold is None or budget.is_spent():
@@ -233,7 +235,7 @@ class Walk:
         return expected
 
     def _expected(self, fold: Fold, records: Sequence[Record]) -> list[Expected]:
-        made = rows_of("", self._partition, fold, records)
+        made = rows_of("", self._partition, self._partitions, fold, records)
         self.clock_ms, self.position = fold.clock_ms, records[-1].offset
         self.hidden += [HiddenStretch.of(self._partition, gap) for gap in made.gaps]
         return [Expected(self._partition, offset, row) for offset, row in made.placed()]

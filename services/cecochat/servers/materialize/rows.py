@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cecochat.domain.changes.about import about
+from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.groups.changes import is_group, standings
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.gaps import Gap
@@ -15,10 +17,11 @@ from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.ports.backplane import Record
-from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
+from cecochat.ports.history import Hole, MarkRow, MembershipRow, MessageRow, PersonRow, Row
 from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.materialize.trims import Hidden, uncopied
+from cecochat.v1.events_pb2 import Event
 
 SETTLED_AFTER_MS = 30_000
 """A record older than this may have been read before it was damaged; a younger one was never
@@ -44,16 +47,14 @@ class Rows:
     _message_records: list[Record] = field(default_factory=list)  # of each message
     _mark_records: list[Record] = field(default_factory=list)
 
-    def add(self, record: Record, origin: Origin) -> None:
-        """Add the row of a valid origin."""
+    def add(self, record: Record, origin: Origin, partitions: int) -> None:
+        """Add the row of a valid origin. `partitions`: how many there are."""
         event = origin.parsed
         chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
-        changed = about(event)
-        if changed or event.HasField("message"):
-            recipient_ids = origin.recipient_ids
-            self.messages.append(
-                MessageRow(event.id, chat_id, user_id, recipient_ids, origin.event, changed)
-            )
+        changed, membership = about(event), _membership(event, partitions)
+        if changed or membership or event.HasField("message"):
+            key = (event.id, chat_id, user_id, origin.recipient_ids)
+            self.messages.append(MessageRow(*key, origin.event, changed, membership))
             self._message_records.append(record)
         elif event.HasField("receipt"):
             receipt = event.receipt
@@ -127,8 +128,23 @@ class Rows:
         return self._mark_records.pop(at)
 
 
-def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
-    """Fold the records of a partition, in order, into rows."""
+def _membership(event: Event, partitions: int) -> MembershipRow | None:
+    """Return what an event changes in who belongs to its group, or in the group's options."""
+    if not (event.HasField("membership") and is_group(event.chat_id)):
+        return None
+    change = event.membership
+    people = tuple(
+        PersonRow(user_id, partition_of(user_id, partitions), standing)
+        for user_id, standing in standings(event.id, change).items()
+    )
+    options = change.options.SerializeToString() if change.HasField("options") else None
+    return MembershipRow(people, options)
+
+
+def rows_of(
+    log_id: str, partition: int, partitions: int, fold: Fold, records: Sequence[Record]
+) -> Rows:
+    """Fold the records of a partition, in order, into rows. `partitions`: how many there are."""
     rows = Rows(log_id, partition)
     hidden = Hidden(log_id, partition, now_ms() - SETTLED_AFTER_MS)
     for record in records:
@@ -141,7 +157,7 @@ def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) 
             rows.unreadable(record, decoded)
         elif counts and isinstance(decoded, Origin):
             hidden.valid(decoded.id)
-            rows.add(record, decoded)
+            rows.add(record, decoded, partitions)
         elif isinstance(decoded, Takeover):
             rows.takeover(record, decoded)
     hidden.end()

@@ -128,6 +128,7 @@ class Materializer:
         await self._commit(partition)  # retention has to wait if the database has lost rows
         position, fold = await self._fold(partition, held.offset)
         self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
+        partitions = await self._backplane.partition_count()
         batches = records_after(
             self._backplane,
             partition,
@@ -137,7 +138,7 @@ class Materializer:
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
-                rows = rows_of(self._log_id, partition, fold, batch)
+                rows = rows_of(self._log_id, partition, partitions, fold, batch)
                 await _finished(self._write(rows, batch[-1].offset))
                 del self._writing[partition]
                 # So the next batch is larger, and all partitions share a write.
