@@ -31,7 +31,7 @@ DIALOG = "d:alice~bob"
 ID_MAX = (1 << 63) - 1
 REQUESTS = 3_000
 TOO_LARGE_BYTES = (64 << 10) + 1
-MAY_BE_TOLD = {"INVALID_ARGUMENT", "FORBIDDEN", "UNIMPLEMENTED", "BEHIND"}
+MAY_BE_TOLD = {"INVALID_ARGUMENT", "FORBIDDEN", "NOT_FOUND", "UNIMPLEMENTED", "BEHIND"}
 
 
 def messages(**fields: object) -> bytes:

@@ -21,8 +21,12 @@ from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import (
     GetChatsRequest,
     GetChatsResponse,
+    GetGroupRequest,
+    GetGroupResponse,
     GetMessagesRequest,
     GetMessagesResponse,
+    ListMembersRequest,
+    ListMembersResponse,
 )
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration import streams
@@ -111,6 +115,17 @@ class Running:
 
     async def chats(self, user: str, request: GetChatsRequest) -> GetChatsResponse:
         answer: GetChatsResponse = await self._call(user, "GetChats", request, GetChatsResponse)
+        return answer
+
+    async def group(self, user: str, chat_id: str) -> GetGroupResponse:
+        request = GetGroupRequest(chat_id=chat_id)
+        answer: GetGroupResponse = await self._call(user, "GetGroup", request, GetGroupResponse)
+        return answer
+
+    async def members(self, user: str, request: ListMembersRequest) -> ListMembersResponse:
+        answer: ListMembersResponse = await self._call(
+            user, "ListMembers", request, ListMembersResponse
+        )
         return answer
 
     async def patiently(self, user: str, request: Any) -> Any:

@@ -60,7 +60,6 @@ async def test_pages_in_both_directions(tmp_path: Path) -> None:
     ("chat", "code"),
     [
         ("d:bob~carol", "FORBIDDEN"),
-        ("g:team", "UNIMPLEMENTED"),
         ("d:bob~alice", "INVALID_ARGUMENT"),
         ("", "INVALID_ARGUMENT"),
         ("d:alice~alice", "INVALID_ARGUMENT"),

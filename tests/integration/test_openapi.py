@@ -24,7 +24,9 @@ LOOKUP = "/cecochat.v1.Directory/Lookup"
 MESSAGES = "/cecochat.v1.History/GetMessages"
 CHATS = "/cecochat.v1.History/GetChats"
 FIND = "/cecochat.v1.History/FindMessage"
-CALLS = (LOOKUP, MESSAGES, CHATS, FIND)
+GROUP = "/cecochat.v1.History/GetGroup"
+MEMBERS = "/cecochat.v1.History/ListMembers"
+CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, FIND)
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
 """Faults of a server: nobody can provoke one from outside."""

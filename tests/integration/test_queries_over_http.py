@@ -25,8 +25,12 @@ from cecochat.v1.history_pb2 import (
     FindMessageResponse,
     GetChatsRequest,
     GetChatsResponse,
+    GetGroupRequest,
+    GetGroupResponse,
     GetMessagesRequest,
     GetMessagesResponse,
+    ListMembersRequest,
+    ListMembersResponse,
 )
 from tests.integration.systems import Running, metric, running
 from tests.support.certificates import certificates
@@ -39,6 +43,8 @@ PAIRS = {
     "GetMessages": (GetMessagesRequest, GetMessagesResponse),
     "GetChats": (GetChatsRequest, GetChatsResponse),
     "FindMessage": (FindMessageRequest, FindMessageResponse),
+    "GetGroup": (GetGroupRequest, GetGroupResponse),
+    "ListMembers": (ListMembersRequest, ListMembersResponse),
     "Lookup": (LookupRequest, LookupResponse),
 }
 

@@ -138,6 +138,14 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     async def FindMessage(self, request: Any, context: Any) -> history_pb2.FindMessageResponse:
         raise NotImplementedError
 
+    @override
+    async def GetGroup(self, request: Any, context: Any) -> history_pb2.GetGroupResponse:
+        raise NotImplementedError
+
+    @override
+    async def ListMembers(self, request: Any, context: Any) -> history_pb2.ListMembersResponse:
+        raise NotImplementedError
+
     def _user(self, context: Any) -> str:
         metadata = dict(context.invocation_metadata())
         token = metadata["authorization"].removeprefix("Bearer ")

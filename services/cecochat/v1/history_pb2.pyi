@@ -79,10 +79,14 @@ class GetMessagesResponse(_message.Message):
     """Whether there are more in the direction asked for."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
-        """In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted."""
+        """In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted. In a group, changes of
+        members are among them, and it begins and ends where the caller was added and removed.
+        """
 
     @_builtins.property
-    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
+    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]:
+        """In a group in which more than 100 have marks, and in one that the caller has left, only the caller's own."""
+
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
         """The holes that overlap what this page covers."""
@@ -352,17 +356,25 @@ class Chat(_message.Message):
     HOLES_FIELD_NUMBER: _builtins.int
     LAST_CHANGE_ID_FIELD_NUMBER: _builtins.int
     LAST_MESSAGE_STATE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
-    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count."""
+    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
+    a group while the caller did not belong to it.
+    """
     last_change_id: _builtins.int
     """The highest id of a change of any of its messages; 0: there was none."""
+    role: _events_pb2.Role.ValueType
+    """What the caller is in a group. ROLE_UNSPECIFIED if it is a dialog, or the caller has left the group."""
     @_builtins.property
     def last_message(self) -> _events_pb2.Event:
         """With the text that it has now, and none if it is deleted."""
 
     @_builtins.property
-    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
+    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]:
+        """Of a group, only the caller's own."""
+
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
         """All holes that concern this chat."""
@@ -370,6 +382,10 @@ class Chat(_message.Message):
     @_builtins.property
     def last_message_state(self) -> Global___MessageState:
         """What the last message has become, if it was changed."""
+
+    @_builtins.property
+    def options(self) -> _events_pb2.GroupOptions:
+        """Of a group, as it was when the caller left it, if that is so."""
 
     def __init__(
         self,
@@ -381,10 +397,12 @@ class Chat(_message.Message):
         holes: _abc.Iterable[Global___Hole] | None = ...,
         last_change_id: _builtins.int = ...,
         last_message_state: Global___MessageState | None = ...,
+        options: _events_pb2.GroupOptions | None = ...,
+        role: _events_pb2.Role.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -524,3 +542,150 @@ class MessageStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageStep: _TypeAlias = MessageStep  # noqa: Y015
+
+@_typing.final
+class GetGroupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken:
+        """Optional, as in GetMessagesRequest."""
+
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+        token: _messaging_pb2.ReadToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGroupRequest: _TypeAlias = GetGroupRequest  # noqa: Y015
+
+@_typing.final
+class GetGroupResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    role: _events_pb2.Role.ValueType
+    """What the caller is there. ROLE_UNSPECIFIED: the caller has left."""
+    as_of: _builtins.int
+    """All this is so after the events up to this id. Later changes come with events above it."""
+    @_builtins.property
+    def options(self) -> _events_pb2.GroupOptions: ...
+    def __init__(
+        self,
+        *,
+        options: _events_pb2.GroupOptions | None = ...,
+        role: _events_pb2.Role.ValueType = ...,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "options", b"options", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGroupResponse: _TypeAlias = GetGroupResponse  # noqa: Y015
+
+@_typing.final
+class ListMembersRequest(_message.Message):
+    """Asks for a page of the members of a group, in the order of their user ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_USER_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    after_user_id: _builtins.str
+    """Continue above this user id; empty: from the first."""
+    limit: _builtins.int
+    """1 to `history.page_max`; 0: 50."""
+    as_of: _builtins.int
+    """For pages that belong together: `as_of` of the first. 0: now."""
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken:
+        """Optional, as in GetMessagesRequest."""
+
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+        after_user_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        as_of: _builtins.int = ...,
+        token: _messaging_pb2.ReadToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_user_id", b"after_user_id", "as_of", b"as_of", "chat_id", b"chat_id", "limit", b"limit", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListMembersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    as_of: _builtins.int
+    """They are members after the events up to this id."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___Member] | None = ...,
+        has_more: _builtins.bool = ...,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "has_more", b"has_more", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersResponse: _TypeAlias = ListMembersResponse  # noqa: Y015
+
+@_typing.final
+class Member(_message.Message):
+    """Somebody who belongs to a group, or is invited to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    IS_INVITED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    role: _events_pb2.Role.ValueType
+    """ROLE_UNSPECIFIED: only invited."""
+    is_invited: _builtins.bool
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        role: _events_pb2.Role.ValueType = ...,
+        is_invited: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_invited", b"is_invited", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015

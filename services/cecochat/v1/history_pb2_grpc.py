@@ -28,7 +28,7 @@ if _version_not_supported:
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     def __init__(self, channel):
@@ -52,12 +52,22 @@ class HistoryStub:
                 request_serializer=cecochat_dot_v1_dot_history__pb2.FindMessageRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.FindMessageResponse.FromString,
                 _registered_method=True)
+        self.GetGroup = channel.unary_unary(
+                '/cecochat.v1.History/GetGroup',
+                request_serializer=cecochat_dot_v1_dot_history__pb2.GetGroupRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_history__pb2.GetGroupResponse.FromString,
+                _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/cecochat.v1.History/ListMembers',
+                request_serializer=cecochat_dot_v1_dot_history__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServicer:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     def GetMessages(self, request, context):
@@ -74,6 +84,20 @@ class HistoryServicer:
 
     def FindMessage(self, request, context):
         """How far one message has come, told to its sender and its recipients.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGroup(self, request, context):
+        """What a group is, for its members. Who has left it is told what it was then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMembers(self, request, context):
+        """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +121,16 @@ def add_HistoryServicer_to_server(servicer, server):
                     request_deserializer=cecochat_dot_v1_dot_history__pb2.FindMessageRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.FindMessageResponse.SerializeToString,
             ),
+            'GetGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGroup,
+                    request_deserializer=cecochat_dot_v1_dot_history__pb2.GetGroupRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_history__pb2.GetGroupResponse.SerializeToString,
+            ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=cecochat_dot_v1_dot_history__pb2.ListMembersRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cecochat.v1.History', rpc_method_handlers)
@@ -108,7 +142,7 @@ def add_HistoryServicer_to_server(servicer, server):
 class History:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     @staticmethod
@@ -182,6 +216,60 @@ class History:
             '/cecochat.v1.History/FindMessage',
             cecochat_dot_v1_dot_history__pb2.FindMessageRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.FindMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/GetGroup',
+            cecochat_dot_v1_dot_history__pb2.GetGroupRequest.SerializeToString,
+            cecochat_dot_v1_dot_history__pb2.GetGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/ListMembers',
+            cecochat_dot_v1_dot_history__pb2.ListMembersRequest.SerializeToString,
+            cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
             options,
             channel_credentials,
             insecure,

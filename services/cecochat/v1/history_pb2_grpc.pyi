@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     @_typing.overload
@@ -40,12 +40,16 @@ class HistoryStub:
     GetChats: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetChatsRequest, _history_pb2.GetChatsResponse]
     FindMessage: _grpc.UnaryUnaryMultiCallable[_history_pb2.FindMessageRequest, _history_pb2.FindMessageResponse]
     """How far one message has come, told to its sender and its recipients."""
+    GetGroup: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetGroupRequest, _history_pb2.GetGroupResponse]
+    """What a group is, for its members. Who has left it is told what it was then."""
+    ListMembers: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListMembersRequest, _history_pb2.ListMembersResponse]
+    """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
 
 @_typing.type_check_only
 class HistoryAsyncStub(HistoryStub):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -53,11 +57,15 @@ class HistoryAsyncStub(HistoryStub):
     GetChats: _aio.UnaryUnaryMultiCallable[_history_pb2.GetChatsRequest, _history_pb2.GetChatsResponse]  # type: ignore[assignment]
     FindMessage: _aio.UnaryUnaryMultiCallable[_history_pb2.FindMessageRequest, _history_pb2.FindMessageResponse]  # type: ignore[assignment]
     """How far one message has come, told to its sender and its recipients."""
+    GetGroup: _aio.UnaryUnaryMultiCallable[_history_pb2.GetGroupRequest, _history_pb2.GetGroupResponse]  # type: ignore[assignment]
+    """What a group is, for its members. Who has left it is told what it was then."""
+    ListMembers: _aio.UnaryUnaryMultiCallable[_history_pb2.ListMembersRequest, _history_pb2.ListMembersResponse]  # type: ignore[assignment]
+    """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
 
 class HistoryServicer(metaclass=_abc_1.ABCMeta):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
-    caller neither sent nor receives such a message).
+    caller neither sent nor receives such a message, or never belonged to such a group).
     """
 
     @_abc_1.abstractmethod
@@ -81,5 +89,21 @@ class HistoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.FindMessageResponse, _abc.Awaitable[_history_pb2.FindMessageResponse]]:
         """How far one message has come, told to its sender and its recipients."""
+
+    @_abc_1.abstractmethod
+    def GetGroup(
+        self,
+        request: _history_pb2.GetGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.GetGroupResponse, _abc.Awaitable[_history_pb2.GetGroupResponse]]:
+        """What a group is, for its members. Who has left it is told what it was then."""
+
+    @_abc_1.abstractmethod
+    def ListMembers(
+        self,
+        request: _history_pb2.ListMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.ListMembersResponse, _abc.Awaitable[_history_pb2.ListMembersResponse]]:
+        """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
 
 def add_HistoryServicer_to_server(servicer: HistoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

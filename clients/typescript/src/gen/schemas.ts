@@ -6,7 +6,7 @@ import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
 import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
-import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetMessagesRequest, GetMessagesResponse, Hole, Mark, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
+import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
 
 export const ErrorSchema: Schema<Error> = [
   "cecochat.v1.Error",
@@ -342,6 +342,8 @@ export const ChatSchema: Schema<Chat> = [
   [5, "holes", 11, 1, HoleSchema],
   [6, "lastChangeId", 3, 0],
   [7, "lastMessageState", 11, 3, MessageStateSchema],
+  [8, "options", 11, 3, GroupOptionsSchema],
+  [9, "role", 5, 0],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [
@@ -372,5 +374,41 @@ export const FindMessageResponseSchema: Schema<FindMessageResponse> = [
   [2, "waitsFor", 9, 1],
   [3, "steps", 11, 1, MessageStepSchema],
   [4, "traceId", 9, 0],
+];
+
+export const GetGroupRequestSchema: Schema<GetGroupRequest> = [
+  "cecochat.v1.GetGroupRequest",
+  [1, "chatId", 9, 0],
+  [2, "token", 11, 3, ReadTokenSchema],
+];
+
+export const GetGroupResponseSchema: Schema<GetGroupResponse> = [
+  "cecochat.v1.GetGroupResponse",
+  [1, "options", 11, 3, GroupOptionsSchema],
+  [2, "role", 5, 0],
+  [3, "asOf", 3, 0],
+];
+
+export const ListMembersRequestSchema: Schema<ListMembersRequest> = [
+  "cecochat.v1.ListMembersRequest",
+  [1, "chatId", 9, 0],
+  [2, "afterUserId", 9, 0],
+  [3, "limit", 5, 0],
+  [4, "asOf", 3, 0],
+  [5, "token", 11, 3, ReadTokenSchema],
+];
+
+export const MemberSchema: Schema<Member> = [
+  "cecochat.v1.Member",
+  [1, "userId", 9, 0],
+  [2, "role", 5, 0],
+  [3, "isInvited", 8, 0],
+];
+
+export const ListMembersResponseSchema: Schema<ListMembersResponse> = [
+  "cecochat.v1.ListMembersResponse",
+  [1, "members", 11, 1, MemberSchema],
+  [2, "hasMore", 8, 0],
+  [3, "asOf", 3, 0],
 ];
 

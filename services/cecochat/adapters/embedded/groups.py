@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from cecochat.adapters.embedded import changes
 from cecochat.adapters.embedded.sqlite import Database, Rows, snapshot
 from cecochat.domain.groups.changes import Seen, Standing, as_group, seen, stays
 from cecochat.domain.groups.group import Group
@@ -139,7 +140,7 @@ class EmbeddedGroups(Groups):
 
 
 def last_id_of(chat_id: ChatId, connection: sqlite3.Connection) -> int:
-    """Return the id of the last event of a group; 0 if there is none."""
+    """Return the id of the last event of a group but changes of messages; 0 if there is none."""
     found: tuple[int] | None = connection.execute(LAST_ID, (chat_id, chat_id)).fetchone()
     return found[0] if found else 0
 
@@ -157,7 +158,8 @@ def _seen(user_id: UserId, chat_id: ChatId, connection: sqlite3.Connection) -> S
         spans = stays(found)
         if not spans:
             return None
-        up_to = max(last_id_of(chat_id, connection), found[-1].event_id)
+        last_ids = last_id_of(chat_id, connection), changes.last_id(chat_id, connection)
+        up_to = max(*last_ids, found[-1].event_id)
         options = (options_at(chat_id, each.first_id, connection) for each in spans)
         shows_past = [not GroupOptions.FromString(each).hides_past for each in options]
         return seen(found[-1], spans, shows_past, up_to)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.spans import Span, Spans
+from cecochat.domain.groups.spans import STILL, Span, Spans
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.v1.events_pb2 import (
     ROLE_MEMBER,
@@ -33,6 +33,13 @@ class Seen(NamedTuple):
     role: Role.ValueType  # now; `ROLE_UNSPECIFIED`: not a member any more
     as_of: int  # the id at which they see who belongs to the group, and its options
     ranges: tuple[Span, ...]  # the ids of the events that they may read, oldest first
+
+    def overlap(self, first_id: int, last_id: int) -> tuple[int, int]:
+        """Return what a span of ids has in common with what they see: from their first event on, up
+        to the last if they have left.
+        """
+        end = STILL if self.role else self.as_of
+        return max(first_id, self.ranges[0].first_id), min(last_id, end)
 
 
 def standings(event_id: int, change: Membership) -> dict[UserId, Standing]:

@@ -34,8 +34,12 @@ from cecochat.v1.history_pb2 import (
     FindMessageResponse,
     GetChatsRequest,
     GetChatsResponse,
+    GetGroupRequest,
+    GetGroupResponse,
     GetMessagesRequest,
     GetMessagesResponse,
+    ListMembersRequest,
+    ListMembersResponse,
 )
 from cecochat.where.server import Where
 
@@ -150,6 +154,8 @@ class Calls:
         self.offered = (
             Call("GetMessages", queries.messages, GetMessagesRequest, GetMessagesResponse),
             Call("GetChats", queries.chats, GetChatsRequest, GetChatsResponse),
+            Call("GetGroup", queries.group, GetGroupRequest, GetGroupResponse),
+            Call("ListMembers", queries.members, ListMembersRequest, ListMembersResponse),
             Call("FindMessage", where.call, FindMessageRequest, FindMessageResponse, FIND_COST),
         )
         self._admission = admission

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.groups.changes import Seen, is_group
 from cecochat.domain.log.ids import ChatId, UserId, participants
 from cecochat.ports.history import History, Hole, HoleReason
 from cecochat.v1 import history_pb2
@@ -35,7 +36,8 @@ def of_chat(
     holes: Iterable[Hole], chat_id: ChatId, partitions: int, span: tuple[int, int] = ALL
 ) -> list[history_pb2.Hole]:
     """Return the holes that a reader of a chat is told about: those that overlap the span of ids,
-    and concern the chat itself or the partition of one of its participants.
+    and concern the chat itself, the partition of one of its participants, or the home of the
+    group.
     """
     homes: set[int] | None = None
     found = []
@@ -43,19 +45,32 @@ def of_chat(
         if hole.reason not in REASONS or hole.first_id > span[1] or hole.last_id < span[0]:
             continue
         if not hole.chat_id and homes is None:
-            homes = {partition_of(user_id, partitions) for user_id in _members(chat_id)}
+            homes = {partition_of(key, partitions) for key in _keys(chat_id)}
         if hole.chat_id == chat_id or (not hole.chat_id and homes and hole.partition in homes):
             found.append(_proto(hole, chat_id))
     return found
 
 
-def of_user(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
-    """Return the holes in single chats of which this user is a participant."""
-    return [_proto(hole, hole.chat_id) for hole in holes if user_id in _members(hole.chat_id)]
+def of_user(
+    holes: Iterable[Hole], user_id: UserId, groups: Mapping[ChatId, Seen]
+) -> list[history_pb2.Hole]:
+    """Return the holes in single chats of which this user is a participant. `groups` says what they
+    see of the groups among these chats.
+    """
+    return [_proto(hole, hole.chat_id) for hole in holes if _concerns(hole, user_id, groups)]
 
 
-def _members(chat_id: ChatId) -> tuple[UserId, ...]:
-    """Return the participants of a dialog; nobody for any other chat."""
+def _concerns(hole: Hole, user_id: UserId, groups: Mapping[ChatId, Seen]) -> bool:
+    if sight := groups.get(hole.chat_id):
+        first_id, last_id = sight.overlap(hole.first_id, hole.last_id)
+        return first_id <= last_id
+    return hole.chat_id.startswith("d:") and user_id in participants(hole.chat_id)
+
+
+def _keys(chat_id: ChatId) -> tuple[UserId, ...]:
+    """Return the keys of the partitions that have the messages of a chat."""
+    if is_group(chat_id):
+        return (UserId(chat_id),)
     return participants(chat_id) if chat_id.startswith("d:") else ()
 
 

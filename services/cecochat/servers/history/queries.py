@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.groups.changes import Seen, Standing, is_group
 from cecochat.domain.log import ids, wire
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports import access
 from cecochat.ports.backplane import Log
-from cecochat.ports.history import ChatRow, History, MarkRow, Page
+from cecochat.ports.history import ChatRow, History, Hole, MarkRow, Page
 from cecochat.servers.history.folding import Folded, changed_ids, folded
 from cecochat.servers.history.holes import ALL, of_chat, of_user
 from cecochat.servers.history.pages import first_within, page_within
+from cecochat.servers.history.sight import changes_seen, group_page
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
-from cecochat.v1 import errors_pb2
-from cecochat.v1.events_pb2 import Event
+from cecochat.v1 import errors_pb2, history_pb2
+from cecochat.v1.events_pb2 import ROLE_UNSPECIFIED, Event, GroupOptions
 from cecochat.v1.history_pb2 import (
     Chat,
     GetChatsRequest,
     GetChatsResponse,
+    GetGroupRequest,
+    GetGroupResponse,
     GetMessagesRequest,
     GetMessagesResponse,
+    ListMembersRequest,
+    ListMembersResponse,
     Mark,
+    Member,
 )
 from cecochat.v1.messaging_pb2 import ReadToken
 
@@ -51,42 +61,51 @@ class Queries:
 
     async def messages(self, user_id: UserId, request: GetMessagesRequest) -> bytes:
         """Return a page of a chat, as a serialized `GetMessagesResponse`. Raises `Refusal`
-        (invalid_argument, forbidden, unimplemented, behind).
+        (invalid_argument, forbidden, not_found, behind).
         """
         chat_id = ids.chat_id(request.chat_id)
-        ids.authorise(user_id, chat_id)
         limit = self._limit(request.limit)
         before, after = _bound(request, "before"), _bound(request, "after")
-        if request.HasField("token"):
-            await self._hold(request.token)
         if request.with_changes and after is None:
             raise Invalid("with_changes is given without after: changes are read upwards only")
+        seen = await self._seen(user_id, chat_id, request)
         with self._reading("messages"):
-            found, marks, holes = await self._history.chat_page(
-                chat_id,
-                before=before,
-                after=after,
-                limit=limit,
-                with_changes=request.with_changes,
+            read = partial(group_page, self._history, user_id, chat_id, seen)
+            if not is_group(chat_id):
+                read = partial(self._history.chat_page, chat_id)
+            found, marks, holes = await read(
+                before=before, after=after, limit=limit, with_changes=request.with_changes
             )
-        events = await self._folded(chat_id, found.events)
+        events = await self._folded(chat_id, found.events, seen)
         max_bytes = self.config.history_page_max_bytes
         kept = page_within(events, max_bytes, oldest_first=after is not None)
         page = Page([each.event for each in kept], found.has_more or len(kept) < len(events))
         rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
         rest.states.extend(each.state for each in kept if each.state)
         if holes:
-            span = _span(page, before, after)
+            span = seen.overlap(*_span(page, before, after))
             rest.holes.extend(of_chat(holes, chat_id, self._partitions, span))
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
-    async def _folded(self, chat_id: ChatId, events: list[bytes]) -> list[Folded]:
+    async def _seen(self, user_id: UserId, chat_id: ChatId, request: Any) -> Seen:
+        """Return what a user sees of a chat, once the history has what the token asks for. Raises
+        `Refusal`.
+        """
+        if request.HasField("token"):
+            await self._hold(request.token)
+        if not is_group(chat_id):
+            return await access.seen(self._history, user_id, chat_id)
+        with self._reading("members"):
+            return await access.seen(self._history, user_id, chat_id)
+
+    async def _folded(self, chat_id: ChatId, events: list[bytes], seen: Seen) -> list[Folded]:
         """Return events of a chat as they go out, with all changes that are stored by now."""
         if not events:
             return []
         with self._reading("changes"):
             changes = await self._history.changes(chat_id, changed_ids(events))
-        return [folded(event, changes) for event in events]
+        known = changes_seen(changes, seen)
+        return [folded(event, known) for event in events]
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
         """Return a page of the user's own chats, as a serialized `GetChatsResponse`. Raises
@@ -113,10 +132,47 @@ class Queries:
         has_more |= len(kept) < len(rows)
         chats = [_chat(row, each) for row, each in zip(rows, kept, strict=False)]
         for row, chat in zip(rows, chats, strict=False) if holes else ():
-            chat.holes.extend(of_chat(holes, row.chat_id, self._partitions))
+            chat.holes.extend(of_chat(holes, row.chat_id, self._partitions, _shown(row)))
         is_first = not request.before and not request.after_chat_id
-        theirs = of_user(holes, user_id) if is_first else ()
+        theirs = await self._holes_of(user_id, holes) if is_first else ()
         answer = GetChatsResponse(chats=chats, has_more=has_more, holes=theirs)
+        return answer.SerializeToString()
+
+    async def _holes_of(self, user_id: UserId, holes: list[Hole]) -> list[history_pb2.Hole]:
+        """Return the holes in single chats that a user sees."""
+        groups = {hole.chat_id for hole in holes if is_group(hole.chat_id)}
+        seen = {each: await self._history.groups.seen(user_id, each) for each in groups}
+        return of_user(holes, user_id, {each: found for each, found in seen.items() if found})
+
+    async def group(self, user_id: UserId, request: GetGroupRequest) -> bytes:
+        """Return what a group is, as a serialized `GetGroupResponse`. Raises `Refusal`
+        (invalid_argument, not_found, behind).
+        """
+        chat_id = _group(request.chat_id)
+        seen = await self._seen(user_id, chat_id, request)
+        with self._reading("options"):
+            options = await self._history.groups.options(chat_id, seen.as_of)
+        answer = GetGroupResponse(
+            options=GroupOptions.FromString(options), role=seen.role, as_of=seen.as_of
+        )
+        return answer.SerializeToString()
+
+    async def members(self, user_id: UserId, request: ListMembersRequest) -> bytes:
+        """Return a page of the members of a group, as a serialized `ListMembersResponse`. Raises
+        `Refusal` (invalid_argument, not_found, behind).
+        """
+        chat_id = _group(request.chat_id)
+        limit = self._limit(request.limit)
+        if request.as_of < 0:
+            raise Invalid(f"as_of is {request.as_of}: use that of the first page, or 0")
+        seen = await self._seen(user_id, chat_id, request)
+        as_of = min(request.as_of or seen.as_of, seen.as_of)
+        with self._reading("members"):
+            people, has_more = await self._history.groups.people(
+                chat_id, at=as_of, after=request.after_user_id, limit=limit
+            )
+        members = [_member(user, standing) for user, standing in people]
+        answer = ListMembersResponse(members=members, has_more=has_more, as_of=as_of)
         return answer.SerializeToString()
 
     def _reading(self, table: str) -> AbstractContextManager[None]:
@@ -174,6 +230,23 @@ def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
     return events[0].id if ends else ALL[0], ALL[1] if before is None else before - 1
 
 
+def _group(text: str) -> ChatId:
+    chat_id = ids.chat_id(text)
+    if not is_group(chat_id):
+        raise Invalid(f"{chat_id} is a dialog, which has no members: use the id of a group")
+    return chat_id
+
+
+def _member(user_id: UserId, standing: Standing) -> Member:
+    return Member(user_id=user_id, role=standing.role, is_invited=standing.is_invited)
+
+
+def _shown(row: ChatRow) -> tuple[int, int]:
+    """Return the span of ids in which its user is told of holes."""
+    has_left = row.group is not None and not row.group.role
+    return ALL[0], row.last_message_id if has_left else ALL[1]
+
+
 def _chat(row: ChatRow, last: Folded) -> Chat:
     return Chat(
         chat_id=row.chat_id,
@@ -182,6 +255,8 @@ def _chat(row: ChatRow, last: Folded) -> Chat:
         unread_count=row.unread_count,
         marks=_marks(row.marks),
         last_change_id=row.last_change_id,
+        options=GroupOptions.FromString(row.group.options) if row.group else None,
+        role=row.group.role if row.group else ROLE_UNSPECIFIED,
     )
 
 

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Event } from "./events_pb.js";
+import type { Event, GroupOptions, Role } from "./events_pb.js";
 import { file_cecochat_v1_events } from "./events_pb.js";
 import type { ReadToken } from "./messaging_pb.js";
 import { file_cecochat_v1_messaging } from "./messaging_pb.js";
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/history.proto.
  */
 export const file_cecochat_v1_history: GenFile = /*@__PURE__*/
-  fileDesc("ChljZWNvY2hhdC92MS9oaXN0b3J5LnByb3RvEgtjZWNvY2hhdC52MSKdAQoSR2V0TWVzc2FnZXNSZXF1ZXN0Eg8KB2NoYXRfaWQYASABKAkSEAoGYmVmb3JlGAIgASgDSAASDwoFYWZ0ZXIYAyABKANIABINCgVsaW1pdBgEIAEoBRIlCgV0b2tlbhgFIAEoCzIWLmNlY29jaGF0LnYxLlJlYWRUb2tlbhIUCgx3aXRoX2NoYW5nZXMYBiABKAhCBwoFYm91bmQivAEKE0dldE1lc3NhZ2VzUmVzcG9uc2USJAoIbWVzc2FnZXMYASADKAsyEi5jZWNvY2hhdC52MS5FdmVudBIQCghoYXNfbW9yZRgCIAEoCBIgCgVtYXJrcxgDIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBCADKAsyES5jZWNvY2hhdC52MS5Ib2xlEikKBnN0YXRlcxgFIAMoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZSKXAQoMTWVzc2FnZVN0YXRlEhIKCm1lc3NhZ2VfaWQYASABKAMSEwoLcmV2aXNpb25faWQYAiABKAMSEwoLZGVsZXRpb25faWQYAyABKAMSLQoJcmVhY3Rpb25zGAQgAygLMhouY2Vjb2NoYXQudjEuUmVhY3Rpb25TdGF0ZRIaChJoYXNfbW9yZV9yZWFjdGlvbnMYBSABKAgiTAoNUmVhY3Rpb25TdGF0ZRIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg0KBWVtb2ppGAMgASgJEg8KB3JlbW92ZWQYBCABKAgilgIKBEhvbGUSEAoIZmlyc3RfaWQYASABKAMSDwoHbGFzdF9pZBgCIAEoAxIoCgZyZWFzb24YAyABKA4yGC5jZWNvY2hhdC52MS5Ib2xlLlJlYXNvbhIPCgdjaGF0X2lkGAQgASgJEg8KB3VzZXJfaWQYBSABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkigwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fVFJJTU1FRBABEhMKD1JFQVNPTl9VTlBST1ZFThACEhIKDlJFQVNPTl9SRUZVU0VEEAMSDwoLUkVBU09OX0xPU1QQBBITCg9SRUFTT05fVkFOSVNIRUQQBSJECgRNYXJrEg8KB3VzZXJfaWQYASABKAkSFwoPZGVsaXZlcmVkX3VwX3RvGAIgASgDEhIKCnJlYWRfdXBfdG8YAyABKAMihQEKD0dldENoYXRzUmVxdWVzdBIOCgZiZWZvcmUYASABKAMSGgoNYWZ0ZXJfY2hhdF9pZBgEIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgFEiUKBXRva2VuGAMgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuQhAKDl9hZnRlcl9jaGF0X2lkImgKEEdldENoYXRzUmVzcG9uc2USIAoFY2hhdHMYASADKAsyES5jZWNvY2hhdC52MS5DaGF0EhAKCGhhc19tb3JlGAIgASgIEiAKBWhvbGVzGAMgAygLMhEuY2Vjb2NoYXQudjEuSG9sZSLqAQoEQ2hhdBIPCgdjaGF0X2lkGAEgASgJEigKDGxhc3RfbWVzc2FnZRgCIAEoCzISLmNlY29jaGF0LnYxLkV2ZW50EhQKDHVucmVhZF9jb3VudBgDIAEoBRIgCgVtYXJrcxgEIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBSADKAsyES5jZWNvY2hhdC52MS5Ib2xlEhYKDmxhc3RfY2hhbmdlX2lkGAYgASgDEjUKEmxhc3RfbWVzc2FnZV9zdGF0ZRgHIAEoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZSI5ChJGaW5kTWVzc2FnZVJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoAxIPCgdjaGF0X2lkGAIgASgJIvMBChNGaW5kTWVzc2FnZVJlc3BvbnNlEjUKBXN0YXRlGAEgASgOMiYuY2Vjb2NoYXQudjEuRmluZE1lc3NhZ2VSZXNwb25zZS5TdGF0ZRIRCgl3YWl0c19mb3IYAiADKAkSJwoFc3RlcHMYAyADKAsyGC5jZWNvY2hhdC52MS5NZXNzYWdlU3RlcBIQCgh0cmFjZV9pZBgEIAEoCSJXCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhEKDVNUQVRFX0FSUklWRUQQARIUChBTVEFURV9PTl9JVFNfV0FZEAISDgoKU1RBVEVfR09ORRADIswBCgtNZXNzYWdlU3RlcBIMCgRuYW1lGAEgASgJEi0KBXN0YXRlGAIgASgOMh4uY2Vjb2NoYXQudjEuTWVzc2FnZVN0ZXAuU3RhdGUSDwoHc3ViamVjdBgDIAEoCRINCgVhdF9tcxgEIAEoAxIMCgR0ZXh0GAUgASgJIlIKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASDgoKU1RBVEVfRE9ORRABEg8KC1NUQVRFX1dBSVRTEAISEQoNU1RBVEVfVU5LTk9XThADMvYBCgdIaXN0b3J5ElAKC0dldE1lc3NhZ2VzEh8uY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXF1ZXN0GiAuY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXNwb25zZRJHCghHZXRDaGF0cxIcLmNlY29jaGF0LnYxLkdldENoYXRzUmVxdWVzdBodLmNlY29jaGF0LnYxLkdldENoYXRzUmVzcG9uc2USUAoLRmluZE1lc3NhZ2USHy5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlcXVlc3QaIC5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlc3BvbnNlYgZwcm90bzM", [file_cecochat_v1_events, file_cecochat_v1_messaging]);
+  fileDesc("ChljZWNvY2hhdC92MS9oaXN0b3J5LnByb3RvEgtjZWNvY2hhdC52MSKdAQoSR2V0TWVzc2FnZXNSZXF1ZXN0Eg8KB2NoYXRfaWQYASABKAkSEAoGYmVmb3JlGAIgASgDSAASDwoFYWZ0ZXIYAyABKANIABINCgVsaW1pdBgEIAEoBRIlCgV0b2tlbhgFIAEoCzIWLmNlY29jaGF0LnYxLlJlYWRUb2tlbhIUCgx3aXRoX2NoYW5nZXMYBiABKAhCBwoFYm91bmQivAEKE0dldE1lc3NhZ2VzUmVzcG9uc2USJAoIbWVzc2FnZXMYASADKAsyEi5jZWNvY2hhdC52MS5FdmVudBIQCghoYXNfbW9yZRgCIAEoCBIgCgVtYXJrcxgDIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBCADKAsyES5jZWNvY2hhdC52MS5Ib2xlEikKBnN0YXRlcxgFIAMoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZSKXAQoMTWVzc2FnZVN0YXRlEhIKCm1lc3NhZ2VfaWQYASABKAMSEwoLcmV2aXNpb25faWQYAiABKAMSEwoLZGVsZXRpb25faWQYAyABKAMSLQoJcmVhY3Rpb25zGAQgAygLMhouY2Vjb2NoYXQudjEuUmVhY3Rpb25TdGF0ZRIaChJoYXNfbW9yZV9yZWFjdGlvbnMYBSABKAgiTAoNUmVhY3Rpb25TdGF0ZRIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg0KBWVtb2ppGAMgASgJEg8KB3JlbW92ZWQYBCABKAgilgIKBEhvbGUSEAoIZmlyc3RfaWQYASABKAMSDwoHbGFzdF9pZBgCIAEoAxIoCgZyZWFzb24YAyABKA4yGC5jZWNvY2hhdC52MS5Ib2xlLlJlYXNvbhIPCgdjaGF0X2lkGAQgASgJEg8KB3VzZXJfaWQYBSABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkigwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fVFJJTU1FRBABEhMKD1JFQVNPTl9VTlBST1ZFThACEhIKDlJFQVNPTl9SRUZVU0VEEAMSDwoLUkVBU09OX0xPU1QQBBITCg9SRUFTT05fVkFOSVNIRUQQBSJECgRNYXJrEg8KB3VzZXJfaWQYASABKAkSFwoPZGVsaXZlcmVkX3VwX3RvGAIgASgDEhIKCnJlYWRfdXBfdG8YAyABKAMihQEKD0dldENoYXRzUmVxdWVzdBIOCgZiZWZvcmUYASABKAMSGgoNYWZ0ZXJfY2hhdF9pZBgEIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgFEiUKBXRva2VuGAMgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuQhAKDl9hZnRlcl9jaGF0X2lkImgKEEdldENoYXRzUmVzcG9uc2USIAoFY2hhdHMYASADKAsyES5jZWNvY2hhdC52MS5DaGF0EhAKCGhhc19tb3JlGAIgASgIEiAKBWhvbGVzGAMgAygLMhEuY2Vjb2NoYXQudjEuSG9sZSK3AgoEQ2hhdBIPCgdjaGF0X2lkGAEgASgJEigKDGxhc3RfbWVzc2FnZRgCIAEoCzISLmNlY29jaGF0LnYxLkV2ZW50EhQKDHVucmVhZF9jb3VudBgDIAEoBRIgCgVtYXJrcxgEIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBSADKAsyES5jZWNvY2hhdC52MS5Ib2xlEhYKDmxhc3RfY2hhbmdlX2lkGAYgASgDEjUKEmxhc3RfbWVzc2FnZV9zdGF0ZRgHIAEoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZRIqCgdvcHRpb25zGAggASgLMhkuY2Vjb2NoYXQudjEuR3JvdXBPcHRpb25zEh8KBHJvbGUYCSABKA4yES5jZWNvY2hhdC52MS5Sb2xlIjkKEkZpbmRNZXNzYWdlUmVxdWVzdBISCgptZXNzYWdlX2lkGAEgASgDEg8KB2NoYXRfaWQYAiABKAki8wEKE0ZpbmRNZXNzYWdlUmVzcG9uc2USNQoFc3RhdGUYASABKA4yJi5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlc3BvbnNlLlN0YXRlEhEKCXdhaXRzX2ZvchgCIAMoCRInCgVzdGVwcxgDIAMoCzIYLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGVwEhAKCHRyYWNlX2lkGAQgASgJIlcKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEQoNU1RBVEVfQVJSSVZFRBABEhQKEFNUQVRFX09OX0lUU19XQVkQAhIOCgpTVEFURV9HT05FEAMizAEKC01lc3NhZ2VTdGVwEgwKBG5hbWUYASABKAkSLQoFc3RhdGUYAiABKA4yHi5jZWNvY2hhdC52MS5NZXNzYWdlU3RlcC5TdGF0ZRIPCgdzdWJqZWN0GAMgASgJEg0KBWF0X21zGAQgASgDEgwKBHRleHQYBSABKAkiUgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9ET05FEAESDwoLU1RBVEVfV0FJVFMQAhIRCg1TVEFURV9VTktOT1dOEAMiSQoPR2V0R3JvdXBSZXF1ZXN0Eg8KB2NoYXRfaWQYASABKAkSJQoFdG9rZW4YAiABKAsyFi5jZWNvY2hhdC52MS5SZWFkVG9rZW4ibgoQR2V0R3JvdXBSZXNwb25zZRIqCgdvcHRpb25zGAEgASgLMhkuY2Vjb2NoYXQudjEuR3JvdXBPcHRpb25zEh8KBHJvbGUYAiABKA4yES5jZWNvY2hhdC52MS5Sb2xlEg0KBWFzX29mGAMgASgDIoEBChJMaXN0TWVtYmVyc1JlcXVlc3QSDwoHY2hhdF9pZBgBIAEoCRIVCg1hZnRlcl91c2VyX2lkGAIgASgJEg0KBWxpbWl0GAMgASgFEg0KBWFzX29mGAQgASgDEiUKBXRva2VuGAUgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuIlwKE0xpc3RNZW1iZXJzUmVzcG9uc2USJAoHbWVtYmVycxgBIAMoCzITLmNlY29jaGF0LnYxLk1lbWJlchIQCghoYXNfbW9yZRgCIAEoCBINCgVhc19vZhgDIAEoAyJOCgZNZW1iZXISDwoHdXNlcl9pZBgBIAEoCRIfCgRyb2xlGAIgASgOMhEuY2Vjb2NoYXQudjEuUm9sZRISCgppc19pbnZpdGVkGAMgASgIMpEDCgdIaXN0b3J5ElAKC0dldE1lc3NhZ2VzEh8uY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXF1ZXN0GiAuY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXNwb25zZRJHCghHZXRDaGF0cxIcLmNlY29jaGF0LnYxLkdldENoYXRzUmVxdWVzdBodLmNlY29jaGF0LnYxLkdldENoYXRzUmVzcG9uc2USUAoLRmluZE1lc3NhZ2USHy5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlcXVlc3QaIC5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlc3BvbnNlEkcKCEdldEdyb3VwEhwuY2Vjb2NoYXQudjEuR2V0R3JvdXBSZXF1ZXN0Gh0uY2Vjb2NoYXQudjEuR2V0R3JvdXBSZXNwb25zZRJQCgtMaXN0TWVtYmVycxIfLmNlY29jaGF0LnYxLkxpc3RNZW1iZXJzUmVxdWVzdBogLmNlY29jaGF0LnYxLkxpc3RNZW1iZXJzUmVzcG9uc2ViBnByb3RvMw", [file_cecochat_v1_events, file_cecochat_v1_messaging]);
 
 /**
  * Asks for a page of one chat. Without a bound, these are the newest messages.
@@ -82,7 +82,8 @@ export const GetMessagesRequestSchema: GenMessage<GetMessagesRequest> = /*@__PUR
  */
 export type GetMessagesResponse = Message<"cecochat.v1.GetMessagesResponse"> & {
   /**
-   * In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted.
+   * In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted. In a group, changes of
+   * members are among them, and it begins and ends where the caller was added and removed.
    *
    * @generated from field: repeated cecochat.v1.Event messages = 1;
    */
@@ -96,6 +97,8 @@ export type GetMessagesResponse = Message<"cecochat.v1.GetMessagesResponse"> & {
   hasMore: boolean;
 
   /**
+   * In a group in which more than 100 have marks, and in one that the caller has left, only the caller's own.
+   *
    * @generated from field: repeated cecochat.v1.Mark marks = 3;
    */
   marks: Mark[];
@@ -416,13 +419,16 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
   lastMessage?: Event | undefined;
 
   /**
-   * Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count.
+   * Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
+   * a group while the caller did not belong to it.
    *
    * @generated from field: int32 unread_count = 3;
    */
   unreadCount: number;
 
   /**
+   * Of a group, only the caller's own.
+   *
    * @generated from field: repeated cecochat.v1.Mark marks = 4;
    */
   marks: Mark[];
@@ -447,6 +453,20 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
    * @generated from field: cecochat.v1.MessageState last_message_state = 7;
    */
   lastMessageState?: MessageState | undefined;
+
+  /**
+   * Of a group, as it was when the caller left it, if that is so.
+   *
+   * @generated from field: cecochat.v1.GroupOptions options = 8;
+   */
+  options?: GroupOptions | undefined;
+
+  /**
+   * What the caller is in a group. ROLE_UNSPECIFIED if it is a dialog, or the caller has left the group.
+   *
+   * @generated from field: cecochat.v1.Role role = 9;
+   */
+  role: Role;
 };
 
 /**
@@ -634,9 +654,171 @@ export const MessageStep_StateSchema: GenEnum<MessageStep_State> = /*@__PURE__*/
   enumDesc(file_cecochat_v1_history, 11, 0);
 
 /**
+ * @generated from message cecochat.v1.GetGroupRequest
+ */
+export type GetGroupRequest = Message<"cecochat.v1.GetGroupRequest"> & {
+  /**
+   * @generated from field: string chat_id = 1;
+   */
+  chatId: string;
+
+  /**
+   * Optional, as in GetMessagesRequest.
+   *
+   * @generated from field: cecochat.v1.ReadToken token = 2;
+   */
+  token?: ReadToken | undefined;
+};
+
+/**
+ * Describes the message cecochat.v1.GetGroupRequest.
+ * Use `create(GetGroupRequestSchema)` to create a new message.
+ */
+export const GetGroupRequestSchema: GenMessage<GetGroupRequest> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 12);
+
+/**
+ * @generated from message cecochat.v1.GetGroupResponse
+ */
+export type GetGroupResponse = Message<"cecochat.v1.GetGroupResponse"> & {
+  /**
+   * @generated from field: cecochat.v1.GroupOptions options = 1;
+   */
+  options?: GroupOptions | undefined;
+
+  /**
+   * What the caller is there. ROLE_UNSPECIFIED: the caller has left.
+   *
+   * @generated from field: cecochat.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * All this is so after the events up to this id. Later changes come with events above it.
+   *
+   * @generated from field: int64 as_of = 3;
+   */
+  asOf: bigint;
+};
+
+/**
+ * Describes the message cecochat.v1.GetGroupResponse.
+ * Use `create(GetGroupResponseSchema)` to create a new message.
+ */
+export const GetGroupResponseSchema: GenMessage<GetGroupResponse> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 13);
+
+/**
+ * Asks for a page of the members of a group, in the order of their user ids.
+ *
+ * @generated from message cecochat.v1.ListMembersRequest
+ */
+export type ListMembersRequest = Message<"cecochat.v1.ListMembersRequest"> & {
+  /**
+   * @generated from field: string chat_id = 1;
+   */
+  chatId: string;
+
+  /**
+   * Continue above this user id; empty: from the first.
+   *
+   * @generated from field: string after_user_id = 2;
+   */
+  afterUserId: string;
+
+  /**
+   * 1 to `history.page_max`; 0: 50.
+   *
+   * @generated from field: int32 limit = 3;
+   */
+  limit: number;
+
+  /**
+   * For pages that belong together: `as_of` of the first. 0: now.
+   *
+   * @generated from field: int64 as_of = 4;
+   */
+  asOf: bigint;
+
+  /**
+   * Optional, as in GetMessagesRequest.
+   *
+   * @generated from field: cecochat.v1.ReadToken token = 5;
+   */
+  token?: ReadToken | undefined;
+};
+
+/**
+ * Describes the message cecochat.v1.ListMembersRequest.
+ * Use `create(ListMembersRequestSchema)` to create a new message.
+ */
+export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 14);
+
+/**
+ * @generated from message cecochat.v1.ListMembersResponse
+ */
+export type ListMembersResponse = Message<"cecochat.v1.ListMembersResponse"> & {
+  /**
+   * @generated from field: repeated cecochat.v1.Member members = 1;
+   */
+  members: Member[];
+
+  /**
+   * @generated from field: bool has_more = 2;
+   */
+  hasMore: boolean;
+
+  /**
+   * They are members after the events up to this id.
+   *
+   * @generated from field: int64 as_of = 3;
+   */
+  asOf: bigint;
+};
+
+/**
+ * Describes the message cecochat.v1.ListMembersResponse.
+ * Use `create(ListMembersResponseSchema)` to create a new message.
+ */
+export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 15);
+
+/**
+ * Somebody who belongs to a group, or is invited to it.
+ *
+ * @generated from message cecochat.v1.Member
+ */
+export type Member = Message<"cecochat.v1.Member"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * ROLE_UNSPECIFIED: only invited.
+   *
+   * @generated from field: cecochat.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * @generated from field: bool is_invited = 3;
+   */
+  isInvited: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.Member.
+ * Use `create(MemberSchema)` to create a new message.
+ */
+export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 16);
+
+/**
  * Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
  * Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
- * caller neither sent nor receives such a message).
+ * caller neither sent nor receives such a message, or never belonged to such a group).
  *
  * @generated from service cecochat.v1.History
  */
@@ -666,6 +848,26 @@ export const History: GenService<{
     methodKind: "unary";
     input: typeof FindMessageRequestSchema;
     output: typeof FindMessageResponseSchema;
+  },
+  /**
+   * What a group is, for its members. Who has left it is told what it was then.
+   *
+   * @generated from rpc cecochat.v1.History.GetGroup
+   */
+  getGroup: {
+    methodKind: "unary";
+    input: typeof GetGroupRequestSchema;
+    output: typeof GetGroupResponseSchema;
+  },
+  /**
+   * Who belongs to a group and who is invited, for its members. Who has left it is told who it was then.
+   *
+   * @generated from rpc cecochat.v1.History.ListMembers
+   */
+  listMembers: {
+    methodKind: "unary";
+    input: typeof ListMembersRequestSchema;
+    output: typeof ListMembersResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cecochat_v1_history, 0);
