@@ -270,13 +270,24 @@ def _member(name: str, member: Any, level: str = "###") -> Iterator[str]:
 
 
 def _attributes(owner: type) -> Iterator[str]:
-    public = {n: a for n, a in vars(owner).items() if not n.startswith("_") or n == "__anext__"}
+    """Describe what a class has of its own, and what it has of classes that no program sees."""
+    hidden = (
+        each
+        for each in reversed(owner.__mro__)
+        if each is owner or (each.__module__.startswith("cecochat") and not _is_public(each))
+    )
+    members = {name: member for each in hidden for name, member in vars(each).items()}
+    public = {n: a for n, a in members.items() if not n.startswith("_") or n == "__anext__"}
     for name, attribute in public.items():
         if isinstance(attribute, property):
             yield f"`{name}`: {_docstring(attribute)}\n"
     for name, attribute in public.items():
         if inspect.isfunction(attribute):
             yield from _member(f"{owner.__name__}.{name}", attribute, "####")
+
+
+def _is_public(owner: type) -> bool:
+    return owner.__name__ in (*client.__all__, *sync.__all__)
 
 
 def _docstring(member: object) -> str:

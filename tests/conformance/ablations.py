@@ -107,4 +107,11 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "unknown events move the position": ((Device, "receive", without.receive_known_events_alone),),
     "an unknown code may be retriable": ((Lookup, "mends", without.mends_known),),
     "an unknown code may be final": ((Lookup, "mends", without.mends_unknown),),
+    "a gap is filled with changes, too": (
+        (ScriptedHistory, "messages", without_gaps.messages_without_changes),
+    ),
+    "changes are shown": ((Device, "show", without.show_messages_alone),),
+    "changes are stored as they are sent": (
+        (Device, "snapshot", without.snapshot_of_messages_alone),
+    ),
 }

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from cecochat.client import events
 from cecochat.client.errors import ChatError, SendRejected
+from cecochat.client.timeline import event_of_change
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 from cecochat.v1.messaging_pb2 import ClientFrame, Limits
 
@@ -87,6 +88,11 @@ class Outcome:
             case events.Message(id, chat_id, user_id, text):
                 shown = {"id": str(id), "chatId": chat_id, "userId": user_id, "text": text}
                 self._add("shows", shown)
+            case events.Edit() | events.Deletion() | events.Reaction():
+                if event.client_message_id in self._names.given:
+                    self._sent(event.client_message_id, event.id)
+                else:
+                    self._add("shows", _change(event))
             case events.Hole(chat_id, first_id, last_id, reason):
                 hole = {"chatId": chat_id, "firstId": str(first_id), "lastId": str(last_id)}
                 self._add("shows", {"hole": hole | {"reason": f"REASON_{reason.upper()}"}})
@@ -114,6 +120,13 @@ class Outcome:
             "shown": {chat: marks for chat, marks in kept["shown"].items() if marks},
         }
         self.found["stores"] = {key: all_of_it[key] for key in keys}
+
+
+def _change(event: events.Change) -> dict[str, Any]:
+    body = MessageToDict(event_of_change(event))
+    kind = type(event).__name__.lower()
+    place = {"id": str(event.id), "chatId": event.chat_id, "userId": event.user_id}
+    return {kind: place | body[kind]}
 
 
 def query_of(query: dict[str, Any]) -> dict[str, Any]:

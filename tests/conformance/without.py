@@ -34,6 +34,13 @@ def snapshot_without_sends(self: Device) -> dict[str, Any]:
     return _snapshot(self) | {"outbox": []}
 
 
+def snapshot_of_messages_alone(self: Device) -> dict[str, Any]:
+    kept = _snapshot(self)
+    changes = ("edit", "deletion", "reaction")
+    outbox = [{k: v for k, v in each.items() if k not in changes} for each in kept["outbox"]]
+    return kept | {"outbox": outbox}
+
+
 def snapshot_without_marks(self: Device) -> dict[str, Any]:
     return _snapshot(self) | {"shown": {}}
 
@@ -112,6 +119,11 @@ def show_answers_whoever_wrote(self: Device, event: Event) -> Happening | None:
     if event.client_message_id in self.outbox:
         return self.answered(event.client_message_id, event.id)
     return _show(self, event)
+
+
+def show_messages_alone(self: Device, event: Event) -> Happening | None:
+    happening = _show(self, event)
+    return happening if event.HasField("message") else None
 
 
 def show_only_others(self: Device, event: Event) -> Happening | None:

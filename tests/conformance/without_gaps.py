@@ -93,6 +93,13 @@ async def messages_without_token(
     return await _messages(self, request)
 
 
+async def messages_without_changes(
+    self: ScriptedHistory, request: GetMessagesRequest
+) -> history_pb2.GetMessagesResponse:
+    request.ClearField("with_changes")
+    return await _messages(self, request)
+
+
 async def one_page_of_chats(
     self: ScriptedHistory, request: GetChatsRequest
 ) -> history_pb2.GetChatsResponse:

@@ -15,7 +15,7 @@ ID_MAX = 1_000
 
 def check(receipt: Receipt) -> tuple[str, ...]:
     send = Send(client_message_id="1", chat_id="d:alice~bob", receipt=receipt)
-    return intake.check_send(UserId("alice"), send, 100, lambda: ID_MAX)
+    return intake.check_send(UserId("alice"), send, 100, lambda: ID_MAX, 0)
 
 
 @pytest.mark.parametrize("mark", [0, 1, ID_MAX])

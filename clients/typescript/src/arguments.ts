@@ -6,6 +6,7 @@ import { invalid } from "./errors.js";
 const MESSAGE_ID_MAX = 2n ** 63n - 1n;
 const LIMIT_MAX = 2 ** 31 - 1;
 const CLIENT_MESSAGE_ID_MAX_BYTES = 64;
+const EMOJI_MAX_BYTES = 64;
 
 /** Check a message id, or 0n. */
 export function checkMessageId(name: string, value: unknown): void {
@@ -46,6 +47,13 @@ function mayBeToken(token: unknown): boolean {
 export function checkText(text: unknown): void {
   if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
     throw invalid("text is empty or no string, or holds half of a surrogate pair");
+  }
+}
+
+export function checkEmoji(emoji: unknown): void {
+  const size = typeof emoji === "string" ? new TextEncoder().encode(emoji).length : 0;
+  if (!size || size > EMOJI_MAX_BYTES) {
+    throw invalid(`an emoji has to have 1 to ${EMOJI_MAX_BYTES} bytes`);
   }
 }
 

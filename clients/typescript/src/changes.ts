@@ -21,17 +21,6 @@ export interface Current {
   reactions: Map<string, string[]>;
 }
 
-/** The message that an event changes; undefined if it changes none. */
-export function changedBy({ body }: Event): bigint | undefined {
-  switch (body.case) {
-    case "edit":
-    case "deletion":
-    case "reaction":
-      return body.value.messageId;
-  }
-  return undefined;
-}
-
 function keyOf({ userId, body }: Event): string | undefined {
   switch (body.case) {
     case "edit":
@@ -81,13 +70,19 @@ export class Changes {
     const said =
       body.case === "message" || body.case === "edit" ? body.value : { text: "", mentions: [] };
     const { text, mentions } = said;
-    return { text, mentions, revisionId: edit?.id ?? 0n, deletionId, reactions: this.#reactions() };
+    return { text, mentions, revisionId: edit?.id ?? 0n, deletionId, reactions: this.#byEmoji() };
   }
 
-  #reactions(): Map<string, string[]> {
+  /** The reactions that are not taken back, in the order of their ids. */
+  reactions(): Event[] {
+    const isOne = ({ body }: Event): boolean => body.case === "reaction" && !body.value.removed;
+    return [...this.#standing.values()].filter(isOne).sort(inOrder);
+  }
+
+  #byEmoji(): Map<string, string[]> {
     const found = new Map<string, string[]>();
-    for (const { userId, body } of [...this.#standing.values()].sort(inOrder)) {
-      if (body.case !== "reaction" || body.value.removed) continue;
+    for (const { userId, body } of this.reactions()) {
+      if (body.case !== "reaction") continue;
       found.set(body.value.emoji, [...(found.get(body.value.emoji) ?? []), userId]);
     }
     return found;

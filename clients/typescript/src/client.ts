@@ -1,18 +1,26 @@
 /** The client that an application uses. */
 
-import { checkClientMessageId, checkMessageId, checkPage, checkText } from "./arguments.js";
+import { checkClientMessageId, checkEmoji, checkMessageId } from "./arguments.js";
+import { checkPage, checkText } from "./arguments.js";
 import type { PageRequest } from "./core.js";
-import type { Queued } from "./sending.js";
+import type { Body, Queued } from "./sending.js";
 import { invalid } from "./errors.js";
-import type { Chat, EventName, Events, Message, Occurrence, Page, Status } from "./events.js";
+import type { Chat, EventName, Events, Mention, Message } from "./events.js";
+import type { Occurrence, Page, Status } from "./events.js";
 import { chatOf } from "./ids.js";
 import { newId } from "./newid.js";
 
 type Listener<N extends EventName> = (value: Events[N]) => unknown;
 
+export interface SendOptions {
+  /** To repeat a send, pass the same. */
+  clientMessageId?: string;
+}
+
 /** What is behind a client: a `Core`, here or in another tab. */
 export interface Backend {
   send(chatId: string, text: string, clientMessageId: string, again: boolean): Promise<bigint>;
+  post(chatId: string, body: Body, clientMessageId: string, again: boolean): Promise<bigint>;
   chats(request: PageRequest): Promise<Chat[]>;
   page(chatId: string, request: PageRequest): Promise<Page>;
   recent(chatId: string): Promise<Message[]>;
@@ -51,12 +59,64 @@ export class Client {
   async send(
     to: string,
     text: string,
-    options: { clientMessageId?: string } = {},
+    options: SendOptions & {
+      /** The message of the same chat that this one answers. */
+      replyToId?: bigint;
+      mentions?: Mention[];
+    } = {},
   ): Promise<bigint> {
-    const clientMessageId = options.clientMessageId ?? newId();
-    checkClientMessageId(clientMessageId);
     checkText(text);
-    return this.backend.send(this.chat(to), text, clientMessageId, !!options.clientMessageId);
+    const { clientMessageId, replyToId, mentions } = options;
+    if (replyToId || mentions?.length) {
+      checkMessageId("replyToId", replyToId ?? 0n);
+      const said = { text, ...(replyToId && { replyToId }), ...(mentions && { mentions }) };
+      return this.post(to, { case: "message", value: said }, options);
+    }
+    const id = clientMessageId ?? newId();
+    checkClientMessageId(id);
+    return this.backend.send(this.chat(to), text, id, !!clientMessageId);
+  }
+
+  /**
+   * Give an own message another text. Resolves with the id of the edit once it can no longer be lost.
+   * An edit of a message that is not there, or that is deleted, changes nothing.
+   */
+  async edit(
+    chat: string,
+    messageId: bigint,
+    text: string,
+    options: SendOptions & { mentions?: Mention[] } = {},
+  ): Promise<bigint> {
+    checkMessageId("messageId", messageId);
+    checkText(text);
+    const { mentions } = options;
+    const value = { messageId, text, ...(mentions && { mentions }) };
+    return this.post(chat, { case: "edit", value }, options);
+  }
+
+  /** Delete an own message for everybody, for good. */
+  async delete(chat: string, messageId: bigint, options: SendOptions = {}): Promise<bigint> {
+    checkMessageId("messageId", messageId);
+    return this.post(chat, { case: "deletion", value: { messageId } }, options);
+  }
+
+  /** Add an emoji to a message, or take it back if `removed`. */
+  async react(
+    chat: string,
+    messageId: bigint,
+    emoji: string,
+    options: SendOptions & { removed?: boolean } = {},
+  ): Promise<bigint> {
+    checkMessageId("messageId", messageId);
+    checkEmoji(emoji);
+    const { removed = false } = options;
+    return this.post(chat, { case: "reaction", value: { messageId, emoji, removed } }, options);
+  }
+
+  private post(chat: string, body: Body, { clientMessageId }: SendOptions): Promise<bigint> {
+    const id = clientMessageId ?? newId();
+    checkClientMessageId(id);
+    return this.backend.post(this.chat(chat), body, id, !!clientMessageId);
   }
 
   /** Return the stored messages of a chat, oldest first. This needs no server. */

@@ -13,9 +13,10 @@ import { type Fetch, Lookup, type Route, type Token } from "./lookup.js";
 import { newId } from "./newid.js";
 import { Queries } from "./queries.js";
 import { type Ended, type Peer, Session, type SocketClass } from "./session.js";
-import { type Queued, Sending } from "./sending.js";
+import { type Body, type Queued, Sending } from "./sending.js";
 import type { Kept } from "./storage.js";
 import type { Surroundings } from "./surroundings.js";
+import { asTheyAre } from "./timeline.js";
 
 const RECEIPT_EVERY_MS = 200;
 const FLUSH_MS = 3_000;
@@ -70,7 +71,7 @@ export class Core implements Peer {
     this.local = new LocalDevice(device, this.owner(), options.receipts);
     this.filling = new Filling(this.local, this.queries);
     const keep = (): void => void this.keeper.keep().catch(this.keeper.failed);
-    this.sending = new Sending(this.local, (chatId) => this.recent(chatId), keep);
+    this.sending = new Sending(this.local, (chatId) => this.stored(chatId), keep);
     kept.lost = (error) => void this.letGo(error);
     this.keeper.failed = (error) => this.fail(chatError(error, "storage_failed"));
   }
@@ -106,7 +107,12 @@ export class Core implements Peer {
 
   /** Send a message. With `again`, it may have been sent before. */
   send(chatId: string, text: string, clientMessageId: string, again = false): Promise<bigint> {
-    return this.sending.send({ chatId, text, clientMessageId }, again);
+    return this.post(chatId, { case: "message", value: { text } }, clientMessageId, again);
+  }
+
+  /** Send a message with more than a text, or a change of one. */
+  post(chatId: string, body: Body, clientMessageId: string, again = false): Promise<bigint> {
+    return this.sending.send({ chatId, body, clientMessageId }, again);
   }
 
   /** Return the messages of a chat that are queued, and stored, oldest first. */
@@ -121,6 +127,10 @@ export class Core implements Peer {
   }
 
   async recent(chatId: string): Promise<Message[]> {
+    return asTheyAre(await this.stored(chatId));
+  }
+
+  private async stored(chatId: string): Promise<Message[]> {
     await this.keeper.keep();
     return this.kept.recent(chatId);
   }
@@ -142,7 +152,9 @@ export class Core implements Peer {
     const page = await this.queries.messages({ chatId, bound, limit, ...(token && { token }) });
     const newest = page.messages.at(-1);
     if (newest) this.note(chatId, newest.id);
-    return { messages: page.messages.map(messageOf), hasMore: page.hasMore };
+    const states = new Map(page.states.map((state) => [state.messageId, state]));
+    const messages = page.messages.map((event) => messageOf(event, states.get(event.id)));
+    return { messages, hasMore: page.hasMore };
   }
 
   /** Remember a message, so that what is sent to its chat from now on sorts after it. */

@@ -1,26 +1,68 @@
 /** The plain values that a client hands to the application. */
 
 import type { ChatError } from "./errors.js";
-import type { Event } from "./gen/cecochat/v1/events_pb.js";
+import type { Event, Message as Said } from "./gen/cecochat/v1/events_pb.js";
 import type { Send } from "./gen/cecochat/v1/messaging_pb.js";
 import {
   type Chat as ChatAnswer,
   type Hole as HoleAnswer,
   Hole_Reason,
   type Mark,
+  type MessageState,
 } from "./gen/cecochat/v1/history_pb.js";
 import { timeOf } from "./ids.js";
 
-/** A message. Sort the messages of a chat by `id`. */
+/** A user whom a text names. Places are counted in Unicode code points. */
+export interface Mention {
+  userId: string;
+  start: number;
+  length: number;
+}
+
+/** An edit, a deletion or a reaction: what happened to the message `messageId`. */
+export interface Change {
+  id: bigint;
+  chatId: string;
+  /** Who did it. */
+  userId: string;
+  kind: "edit" | "deletion" | "reaction";
+  messageId: bigint;
+  /** Of an edit: the new text. It is empty if the message has been deleted since. */
+  text?: string;
+  mentions?: Mention[];
+  /** Of a deletion: an admin of the group deleted the message of a member. */
+  asAdmin?: boolean;
+  /** Of a reaction. */
+  emoji?: string;
+  /** The reaction is taken back. */
+  removed?: boolean;
+  /** Set if this device has sent it: it is accepted now. */
+  clientMessageId?: string;
+}
+
+/**
+ * A message. Sort the messages of a chat by `id`. What `history`, `chats` and `recent` return is as it
+ * is now; what arrives is changed by later events, which a `Timeline` applies.
+ */
 export interface Message {
   id: bigint;
   chatId: string;
   /** The sender. */
   userId: string;
+  /** Empty if it is deleted. */
   text: string;
   clientMessageId: string;
   /** When the server accepted it. */
   sentAt: Date;
+  /** The message that this one answers. */
+  replyToId?: bigint;
+  mentions?: Mention[];
+  /** The edit that gave it this text, if it was edited. */
+  revisionId?: bigint;
+  /** Set if it is deleted. */
+  deletionId?: bigint;
+  /** In the order of their ids. */
+  reactions?: Change[];
   /** Set if the message was accepted, but its content is lost. */
   missing?: true;
 }
@@ -36,6 +78,7 @@ export interface Receipt {
 /** A send that was rejected for good. */
 export interface Rejected {
   chatId: string;
+  /** Empty if it was a deletion or a reaction. */
   text: string;
   clientMessageId: string;
   error: ChatError;
@@ -75,6 +118,8 @@ export type Status =
 /** The argument of each event. */
 export interface Events {
   message: Message;
+  /** Also an own one, of this device or another. */
+  change: Change;
   receipt: Receipt;
   sent: Message;
   rejected: Rejected;
@@ -88,10 +133,77 @@ export type EventName = keyof Events;
 /** An event that waits for its listeners. */
 export type Occurrence = { [N in EventName]: { name: N; value: Events[N] } }[EventName];
 
-export function messageOf(event: Event): Message {
+export function messageOf(event: Event, state?: MessageState): Message {
   const { id, chatId, userId, clientMessageId, body } = event;
-  const text = body.case === "message" ? body.value.text : "";
-  return { id, chatId, userId, text, clientMessageId, sentAt: timeOf(id) };
+  const said = body.case === "message" ? saidIn(body.value) : { text: "" };
+  const become = state && becomeOf(chatId, state);
+  return { id, chatId, userId, ...said, clientMessageId, sentAt: timeOf(id), ...become };
+}
+
+function saidIn({
+  text,
+  replyToId,
+  mentions,
+}: Said): Pick<Message, "text" | "replyToId" | "mentions"> {
+  const named = mentions.length > 0 && { mentions: mentions.map(mentionOf) };
+  return { text, ...(replyToId && { replyToId }), ...named };
+}
+
+export function mentionOf({ userId, start, length }: Mention): Mention {
+  return { userId, start, length };
+}
+
+/** What has become of a message, without what it is by default. */
+function becomeOf(chatId: string, state: MessageState): Partial<Message> {
+  const { messageId, revisionId, deletionId } = state;
+  const reactions = state.reactions
+    .filter(({ removed }) => !removed)
+    .map(({ id, userId, emoji }): Change => ({
+      id,
+      chatId,
+      userId,
+      kind: "reaction",
+      messageId,
+      emoji,
+    }));
+  return {
+    ...(revisionId && { revisionId }),
+    ...(deletionId && { deletionId }),
+    ...(reactions.length && { reactions }),
+  };
+}
+
+/** Convert an event that changes a message. */
+export function changeOf({
+  id,
+  chatId,
+  userId,
+  body,
+}: Pick<Event, "id" | "chatId" | "userId" | "body">): Change | undefined {
+  switch (body.case) {
+    case "edit": {
+      const { messageId, text, mentions } = body.value;
+      const named = mentions.length > 0 && { mentions: mentions.map(mentionOf) };
+      return { id, chatId, userId, kind: "edit", messageId, text, ...named };
+    }
+    case "deletion": {
+      const { messageId, asAdmin } = body.value;
+      return { id, chatId, userId, kind: "deletion", messageId, ...(asAdmin && { asAdmin }) };
+    }
+    case "reaction": {
+      const { messageId, emoji, removed } = body.value;
+      return {
+        id,
+        chatId,
+        userId,
+        kind: "reaction",
+        messageId,
+        emoji,
+        ...(removed && { removed }),
+      };
+    }
+  }
+  return undefined;
 }
 
 /** Convert an event of the stream. Return nothing for a kind that is not known. */
@@ -109,16 +221,21 @@ export function occurrenceOf(event: Event): Occurrence | undefined {
         ? { name: "message", value: { ...messageOf(event), missing: true } }
         : undefined;
   }
-  return undefined;
+  const change = changeOf(event);
+  return change && { name: "change", value: change };
 }
 
-export function sentMessage(userId: string, send: Send, id: bigint): Message {
+/** Return what tells that a send was accepted under this id. */
+export function sentOf(userId: string, send: Send, id: bigint): Occurrence {
   const { chatId, clientMessageId } = send;
-  return { id, chatId, userId, text: textOf(send), clientMessageId, sentAt: timeOf(id) };
+  const event = { id, chatId, userId, body: send.body } as Event;
+  const change = changeOf(event);
+  if (change) return { name: "change", value: { ...change, clientMessageId } };
+  return { name: "sent", value: messageOf({ ...event, clientMessageId }) };
 }
 
-export function textOf(send: Send): string {
-  return send.body.case === "message" ? send.body.value.text : "";
+export function textOf({ body }: Send): string {
+  return body.case === "message" || body.case === "edit" ? body.value.text : "";
 }
 
 export function markOf(chatId: string, mark: Mark): Receipt {
@@ -132,10 +249,10 @@ export function holeOf(hole: HoleAnswer): Hole {
 }
 
 export function chatFrom(chat: ChatAnswer): Chat {
-  const { chatId, lastMessage, unreadCount } = chat;
+  const { chatId, lastMessage, lastMessageState, unreadCount } = chat;
   return {
     chatId,
-    lastMessage: lastMessage && messageOf(lastMessage),
+    lastMessage: lastMessage && messageOf(lastMessage, lastMessageState),
     unreadCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),
     holes: chat.holes.map(holeOf),

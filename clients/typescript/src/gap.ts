@@ -41,7 +41,11 @@ export class Filling {
     const { chatId } = chat;
     let { marks } = chat;
     const low = this.shownUpTo(chatId);
-    const ids = [chat.lastMessage?.id ?? 0n, ...chat.holes.map((hole) => hole.lastId)];
+    const ids = [
+      chat.lastMessage?.id ?? 0n,
+      chat.lastChangeId,
+      ...chat.holes.map((hole) => hole.lastId),
+    ];
     if (ids.some((id) => id > low)) {
       for await (const page of this.queries.pagesAfter(chatId, low, token)) {
         this.fillPage(page);
@@ -54,7 +58,7 @@ export class Filling {
     }
   }
 
-  /** Take messages and holes in the order of their ids. */
+  /** Take messages, changes of messages, and holes in the order of their ids. */
   private fillPage(page: GetMessagesResponse): void {
     const holes = byId(page.holes);
     for (const event of page.messages) {

@@ -6,16 +6,18 @@
  *     const id = await client.send("bob", "hello"); // resolves once it can no longer be lost
  */
 
-export { Client } from "./client.js";
+export { Client, type SendOptions } from "./client.js";
 export { type Options, connect } from "./connect.js";
 export type { PageRequest } from "./core.js";
 export type { Queued } from "./sending.js";
 export { ChatError, SendRejected } from "./errors.js";
 export type {
+  Change,
   Chat,
   EventName,
   Events,
   Hole,
+  Mention,
   Message,
   Receipt,
   Rejected,
@@ -24,4 +26,5 @@ export type {
 export { databaseName, indexedDb } from "./indexeddb.js";
 export type { Token } from "./lookup.js";
 export type { Snapshot } from "./snapshot.js";
+export { Timeline } from "./timeline.js";
 export { type Kept, type Storage, memory } from "./storage.js";

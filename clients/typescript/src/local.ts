@@ -4,7 +4,7 @@ import { ClientFrameSchema, EventSchema, ReadTokenSchema, SendSchema } from "./g
 import { create, toBinary } from "./codec.js";
 import type { Device, Happening } from "./device.js";
 import { ChatError, SendRejected, rejected, reusedId } from "./errors.js";
-import { type Message, type Occurrence, occurrenceOf, sentMessage, textOf } from "./events.js";
+import { type Message, type Occurrence, occurrenceOf, sentOf, textOf } from "./events.js";
 import type { Event } from "./gen/cecochat/v1/events_pb.js";
 import type {
   Ack,
@@ -17,6 +17,7 @@ import type {
 } from "./gen/cecochat/v1/messaging_pb.js";
 import { Marks } from "./marks.js";
 import { newId } from "./newid.js";
+import { storedChange } from "./timeline.js";
 import { Progress, type Step, type Taker } from "./progress.js";
 
 interface Answer {
@@ -31,7 +32,7 @@ export interface Owner extends Omit<Taker, "taken"> {
   toWrite(): void;
   /** Note that there are receipts to send. */
   toTell(): void;
-  /** Note a message that was taken, to be kept with the position. */
+  /** Note a message, or what stands for a change, that was taken, to be kept with the position. */
   keepMessage(message: Message): void;
 }
 
@@ -167,7 +168,7 @@ export class LocalDevice {
     if (send.body.case === "receipt") return this.receiptAnswered(send.chatId);
     this.answers.get(send.clientMessageId)?.resolve(id);
     this.answers.delete(send.clientMessageId);
-    return { name: "sent", value: sentMessage(this.userId, send, id) };
+    return sentOf(this.userId, send, id);
   }
 
   private rejected(send: Send, error: SendRejected): Occurrence | undefined {
@@ -186,6 +187,7 @@ export class LocalDevice {
   // -- towards the application
 
   private readonly taken = ({ name, value }: Occurrence): void => {
+    if (name === "change") this.owner.keepMessage(storedChange(value));
     if (name !== "message" && name !== "sent") return;
     this.owner.keepMessage(value);
     if (value.userId !== this.userId && this.receipts) {
@@ -230,7 +232,10 @@ export class LocalDevice {
 }
 
 function isSame(a: Send, b: Send): boolean {
-  return a.chatId === b.chatId && a.body.case === b.body.case && textOf(a) === textOf(b);
+  const [sendA, sendB] = [a, b].map(({ chatId, body }) =>
+    create(SendSchema, { chatId, body: body as never }),
+  );
+  return `${toBinary(SendSchema, sendA!)}` === `${toBinary(SendSchema, sendB!)}`;
 }
 
 function newAnswer(): Answer {

@@ -70,7 +70,7 @@ export class Queries {
     }
   }
 
-  /** Yield the pages of a chat above a message id, oldest first. */
+  /** Yield the pages of a chat above a message id, with changes of messages, oldest first. */
   async *pagesAfter(
     chatId: string,
     after: bigint,
@@ -81,6 +81,7 @@ export class Queries {
         chatId,
         bound: { case: "after", value: after },
         token,
+        withChanges: true,
       });
       yield page;
       more = page.hasMore;

@@ -1,8 +1,9 @@
 /** Takes sends of the application, in order, and holds them back while too many are unanswered. */
 
-import { create } from "./codec.js";
+import { type Init, create } from "./codec.js";
 import { type ChatError, closed, invalid } from "./errors.js";
 import { type Message, textOf } from "./events.js";
+import type { Send } from "./gen/cecochat/v1/messaging_pb.js";
 import { SendSchema } from "./gen/schemas.js";
 import type { LocalDevice } from "./local.js";
 
@@ -16,6 +17,19 @@ export interface Queued {
   clientMessageId: string;
 }
 
+/** What an application sends: a message, or a change of one. */
+export type Body = Extract<
+  NonNullable<Init<Send>["body"]>,
+  { case: "message" | "edit" | "deletion" | "reaction" }
+>;
+
+/** What is to be sent, and under which id. */
+export interface Posted {
+  chatId: string;
+  body: Body;
+  clientMessageId: string;
+}
+
 export class Sending {
   private readonly seen = new Map<string, bigint>(); // chat id -> highest id that was read
   private roomMade: (() => void)[] = [];
@@ -25,18 +39,19 @@ export class Sending {
 
   constructor(
     private readonly local: LocalDevice,
+    /** Returns the newest messages of a chat as they were sent. */
     private readonly recent: (chatId: string) => Promise<Message[]>,
     /** Makes what was queued durable. */
     private readonly keep: () => void,
   ) {}
 
-  /** Queue a message. With `again`, it may have been sent before: it is looked for first. */
-  async send({ chatId, text, clientMessageId }: Queued, again: boolean): Promise<bigint> {
-    this.checkSize(text);
-    const queued = { chatId, text, clientMessageId };
-    if (!again && !this.waiting && this.hasRoom(clientMessageId)) return this.submit(queued);
+  /** Queue a send. With `again`, it may have been sent before: a message is looked for first. */
+  async send(posted: Posted, again: boolean): Promise<bigint> {
+    this.checkSize((posted.body.value as { text?: string }).text ?? "");
+    const hasRoom = this.hasRoom(posted.clientMessageId);
+    if (!again && !this.waiting && hasRoom) return this.submit(posted);
     this.waiting++;
-    const submitting = this.inOrder.then(() => this.later(queued, again));
+    const submitting = this.inOrder.then(() => this.later(posted, again));
     this.inOrder = submitting.catch(() => {}).finally(() => this.waiting--);
     return (await submitting).answer;
   }
@@ -67,19 +82,18 @@ export class Sending {
     this.answered();
   }
 
-  private async later(queued: Queued, again: boolean): Promise<{ answer: Promise<bigint> }> {
-    const known = again ? await this.sentBefore(queued) : undefined;
+  private async later(posted: Posted, again: boolean): Promise<{ answer: Promise<bigint> }> {
+    const known = again ? await this.sentBefore(posted) : undefined;
     if (known) return { answer: Promise.resolve(known.id) };
-    while (!this.ended && !this.hasRoom(queued.clientMessageId)) {
+    while (!this.ended && !this.hasRoom(posted.clientMessageId)) {
       await new Promise<void>((resolve) => this.roomMade.push(resolve));
     }
-    return { answer: this.submit(queued) };
+    return { answer: this.submit(posted) };
   }
 
-  private submit({ chatId, text, clientMessageId }: Queued): Promise<bigint> {
+  private submit({ chatId, body, clientMessageId }: Posted): Promise<bigint> {
     if (this.ended) throw this.ended;
     const seenId = this.seen.get(chatId) ?? 0n;
-    const body = { case: "message", value: { text } } as const;
     const send = create(SendSchema, { clientMessageId, chatId, seenId, body });
     const answer = this.local.submit(send);
     this.keep();
@@ -88,10 +102,12 @@ export class Sending {
 
   /**
    * Return an own message that was accepted. The server need not know any more what lies below the
-   * position, and could take it for a new one.
+   * position, and could take it for a new one. A change that is made twice changes nothing more.
    */
-  private async sentBefore(queued: Queued): Promise<Message | undefined> {
-    const { chatId, text, clientMessageId } = queued;
+  private async sentBefore(posted: Posted): Promise<Message | undefined> {
+    const { chatId, body, clientMessageId } = posted;
+    if (body.case !== "message") return undefined;
+    const { text } = body.value;
     return (await this.recent(chatId)).find(
       (each) =>
         each.userId === this.local.userId &&

@@ -30,8 +30,17 @@ interface SendJson {
   chatId: string;
   traceparent?: string;
   seenId?: string;
-  message?: { text?: string };
+  message?: { text?: string; replyToId?: string; mentions?: MentionJson[] };
   receipt?: { deliveredUpTo?: string; readUpTo?: string };
+  edit?: { messageId?: string; text?: string; mentions?: MentionJson[] };
+  deletion?: { messageId?: string; asAdmin?: boolean };
+  reaction?: { messageId?: string; emoji?: string; removed?: boolean };
+}
+
+interface MentionJson {
+  userId?: string;
+  start?: number;
+  length?: number;
 }
 
 export function positionJson(position: Position): PositionJson {
@@ -44,34 +53,44 @@ export function positionFrom(json: PositionJson): Position {
   return create(PositionSchema, { ...rest, offset: id(offset), clockMs: id(clockMs) });
 }
 
-/** Write a send, which is a message or a receipt: a client sends nothing else. */
+/** Write a send, of the kinds that a client sends. */
 export function sendJson(send: Send): SendJson {
   const { clientMessageId, chatId, traceparent, seenId, body } = send;
   const json = present({ clientMessageId, chatId, traceparent, seenId }) as unknown as SendJson;
-  if (body.case === "message") json.message = present({ text: body.value.text });
-  if (body.case === "receipt") {
-    const { deliveredUpTo, readUpTo } = body.value;
-    json.receipt = present({ deliveredUpTo, readUpTo });
-  }
+  const { $typeName: _, ...value } = (body.value ?? {}) as Values;
+  if (isKept(body.case)) json[body.case] = written(value);
   return json;
 }
 
 export function sendFrom(json: SendJson): Send {
-  const { message, receipt, seenId, ...rest } = json;
-  return create(SendSchema, { ...rest, seenId: id(seenId), body: bodyFrom(message, receipt) });
+  const { message, receipt, edit, deletion, reaction, seenId, ...rest } = json;
+  const kept = { message, receipt, edit, deletion, reaction };
+  const [name, value] = Object.entries(kept).find(([, each]) => each) ?? [];
+  const body = { case: name, value: value && read(value) } as NonNullable<Init<Send>["body"]>;
+  return create(SendSchema, { ...rest, seenId: id(seenId), body });
 }
 
-function bodyFrom(
-  message: SendJson["message"],
-  receipt: SendJson["receipt"],
-): NonNullable<Init<Send>["body"]> {
-  if (message) return { case: "message", value: message };
-  if (!receipt) return { case: undefined };
-  const { deliveredUpTo, readUpTo } = receipt;
-  return {
-    case: "receipt",
-    value: { deliveredUpTo: id(deliveredUpTo), readUpTo: id(readUpTo) },
-  };
+type Values = Record<string, unknown>;
+type Kind = "message" | "receipt" | "edit" | "deletion" | "reaction";
+const KINDS = ["message", "receipt", "edit", "deletion", "reaction"];
+
+function isKept(kind: unknown): kind is Kind {
+  return KINDS.includes(kind as Kind);
+}
+
+function written({ mentions, ...rest }: Values): object {
+  const some = (mentions as Values[] | undefined)?.map(({ $typeName: _, ...each }) =>
+    present(each),
+  );
+  return { ...present(rest), ...(some?.length && { mentions: some }) };
+}
+
+/** Of what is kept as a string, ids are read as numbers. */
+function read(value: object): object {
+  const entries = Object.entries(value);
+  return Object.fromEntries(
+    entries.map(([name, each]) => [name, /(Id|UpTo)$/.test(name) ? id(each) : each]),
+  );
 }
 
 function id(text: string | undefined): bigint {
@@ -79,7 +98,7 @@ function id(text: string | undefined): bigint {
 }
 
 /** Leave out what is 0 or empty, and write 64-bit numbers as strings. */
-function present(fields: Record<string, string | number | bigint>): Record<string, string> {
+function present(fields: Values): Record<string, string> {
   const kept = Object.entries(fields).filter(([, value]) => value);
   return Object.fromEntries(
     kept.map(([name, value]) => [name, typeof value === "bigint" ? `${value}` : value]),

@@ -6,7 +6,7 @@
 
 import type { Backend } from "./client.js";
 import type { Core, PageRequest } from "./core.js";
-import type { Queued } from "./sending.js";
+import type { Body, Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
 import type { Chat, Message, Occurrence, Page } from "./events.js";
 import { newId } from "./newid.js";
@@ -20,7 +20,7 @@ const SEEN_MAX = 5_000;
 const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
-type Name = "send" | "chats" | "page" | "recent" | "queued" | "markRead";
+type Name = "send" | "post" | "chats" | "page" | "recent" | "queued" | "markRead";
 
 /** What tabs tell each other. */
 type Note =
@@ -215,7 +215,8 @@ export class Tabs implements Backend {
   /** Messages may be told again by the next leader, if the last one died before it saved them. */
   private async emitOnce(occurrence: Occurrence): Promise<void> {
     const { name, value } = occurrence;
-    const key = name === "message" || name === "sent" ? `${name} ${value.id}` : "";
+    const isOne = name === "message" || name === "sent" || name === "change";
+    const key = isOne ? `${name} ${value.id}` : "";
     if (key) {
       if (this.seen.has(key)) return;
       this.seen.add(key);
@@ -244,7 +245,7 @@ export class Tabs implements Backend {
     this.asked = 0;
     this.isNew = false;
     for (const [call, { name, args }] of this.pending) {
-      if (name === "send") args[3] = true;
+      if (name === "send" || name === "post") args[3] = true;
       void this.ask(call);
     }
   }
@@ -296,6 +297,10 @@ export class Tabs implements Backend {
 
   send(chatId: string, text: string, id: string, again: boolean): Promise<bigint> {
     return this.call("send", chatId, text, id, again);
+  }
+
+  post(chatId: string, body: Body, id: string, again: boolean): Promise<bigint> {
+    return this.call("post", chatId, body, id, again);
   }
 
   chats(request: PageRequest): Promise<Chat[]> {

@@ -36,11 +36,16 @@ from cecochat.client.errors import (
 )
 from cecochat.client.events import (
     CaughtUp,
+    Change,
     Chat,
+    Deletion,
+    Edit,
     Event,
     Hole,
+    Mention,
     Message,
     Page,
+    Reaction,
     Receipt,
     Reconnecting,
     Rejected,
@@ -53,24 +58,30 @@ from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
 from cecochat.client.signals import Presence, Signal, SignalRefused, Signals, Typing
 from cecochat.client.state import FileState, State
+from cecochat.client.timeline import Timeline
 
 __all__ = [
     "CaughtUp",
+    "Change",
     "Chat",
     "ChatError",
     "Client",
     "Closed",
     "Connecting",
+    "Deletion",
+    "Edit",
     "Event",
     "FileState",
     "History",
     "Hole",
     "InvalidArgument",
+    "Mention",
     "Message",
     "NotReachable",
     "NotRead",
     "Page",
     "Presence",
+    "Reaction",
     "Receipt",
     "Reconnecting",
     "Refused",
@@ -86,6 +97,7 @@ __all__ = [
     "StateUnusable",
     "Step",
     "TimedOut",
+    "Timeline",
     "Token",
     "Typing",
     "Whereabouts",

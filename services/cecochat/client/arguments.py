@@ -6,11 +6,14 @@ the longest text, the server decides: it may have changed since the client conne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from cecochat.client.errors import InvalidArgument
+from cecochat.client.events import Mention
 from cecochat.client.options import TRANSPORTS
+from cecochat.domain.changes.rights import EMOJI_MAX_BYTES, MENTIONS_MAX
 from cecochat.domain.session.intake import (
     CLIENT_MESSAGE_ID_MAX_BYTES,
     DEVICE_MAX_BYTES,
@@ -94,6 +97,24 @@ def check_text(text: object, frame_max_bytes: int) -> None:
             f"text has {size} bytes, and no server takes more than {max_bytes}: split it into "
             "several messages"
         )
+
+
+def check_emoji(emoji: object) -> None:
+    """Check an emoji."""
+    if not 1 <= len(_encoded("emoji", emoji)) <= EMOJI_MAX_BYTES:
+        raise InvalidArgument(f"{emoji!r} is no emoji: use 1 to {EMOJI_MAX_BYTES} bytes")
+
+
+def check_mentions(mentions: Sequence[Mention], text: str) -> None:
+    """Check the mentions in a text."""
+    if len(mentions) > MENTIONS_MAX:
+        raise InvalidArgument(
+            f"there are {len(mentions)} mentions: use at most {MENTIONS_MAX}, which every server "
+            "accepts"
+        )
+    for each in mentions:
+        if each.start < 0 or each.length < 1 or each.start + each.length > len(text):
+            raise InvalidArgument(f"{each} is outside of the text: use a part of it")
 
 
 def check_client_message_id(id_: object) -> None:

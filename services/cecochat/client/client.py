@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 from random import random
-from uuid import uuid4
 
-from cecochat.client.arguments import check_client_message_id, check_message_id, check_text
+from typing_extensions import override
+
+from cecochat.client.arguments import check_message_id
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, Closed, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Message, Page, Reconnecting, Sender, answered_by
@@ -19,24 +19,22 @@ from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route
 from cecochat.client.names import chat_of
 from cecochat.client.options import Options
+from cecochat.client.sending import UNANSWERED_MAX, Sending
 from cecochat.client.signals import Signals
 from cecochat.client.state import State, to_its_end
 from cecochat.client.stream import Ended, Stream
-from cecochat.client.tracing import answered, refused, sending
 from cecochat.client.transport.base import Transport
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import ChatId
-from cecochat.v1 import events_pb2
-from cecochat.v1.messaging_pb2 import Send, ServerItem
+from cecochat.v1.messaging_pb2 import ServerItem
 
-UNANSWERED_MAX = 1_000  # sends that may wait for their acknowledgement
 UNREAD_MAX = 10 * UNANSWERED_MAX  # sends whose events the application has not read yet
 RECEIPT_EVERY_S = 0.2
 KEEP_EVERY_S = 0.2
 FLUSH_S = 3.0
 
 
-class Client:
+class Client(Sending):
     """A connected device, made by `connect`.
 
     Iterate over it for events, in one loop at a time. It reconnects and resumes by itself.
@@ -68,6 +66,7 @@ class Client:
             buffer_max_bytes=options.buffer_max_bytes,
             invisible=options.invisible,
         )
+        super().__init__(self._local)
         self._signals = Signals(device.user_id, self._local.signals)
         self._history = History(device.user_id, calls)
         self._handlers = Handlers(device.user_id)
@@ -75,19 +74,12 @@ class Client:
         self._closing = asyncio.Lock()
         self._reply: Sender = self.send  # what `Message.reply` calls
         self._stream = Stream(self._local, calls, self.keep, self._renew, self._arrived)
-        self._room = asyncio.Semaphore(UNANSWERED_MAX)
         self._saving = asyncio.Lock()
         self._opened = asyncio.Event()
         self._attempt = 0
         self._last: ChatError | None = None  # the reason why the last session or attempt ended
         self._error: ChatError | None = None  # the error that ended the client
         self._closed = False  # by the application
-        self._read: dict[ChatId, int] = {}  # chat id -> the highest message id that was read
-
-    @property
-    def user_id(self) -> str:
-        """The id of the user that this device belongs to."""
-        return self._local.user_id
 
     @property
     def log_id(self) -> str:
@@ -101,52 +93,7 @@ class Client:
 
     # -- sending
 
-    async def send(self, to: str, text: str, *, client_message_id: str | None = None) -> int:
-        """Send a message to a user or a chat. Return its id once it can no longer be lost.
-
-        It waits while there is no connection. If it is cancelled, the message may still be
-        accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) gives the same
-        id, for as long as the server remembers the message: 10 minutes, unless the operator has
-        changed `resend.window_s`. Later, it may be taken for a new one. What is queued in the
-        client is sent again by itself.
-
-        Raises `InvalidArgument`, `SendRejected`, `Closed`, `NotRead`, or the error that ended the
-        client.
-        """
-        return await (await self.post(to, text, client_message_id=client_message_id))
-
-    async def post(
-        self, to: str, text: str, *, client_message_id: str | None = None
-    ) -> asyncio.Future[int]:
-        """Queue a message, and return a future with its id. Use this for many messages in a row.
-
-        It waits while 1,000 messages are unanswered. It raises as `send`, and so does the future.
-        """
-        chat_id = chat_of(self.user_id, to)
-        check_text(text, self._local.welcome.limits.frame_max_bytes)
-        if client_message_id is None:
-            client_message_id = uuid4().hex
-        check_client_message_id(client_message_id)
-        send = Send(
-            client_message_id=client_message_id,
-            chat_id=chat_id,
-            message=events_pb2.Message(text=text),
-            seen_id=self._read.get(chat_id, 0),
-        )
-        await self._room.acquire()
-        span = sending(send)
-        try:
-            self._check_open()
-            answer = self._local.submit(send)
-        except ChatError as error:
-            self._room.release()
-            refused(span, error)
-            raise
-        if span:
-            answer.add_done_callback(partial(answered, span))
-        answer.add_done_callback(lambda _: self._room.release())
-        return answer
-
+    @override
     def _check_open(self) -> None:
         if self._local.ended:
             raise self._error or Closed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cecochat.client.errors import ChatError, InvalidArgument
 from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
+from cecochat.v1.messaging_pb2 import Send
 
 
 class Sender(Protocol):
@@ -30,18 +31,71 @@ class _Answerable:
 
 
 @dataclass(frozen=True, slots=True)
+class Mention:
+    """A user whom a text names: `text[start : start + length]`."""
+
+    user_id: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Another text for a message, by its author. Its `id` is the message's new revision."""
+
+    id: int
+    chat_id: str
+    user_id: str
+    message_id: int
+    text: str  # empty if the message has been deleted since
+    mentions: tuple[Mention, ...] = ()
+    client_message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A message was deleted for everybody, by its author or by an admin of its group."""
+
+    id: int
+    chat_id: str
+    user_id: str
+    message_id: int
+    as_admin: bool = False
+    client_message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """An emoji that a user added to a message, or took back if it is `removed`."""
+
+    id: int
+    chat_id: str
+    user_id: str
+    message_id: int
+    emoji: str
+    removed: bool = False
+    client_message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message(_Answerable):
     """A message. Sort the messages of a chat by `id`.
 
     Each is stored once. It arrives again only if the application failed or died while it handled
-    it.
+    it. What the history returns is as it is now; what arrives is changed by later events, and a
+    `Timeline` applies them.
     """
 
     id: int
     chat_id: str
     user_id: str  # the sender
-    text: str
+    text: str  # empty if it is deleted
     client_message_id: str
+    reply_to_id: int = 0  # the message that it answers; 0: none
+    mentions: tuple[Mention, ...] = ()
+    revision_id: int = 0  # the edit that gave it this text; 0: it has its first text
+    deletion_id: int = 0  # 0: it is not deleted
+    reactions: tuple[Reaction, ...] = ()  # in the order of their ids
 
     @property
     def sent_at(self) -> datetime:
@@ -91,7 +145,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that an earlier run of this device left unanswered was accepted as `message`."""
+    """A message that an earlier run of this device left unanswered was accepted as `message`.
+
+    A change that it left unanswered comes as itself: an `Edit`, a `Deletion` or a `Reaction`.
+    """
 
     message: Message
 
@@ -102,7 +159,7 @@ class Rejected:
 
     chat_id: str
     client_message_id: str
-    text: str
+    text: str  # empty if it was a deletion or a reaction
     error: ChatError
 
 
@@ -135,7 +192,8 @@ class Hole:
     reason: str
 
 
-Event = Message | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
+Change = Edit | Deletion | Reaction
+Event = Message | Change | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +251,7 @@ class Whereabouts:
     trace_id: str | None
 
 
-def event_of(event: events_pb2.Event) -> Message | Receipt | None:
+def event_of(event: events_pb2.Event) -> Message | Change | Receipt | None:
     """Convert an event of the stream. Return None for a kind that this version does not know."""
     match event.WhichOneof("body"):
         case "message":
@@ -201,14 +259,65 @@ def event_of(event: events_pb2.Event) -> Message | Receipt | None:
         case "receipt":
             marks = event.receipt
             return Receipt(event.chat_id, event.user_id, marks.delivered_up_to, marks.read_up_to)
+    return change_of(event)
+
+
+def change_of(event: events_pb2.Event) -> Change | None:
+    """Convert an event that changes a message; None if it does not."""
+    place = event.id, event.chat_id, event.user_id
+    match event.WhichOneof("body"):
+        case "edit":
+            edit, mentions = event.edit, _mentions(event.edit.mentions)
+            return Edit(*place, edit.message_id, edit.text, mentions, event.client_message_id)
+        case "deletion":
+            message_id, as_admin = event.deletion.message_id, event.deletion.as_admin
+            return Deletion(*place, message_id, as_admin, event.client_message_id)
+        case "reaction":
+            reaction = event.reaction
+            what = reaction.message_id, reaction.emoji, reaction.removed
+            return Reaction(*place, *what, event.client_message_id)
     return None
 
 
-def message_of(event: events_pb2.Event) -> Message:
-    """Convert an event that is a message."""
+def message_of(event: events_pb2.Event, state: history_pb2.MessageState | None = None) -> Message:
+    """Convert an event that is a message, with what it has become."""
+    said, state = event.message, state or history_pb2.MessageState()
     return Message(
-        event.id, event.chat_id, event.user_id, event.message.text, event.client_message_id
+        event.id,
+        event.chat_id,
+        event.user_id,
+        said.text,
+        event.client_message_id,
+        said.reply_to_id,
+        _mentions(said.mentions),
+        state.revision_id,
+        state.deletion_id,
+        tuple(
+            Reaction(each.id, event.chat_id, each.user_id, event.id, each.emoji)
+            for each in state.reactions
+            if not each.removed
+        ),
     )
+
+
+def _mentions(mentions: Iterable[events_pb2.Mention]) -> tuple[Mention, ...]:
+    return tuple(Mention(each.user_id, each.start, each.length) for each in mentions)
+
+
+def to_proto(mention: Mention) -> events_pb2.Mention:
+    """Convert a mention."""
+    return events_pb2.Mention(user_id=mention.user_id, start=mention.start, length=mention.length)
+
+
+def event_of_send(user_id: str, send: Send, id_: int) -> events_pb2.Event:
+    """Return the event that a send of this user has become."""
+    event = events_pb2.Event(
+        id=id_, user_id=user_id, chat_id=send.chat_id, client_message_id=send.client_message_id
+    )
+    kind = send.WhichOneof("body")
+    if kind is not None:
+        getattr(event, kind).CopyFrom(getattr(send, kind))
+    return event
 
 
 def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:

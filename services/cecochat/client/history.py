@@ -108,14 +108,20 @@ class HistoryCalls:
             after = page.chats[-1].chat_id if more else after
 
     async def every_page(
-        self, chat_id: ChatId, after: int, token: ReadToken | None = None
+        self,
+        chat_id: ChatId,
+        after: int,
+        token: ReadToken | None = None,
+        *,
+        with_changes: bool = False,
     ) -> AsyncGenerator[GetMessagesResponse]:
         """Yield the pages of a chat above a message id, oldest first."""
         more = True
         while more:
-            page = await self.messages(
-                GetMessagesRequest(chat_id=chat_id, after=after, token=token)
+            request = GetMessagesRequest(
+                chat_id=chat_id, after=after, token=token, with_changes=with_changes
             )
+            page = await self.messages(request)
             yield page
             more = page.has_more
             after = page.messages[-1].id if more else after
@@ -312,8 +318,9 @@ def _no_history_server() -> Refused:
 
 
 def _page(chat_id: ChatId, answer: GetMessagesResponse) -> Page:
+    states = {state.message_id: state for state in answer.states}
     return Page(
-        [message_of(event) for event in answer.messages],
+        [message_of(event, states.get(event.id)) for event in answer.messages],
         answer.has_more,
         [receipt_of(chat_id, mark) for mark in answer.marks],
         [hole_of(hole) for hole in answer.holes],
@@ -323,7 +330,7 @@ def _page(chat_id: ChatId, answer: GetMessagesResponse) -> Page:
 def _chat(chat: history_pb2.Chat) -> Chat:
     return Chat(
         chat.chat_id,
-        message_of(chat.last_message),
+        message_of(chat.last_message, chat.last_message_state),
         chat.unread_count,
         [receipt_of(chat.chat_id, mark) for mark in chat.marks],
         [hole_of(hole) for hole in chat.holes],

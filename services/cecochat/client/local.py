@@ -13,7 +13,9 @@ from cecochat.client.events import (
     Message,
     Rejected,
     Sent,
+    change_of,
     event_of,
+    event_of_send,
     message_of,
 )
 from cecochat.client.inbox import Step
@@ -81,7 +83,7 @@ class LocalDevice:
         """
         id_ = send.client_message_id
         queued = self.progress.live.outbox.get(id_)
-        if queued and (queued.chat_id, queued.message) != (send.chat_id, send.message):
+        if queued and event_of_send("", queued, 0) != event_of_send("", send, 0):
             raise reused_id(id_)
         if queued is None:
             self.progress.submit(send)
@@ -181,17 +183,8 @@ class LocalDevice:
             return None
         if send.client_message_id not in self._earlier:
             return None  # its future was answered before this device went back
-        return Sent(
-            message_of(
-                events_pb2.Event(
-                    id=message_id,
-                    user_id=self.user_id,
-                    chat_id=send.chat_id,
-                    client_message_id=send.client_message_id,
-                    message=send.message,
-                )
-            )
-        )
+        event = event_of_send(self.user_id, send, message_id)
+        return change_of(event) or Sent(message_of(event))
 
     def _rejected(self, send: Send, error: ChatError) -> Event | None:
         self.progress.answered(send.client_message_id)
@@ -202,7 +195,8 @@ class LocalDevice:
             if not answer.done():
                 answer.set_exception(error)
             return None
-        return Rejected(send.chat_id, send.client_message_id, send.message.text, error)
+        text = send.edit.text or send.message.text
+        return Rejected(send.chat_id, send.client_message_id, text, error)
 
     # -- towards the application
 

@@ -149,8 +149,10 @@ class Stream:
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
         chat_id, marks = ChatId(chat.chat_id), chat.marks
         low = self._shown_up_to(chat_id)
-        if max([chat.last_message.id, *(hole.last_id for hole in chat.holes)]) > low:
-            async with aclosing(self._history.every_page(chat_id, low, token)) as pages:
+        last = max(chat.last_message.id, chat.last_change_id)
+        if max([last, *(hole.last_id for hole in chat.holes)]) > low:
+            found = self._history.every_page(chat_id, low, token, with_changes=True)
+            async with aclosing(found) as pages:
                 async for page in pages:
                     self._fill_page(page)
                     marks = page.marks  # newer than those of the list of chats
@@ -159,7 +161,7 @@ class Stream:
                 self._local.tell(receipt_of(chat_id, mark))
 
     def _fill_page(self, page: history_pb2.GetMessagesResponse) -> None:
-        """Take messages and holes in the order of their ids."""
+        """Take messages, changes of messages, and holes in the order of their ids."""
         holes = sorted(page.holes, key=lambda hole: hole.first_id, reverse=True)
         for event in page.messages:
             while holes and holes[-1].first_id < event.id:

@@ -14,6 +14,7 @@ import { LocalDevice } from "../../src/local.js";
 import { Lookup } from "../../src/lookup.js";
 import { Progress } from "../../src/progress.js";
 import { Session } from "../../src/session.js";
+import type { Snapshot } from "../../src/snapshot.js";
 import { type Ablation, ablation } from "./ablation.js";
 import {
   keeps,
@@ -361,4 +362,23 @@ export const ABLATIONS: Record<string, Ablation[]> = {
   ],
   "an unknown code may be retriable": [mends((error, can) => can && !UNKNOWN.test(error.code))],
   "an unknown code may be final": [mends((error, can) => can || UNKNOWN.test(error.code))],
+  "a gap is filled with changes, too": [asks("messages", "withChanges")],
+  "changes are shown": [
+    shows((_, event, show) => {
+      const happening = show();
+      return event.body.case === "message" ? happening : undefined;
+    }),
+  ],
+  "changes are stored as they are sent": [
+    ablation(
+      Device,
+      "snapshot",
+      (snapshot) =>
+        function () {
+          const kept: Snapshot = snapshot.call(this);
+          const outbox = kept.outbox.map(({ edit, deletion, reaction, ...rest }) => rest);
+          return { ...kept, outbox };
+        },
+    ),
+  ],
 };

@@ -10,6 +10,7 @@ import { MemoryKept } from "../../src/storage.js";
 import { Surroundings } from "../../src/surroundings.js";
 import type { Json } from "./case.js";
 import { ScriptedHttp, ScriptedSocket } from "./scripted.js";
+import type { Body } from "../../src/sending.js";
 
 /** A storage that takes a moment, as real ones do. */
 class SlowKept extends MemoryKept {
@@ -68,16 +69,19 @@ export class Incarnation {
   submit(json: Json, repeat: number): void {
     const send = fromJson(SendSchema, json);
     const { clientMessageId, chatId, seenId, body } = send;
-    if (body.case === "message") {
+    if (body.case === "receipt") {
+      this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));
+      this.core["owner"]().toWrite();
+    } else if (body.case !== "message" || body.value.replyToId) {
+      const sent = this.core.post(chatId, body as Body, clientMessageId);
+      sent.catch(() => {});
+    } else {
       if (seenId) this.core["note"](chatId, seenId);
       const text = body.value.text.repeat(repeat);
       const sent = clientMessageId
         ? this.core.send(chatId, text, clientMessageId)
         : this.client.send(chatId, text);
       sent.catch(() => {}); // the event tells of it
-    } else {
-      this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));
-      this.core["owner"]().toWrite();
     }
   }
 

@@ -67,6 +67,12 @@ export class Outcome {
         if (!missing) this.add("shows", { id: `${id}`, chatId, userId, text }); // a hole tells it
         return;
       }
+      case "change": {
+        const { id, messageId, kind, clientMessageId, chatId, userId, ...what } = value;
+        if (clientMessageId) return this.add("sent", { clientMessageId, messageId: `${id}` });
+        const change = { id: `${id}`, chatId, userId, messageId: `${messageId}`, ...what };
+        return this.add("shows", { [kind]: change });
+      }
       case "hole": {
         const [firstId, lastId] = [`${value.firstId}`, `${value.lastId}`];
         const reason = `REASON_${value.reason.toUpperCase()}`;

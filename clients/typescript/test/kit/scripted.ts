@@ -85,8 +85,10 @@ export class ScriptedHttp {
   }
 
   private messages(body: Uint8Array): Response {
-    const { limit, ...request } = fromBinary(GetMessagesRequestSchema, body);
-    const getMessages = toJson(GetMessagesRequestSchema, { ...request, limit: 0 }) as Json;
+    const { limit, withChanges, ...request } = fromBinary(GetMessagesRequestSchema, body);
+    const isSaid = this.queries.some((each) => each.getMessages?.withChanges); // else it is free
+    const asked = { ...request, limit: 0, withChanges: withChanges && isSaid };
+    const getMessages = toJson(GetMessagesRequestSchema, asked) as Json;
     return this.answer({ getMessages }, (answer) =>
       toBinary(GetMessagesResponseSchema, fromJson(GetMessagesResponseSchema, answer)),
     );

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from cecochat.domain.changes import rights
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import UserId
@@ -74,10 +75,15 @@ def has_signals(frame: ClientFrame) -> bool:
 
 
 def check_send(
-    user_id: UserId, send: Send, text_max_bytes: int, id_max: Callable[[], int]
+    user_id: UserId,
+    send: Send,
+    text_max_bytes: int,
+    id_max: Callable[[], int],
+    partition: int,
 ) -> tuple[UserId, ...]:
     """Check a send, and return the other participants of its chat, who become its recipients.
-    `id_max` returns an id that no message so far has exceeded. Raises `Refusal`.
+    `id_max` returns an id that no message so far has exceeded, and `partition` is that of the user.
+    Raises `Refusal`.
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
         raise Invalid(
@@ -88,15 +94,21 @@ def check_send(
     recipients = _recipients(user_id, send.chat_id)
     match send.WhichOneof("body"):
         case "message":
-            _check_text(send.message.text, text_max_bytes)
+            rights.check_message(send.message, text_max_bytes, id_max)
         case "receipt":
             _check_receipt(send.receipt, id_max())
+        case "edit":
+            rights.check_edit(send.edit, text_max_bytes, id_max(), partition)
+        case "deletion":
+            rights.check_deletion(send.deletion, id_max(), partition)
+        case "reaction":
+            rights.check_reaction(send.reaction, id_max())
         case None:
             raise Invalid("this send has no body: give it one, for example a message")
         case kind:
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNIMPLEMENTED,
-                f"{kind} is not built yet: send a message or a receipt",
+                f"{kind} is not built yet: send a message, a change of one, or a receipt",
             )
     return recipients
 
@@ -104,17 +116,6 @@ def check_send(
 @lru_cache(maxsize=65_536)
 def _recipients(user_id: UserId, chat_id: str) -> tuple[UserId, ...]:
     return ids.authorise(user_id, ids.chat_id(chat_id))
-
-
-def _check_text(text: str, max_bytes: int) -> None:
-    if not text:
-        raise Invalid("message.text is empty: send at least one character")
-    if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
-        raise Refusal(
-            errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"message.text has {size} bytes, and {max_bytes} are allowed: split it into several "
-            "messages",
-        )
 
 
 def _check_receipt(receipt: Receipt, id_max: int) -> None:

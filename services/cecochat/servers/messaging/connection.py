@@ -343,11 +343,10 @@ class Connection:
         return not self.session.blocked
 
     def _take(self, partition: ReadyPartition, send: Send) -> None:
-        text_max_bytes = self._gate.config.text_max_bytes
+        user_id, max_bytes = self.session.user_id, self._gate.config.text_max_bytes
+        known = partition.id_max, partition.partition
         try:
-            recipients = intake.check_send(
-                self.session.user_id, send, text_max_bytes, partition.id_max
-            )
+            recipients = intake.check_send(user_id, send, max_bytes, *known)
         except Refusal as refusal:
             self.session.refuse(send.client_message_id, refusal)
         else:

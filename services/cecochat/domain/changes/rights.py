@@ -1,0 +1,97 @@
+"""Every check of an edit, a deletion, a reaction, a reply and mentions, before one is accepted.
+
+Whether a message has the id that is named is not known here. A change of nothing changes nothing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.log.ids import partition_in, user_id
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Deletion, Edit, Mention, Message, Reaction
+
+EMOJI_MAX_BYTES = 64
+MENTIONS_MAX = 50
+
+
+def check_message(message: Message, text_max_bytes: int, id_max: Callable[[], int]) -> None:
+    """Check a new message. `id_max` is only asked if it is a reply. Raises `Refusal`."""
+    check_text("message", message.text, text_max_bytes)
+    if message.reply_to_id:
+        _check_id("message.reply_to_id", message.reply_to_id, id_max())
+    _check_mentions(message.mentions, message.text)
+
+
+def check_edit(edit: Edit, text_max_bytes: int, id_max: int, partition: int) -> None:
+    """Check an edit in a dialog by a user of this partition. Raises `Refusal`."""
+    check_text("edit", edit.text, text_max_bytes)
+    _check_id("edit.message_id", edit.message_id, id_max)
+    _check_own(edit.message_id, partition, "edit")
+    _check_mentions(edit.mentions, edit.text)
+
+
+def check_deletion(deletion: Deletion, id_max: int, partition: int) -> None:
+    """Check a deletion in a dialog by a user of this partition. Raises `Refusal`."""
+    _check_id("deletion.message_id", deletion.message_id, id_max)
+    if deletion.as_admin:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_FORBIDDEN, "a dialog has no admin: delete your own messages only"
+        )
+    _check_own(deletion.message_id, partition, "delete")
+
+
+def check_reaction(reaction: Reaction, id_max: int) -> None:
+    """Check a reaction. Raises `Refusal`."""
+    _check_id("reaction.message_id", reaction.message_id, id_max)
+    size = len(reaction.emoji.encode())
+    if not 1 <= size <= EMOJI_MAX_BYTES:
+        raise Invalid(f"reaction.emoji has {size} bytes: use 1 to {EMOJI_MAX_BYTES}")
+    if any(_is_blank(each) for each in reaction.emoji):
+        raise Invalid("reaction.emoji has a space or a control character: use an emoji")
+
+
+def check_text(where: str, text: str, max_bytes: int) -> None:
+    """Check the text of a message or an edit. Raises `Refusal`."""
+    if not text:
+        raise Invalid(f"{where}.text is empty: send at least one character")
+    if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TOO_LARGE,
+            f"{where}.text has {size} bytes, and {max_bytes} are allowed: split it into several "
+            "messages",
+        )
+
+
+def _is_blank(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category == "Cc" or category.startswith("Z")
+
+
+def _check_id(where: str, id_: int, id_max: int) -> None:
+    if not 0 < id_ <= id_max:
+        raise Invalid(f"{where} is {id_}, which no message has yet: use the id of a message")
+
+
+def _check_own(message_id: int, partition: int, verb: str) -> None:
+    """A message has the partition of its author in its id. Who shares it passes here, but readers
+    see who wrote the message.
+    """
+    if partition_in(message_id) != partition:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_FORBIDDEN,
+            f"you did not write the message {message_id}: {verb} your own messages only",
+        )
+
+
+def _check_mentions(mentions: Sequence[Mention], text: str) -> None:
+    if len(mentions) > MENTIONS_MAX:
+        raise Invalid(f"there are {len(mentions)} mentions: use at most {MENTIONS_MAX}")
+    for each in mentions:
+        user_id(each.user_id)
+        if each.start < 0 or each.length < 1 or each.start + each.length > len(text):
+            raise Invalid(
+                f"the mention of {each.user_id} is outside of the text: count in code points"
+            )
