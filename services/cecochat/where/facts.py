@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.groups.changes import is_group
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
@@ -19,6 +20,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
 from cecochat.ports.reading import dealt_with, still_holds
 from cecochat.runtime.asking import Asking
+from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.where import answer as where
 from cecochat.where import finding
@@ -26,6 +28,7 @@ from cecochat.where.answer import Facts, Owner, Recipient, RecordPlace
 from cecochat.where.finding import Found, Standing
 from cecochat.where.sessions import Sessions, sessions_on
 
+MEMBERS_MAX = 100  # of a group, whose sessions are looked at
 DATABASE_S = 3.0  # a database that is down is a fact, too, and must not hide the others
 
 T = TypeVar("T")
@@ -62,6 +65,7 @@ class Gathering:
         self._partition = partition_in(message_id)
         self._found: Found | None = None
         self._kept = True
+        self._members: tuple[UserId, ...] = ()  # of the group, if it is in one
         self._standings: dict[int, Standing] = {}
 
     async def locate(self, chat_id: ChatId | None) -> None:
@@ -73,6 +77,34 @@ class Gathering:
             self._found, self.event, self.counts = found, found.content.parsed, found.counts
         elif chat_id:
             self.event = await self._row(chat_id)
+
+    async def authorise(self, viewer: UserId) -> None:
+        """Look only at what the sender or a recipient may know. Raises `Refusal` for anybody else,
+        and for a message that is absent or does not count: all in the same way.
+        """
+        if not (self.event and self.counts and await self._is_of(viewer, self.event)):
+            raise Refusal(
+                errors_pb2.ERROR_CODE_NOT_FOUND,
+                f"no message {self._message_id} of yours is in the log: if it is older, name its "
+                "chat",
+            )
+        self._members = (viewer,) if viewer != self.event.user_id else ()
+
+    async def _is_of(self, viewer: UserId, event: Event) -> bool:
+        if viewer == event.user_id or not is_group(event.chat_id):
+            return viewer in (event.user_id, *event.recipient_ids)
+        seen = await self._sources.history.groups.seen(viewer, ChatId(event.chat_id))
+        return seen is not None and seen.covers(event.id)
+
+    async def find_members(self) -> None:
+        """Find out who the recipients are, if it is in a group: the first `MEMBERS_MAX`."""
+        if self.event and is_group(self.event.chat_id):
+            people = self._sources.history.groups.people(
+                ChatId(self.event.chat_id), at=self._message_id, after="", limit=MEMBERS_MAX
+            )
+            found, _ = await _or_none(people) or ([], False)
+            members = (user_id for user_id, standing in found if standing.role)
+            self._members = tuple(user for user in members if user != self._sender)
 
     async def facts(self) -> Facts:
         """Return what can be found out."""
@@ -100,6 +132,8 @@ class Gathering:
     def _recipients(self) -> tuple[UserId, ...]:
         if not (self.event and self.counts):
             return ()
+        if is_group(self.event.chat_id):
+            return self._members
         return tuple(map(UserId, self.event.recipient_ids))
 
     # -- the log
@@ -190,8 +224,15 @@ class Gathering:
     ) -> tuple[Recipient, ...]:
         if not (self.event and targets):
             return ()
-        marks = await _or_none(self._sources.history.marks(ChatId(self.event.chat_id)))
+        marks = await _or_none(self._marks(ChatId(self.event.chat_id)))
         return tuple([await self._receiver(u, targets, sessions, marks) for u in self._recipients])
+
+    async def _marks(self, chat_id: ChatId) -> list[MarkRow]:
+        """Return the marks of the recipients, among others."""
+        history = self._sources.history
+        if len(self._members) == 1:
+            return await history.marks_in_group(chat_id, self._members[0])
+        return await history.marks(chat_id)
 
     async def _receiver(
         self,

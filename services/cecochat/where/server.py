@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from cecochat.domain.errors import Invalid, Refusal, Trimmed, Unavailable
+from cecochat.domain.errors import Invalid, Trimmed, Unavailable
 from cecochat.domain.log import ids
-from cecochat.v1 import errors_pb2
+from cecochat.ports import access
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
 from cecochat.where import answer as where
 from cecochat.where.facts import Gathering, Sources
@@ -36,11 +36,11 @@ class Where:
     ) -> where.Answer:
         """Return the same to the sender or a recipient, without the sessions of the others.
 
-        Raises `Refusal` (not_found for anybody else, forbidden for the chat of others), too.
+        Raises `Refusal` (not_found for anybody else, forbidden for the dialog of others), too.
         """
         chat = ids.chat_id(chat_id) if chat_id else None
         if chat:
-            ids.authorise(user_id, chat)
+            await access.seen(self._sources.history, user_id, chat)
         return await self._find(message_id, chat, user_id)
 
     async def call(self, user_id: ids.UserId, request: FindMessageRequest) -> bytes:
@@ -63,8 +63,9 @@ class Where:
             async with asyncio.timeout(WITHIN_S), self._turns:
                 await gathering.locate(chat_id)
                 if viewer is None:
+                    await gathering.find_members()
                     return where.answer(await gathering.facts())
-                _authorise(viewer, gathering, message_id)
+                await gathering.authorise(viewer)
                 return where.answer(where.seen_by(await gathering.facts(), viewer))
         except TimeoutError:
             raise Unavailable(
@@ -89,15 +90,4 @@ def _step(step: where.Step) -> MessageStep:
         subject=step.subject,
         at_ms=step.at_ms or 0,
         text=step.text,
-    )
-
-
-def _authorise(viewer: ids.UserId, gathering: Gathering, message_id: int) -> None:
-    """Refuse a message that is absent, does not count or belongs to others, all in the same way."""
-    event = gathering.event
-    if event and gathering.counts and viewer in (event.user_id, *event.recipient_ids):
-        return
-    raise Refusal(
-        errors_pb2.ERROR_CODE_NOT_FOUND,
-        f"no message {message_id} of yours is in the log: if it is older, name its chat",
     )

@@ -34,6 +34,10 @@ class Seen(NamedTuple):
     as_of: int  # the id at which they see who belongs to the group, and its options
     ranges: tuple[Span, ...]  # the ids of the events that they may read, oldest first
 
+    def covers(self, id_: int) -> bool:
+        """Return whether they may read the event with that id."""
+        return any(first_id <= id_ <= last_id for first_id, last_id in self.ranges)
+
     def overlap(self, first_id: int, last_id: int) -> tuple[int, int]:
         """Return what a span of ids has in common with what they see: from their first event on, up
         to the last if they have left.
