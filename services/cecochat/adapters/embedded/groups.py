@@ -47,10 +47,11 @@ STANDINGS = """SELECT event_id, role, is_invited FROM members WHERE chat_id = ? 
 LAST_ID = "SELECT last_message_id FROM chats_by_user WHERE user_id = ? AND chat_id = ?"
 OPTIONS_AT = """SELECT options FROM options WHERE home = ? AND chat_id = ? AND event_id <= ?
     ORDER BY event_id DESC LIMIT 1"""
-PEOPLE = """SELECT * FROM (
-        SELECT user_id, max(event_id), role, is_invited FROM members
-        WHERE chat_id = ? AND event_id <= ? AND user_id > ? GROUP BY user_id)
-    WHERE role <> 0 OR is_invited ORDER BY user_id LIMIT ?"""
+# SQLite takes the other columns from the row with the maximum (sqlite.org/lang_select.html,
+# "Bare columns in an aggregate query").
+PEOPLE = """SELECT user_id, max(event_id), role, is_invited FROM members
+    WHERE chat_id = ? AND event_id <= ? AND user_id > ?
+    GROUP BY user_id HAVING role <> 0 OR is_invited ORDER BY user_id LIMIT ?"""
 IN_HOME = """SELECT DISTINCT chat_id FROM options WHERE home = ? AND chat_id > ? AND event_id <= ?
     ORDER BY chat_id LIMIT ?"""
 OF_GROUP = """SELECT user_id, event_id, role, is_invited FROM members
