@@ -19,10 +19,13 @@ import pytest
 from cecochat.auth.minting import mint
 from cecochat.client import (
     Closed,
+    Deletion,
+    Edit,
     Event,
     InvalidArgument,
     Message,
     NotReachable,
+    Reaction,
     Receipt,
     SendRejected,
     StateInUse,
@@ -78,6 +81,15 @@ def chatting(server: Server) -> None:
         while next_of(alice, Receipt).read_up_to < ids[-1]:
             pass
         assert [m.id for m in alice.history("bob", 2).messages] == ids[-2:]
+        edit = alice.edit("bob", ids[-1], "the last")
+        assert next_of(bob, Edit) == edit
+        reaction = bob.react("alice", ids[-1], "👍")
+        assert next_of(alice, Reaction) == reaction
+        assert alice.delete("bob", ids[-2]) == next_of(bob, Deletion)
+        reply = bob.send("alice", "fine", reply_to_id=ids[-1])
+        deleted, edited, said = bob.history("alice", 3).messages
+        assert (deleted.text, edited.text, said.reply_to_id) == ("", "the last", ids[-1])
+        assert said.id == reply
         assert [chat.chat_id for chat in alice.chats()] == ["d:alice~bob"]
 
 

@@ -25,6 +25,9 @@ COMMANDS = {
     "Chat": {
         "chat": "chat.chat",
         "send": "chat.send",
+        "edit": "chat.change",
+        "delete": "chat.change",
+        "react": "chat.change",
         "history": "chat.history",
         "chats": "chat.history",
         "connect": "chat.connect",

@@ -44,7 +44,23 @@ def message_json(message: Message) -> dict[str, Any]:
         "text": message.text,
         "client_message_id": message.client_message_id,
         "sent_at": message.sent_at.isoformat(timespec="milliseconds"),
+        **_changes_json(message),
     }
+
+
+def _changes_json(message: Message) -> dict[str, Any]:
+    """Return what a message has only if it is a reply, or was changed."""
+    ids = {
+        "reply_to_id": message.reply_to_id,
+        "revision_id": message.revision_id,
+        "deletion_id": message.deletion_id,
+    }
+    found: dict[str, Any] = {name: str(id_) for name, id_ in ids.items() if id_}
+    if message.reactions:
+        found["reactions"] = [
+            {"from": each.user_id, "emoji": each.emoji} for each in message.reactions
+        ]
+    return found
 
 
 def hole_line(hole: Hole) -> str:
@@ -81,7 +97,16 @@ def shown(at: datetime, to: str = "seconds") -> str:
 def message_line(message: Message) -> str:
     """Return a message for a person, in local time. Further lines of its text are indented."""
     head = f"{shown(message.sent_at)}  {message.user_id}  "
-    return head + message.text.replace("\n", "\n" + " " * len(head))
+    return head + as_it_is(message).replace("\n", "\n" + " " * len(head))
+
+
+def as_it_is(message: Message) -> str:
+    """Return the text of a message, with what has become of it."""
+    if message.deletion_id:
+        return "(deleted)"
+    edited = " (edited)" if message.revision_id else ""
+    reactions = "".join(f"  {each.emoji} {each.user_id}" for each in message.reactions)
+    return f"{message.text}{edited}{reactions}"
 
 
 def print_table(lines: Sequence[tuple[str, ...]]) -> None:

@@ -27,7 +27,7 @@ from uuid import uuid4
 from cecochat.client import client, connecting
 from cecochat.client.background import Background, background
 from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
-from cecochat.client.events import Chat, Event, Message, Page, reply_id
+from cecochat.client.events import Chat, Deletion, Edit, Event, Message, Page, Reaction, reply_id
 from cecochat.client.options import TransportName
 from cecochat.client.state import State
 
@@ -123,6 +123,7 @@ class Client:
         text: str,
         *,
         client_message_id: str | None = None,
+        reply_to_id: int = 0,
         timeout_s: float = WAIT_S,
     ) -> int:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
@@ -132,8 +133,29 @@ class Client:
         doubled.
         """
         chosen = uuid4().hex if client_message_id is None else client_message_id
-        sending = self._client.send(to, text, client_message_id=chosen)
+        sending = self._client.send(to, text, client_message_id=chosen, reply_to_id=reply_to_id)
         return self._wait(sending, timeout_s, AN_ACK, chosen)
+
+    def edit(self, chat: str, message_id: int, text: str, *, timeout_s: float = WAIT_S) -> Edit:
+        """Give an own message another text. Works like the asyncio `edit`."""
+        return self._wait(self._client.edit(chat, message_id, text), timeout_s, AN_ACK)
+
+    def delete(self, chat: str, message_id: int, *, timeout_s: float = WAIT_S) -> Deletion:
+        """Delete an own message for everybody. Works like the asyncio `delete`."""
+        return self._wait(self._client.delete(chat, message_id), timeout_s, AN_ACK)
+
+    def react(
+        self,
+        chat: str,
+        message_id: int,
+        emoji: str,
+        *,
+        removed: bool = False,
+        timeout_s: float = WAIT_S,
+    ) -> Reaction:
+        """Add an emoji to a message, or take it back. Works like the asyncio `react`."""
+        reacting = self._client.react(chat, message_id, emoji, removed=removed)
+        return self._wait(reacting, timeout_s, AN_ACK)
 
     def post(
         self,

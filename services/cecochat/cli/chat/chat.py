@@ -26,6 +26,8 @@ def chat(
     It shows what you missed, how far each of your messages got (… on its way, ✓ sent,
     ✓✓ delivered, ✓✓ read), and whether the other user is online or typing. Ctrl-D leaves. A message
     that could not be sent by then is sent the next time.
+
+    `/edit TEXT` and `/delete` change your last message, and `/react 👍` reacts to the other user's.
     """
     from cecochat.cli.chat.window import converse
 

@@ -9,6 +9,7 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.failure import run
 from cecochat.cli.output import (
+    as_it_is,
     echo,
     hole_json,
     hole_line,
@@ -118,5 +119,5 @@ def _chat_line(user: str, chat: Chat) -> str:
     last = chat.last_message
     at = shown(last.sent_at, "minutes")
     unread = f"{chat.unread_count} unread" if chat.unread_count else ""
-    text = beginning(" ".join(last.text.split()), 60)
+    text = beginning(" ".join(as_it_is(last).split()), 60)
     return f"{at}  {peer_of(user, chat.chat_id):<20}  {unread:>11}  {last.user_id}: {text}"

@@ -38,6 +38,10 @@ def send(
     text: Annotated[
         str, typer.Argument(help="The text, or `-` to send each line of standard input.")
     ],
+    reply_to: Annotated[
+        int,
+        typer.Option(metavar="ID", min=0, help="The id of the message that this one answers."),
+    ] = 0,
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
@@ -49,12 +53,13 @@ def send(
 ) -> None:
     """Send messages, and print the id of each once it can no longer be lost."""
     with tracing() if trace else nullcontext(nullcontext()) as span:
-        run(_send(to, text, as_, connect, token, json, span))
+        run(_send(to, text, reply_to, as_, connect, token, json, span))
 
 
 async def _send(
     to: str,
     text: str,
+    reply_to: int,
     as_: str | None,
     url: str | None,
     token: str | None,
@@ -73,18 +78,18 @@ async def _send(
         answers: Answers = asyncio.Queue(maxsize=1_000)
         with span:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_post(client, to, text, answers))
+                group.create_task(_post(client, to, text, reply_to, answers))
                 sent, refused = await _print_ids(answers, as_json)
     if refused:
         raise SomeRefused(f"{refused} of {refused + sent} messages were refused")
 
 
-async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
+async def _post(client: Client, to: str, text: str, reply_to: int, answers: Answers) -> None:
     if text == "-":
         async for line in _lines():
-            await answers.put(await client.post(to, line))
+            await answers.put(await client.post(to, line, reply_to_id=reply_to))
     else:
-        await answers.put(await client.post(to, text))
+        await answers.put(await client.post(to, text, reply_to_id=reply_to))
     await answers.put(None)
 
 

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
-from cecochat.cli.chat.conversation import Conversation
+from cecochat.cli.chat.conversation import Conversation, at
 from cecochat.cli.chat.screen import Screen, screen_for
 from cecochat.cli.errors import Failed
-from cecochat.cli.output import REACH_S, hole_line
+from cecochat.cli.output import REACH_S, as_it_is, hole_line
 from cecochat.cli.systems import state_dir
 from cecochat.cli.target import Target, check_user, target, token_for
 from cecochat.client import (
     CaughtUp,
+    Change,
     Client,
+    Deletion,
+    Edit,
     Event,
     Hole,
     InvalidArgument,
     Message,
+    Reaction,
     Receipt,
     Reconnecting,
     Rejected,
     SendRejected,
     Sent,
     StateInUse,
+    Timeline,
     Token,
     chat_of,
     connect,
@@ -72,6 +81,7 @@ class Window:
         self._client = client
         self._chat_id = chat_id
         self._missed: list[Message] | None = []  # None once they are shown
+        self._timeline = Timeline()
         self._opened = asyncio.Event()  # set once the earlier messages are shown
 
     async def run(self, screen: Screen) -> None:
@@ -82,7 +92,8 @@ class Window:
             watching = group.create_task(self._watch(screen))
             async for text in screen.lines():
                 if text.strip():
-                    answer = group.create_task(self._say(text, screen))
+                    doing = self._asked_for(text, screen) or self._say(text, screen)
+                    answer = group.create_task(doing)
                     answers.add(answer)
                     answer.add_done_callback(answers.discard)
             with suppress(TimeoutError):
@@ -101,9 +112,43 @@ class Window:
         line = conversation.say(text, datetime.now(UTC).astimezone())
         screen.refresh()
         try:
-            conversation.accepted(line, await self._client.send(self._chat_id, text))
+            conversation.accepted(line, id_ := await self._client.send(self._chat_id, text))
+            self._timeline.add(Message(id_, self._chat_id, conversation.me, text, ""))
         except (InvalidArgument, SendRejected) as error:
             conversation.refused(line, error.message)
+        screen.refresh()
+
+    def _asked_for(self, text: str, screen: Screen) -> Coroutine[Any, Any, None] | None:
+        """Return what a line asks for if it is a command, such as `/edit`; else None."""
+        command, _, rest = text.strip().partition(" ")
+        client, rest = self._client, rest.strip()
+        mine = self._last(lambda message: message.user_id == client.user_id)
+        theirs = self._last(lambda message: message.user_id != client.user_id)
+        if command == "/edit" and rest:
+            return self._change(partial(client.edit, text=rest), mine, screen)
+        if command == "/delete" and not rest:
+            return self._change(client.delete, mine, screen)
+        if command == "/react" and rest:
+            return self._change(partial(client.react, emoji=rest), theirs, screen)
+        return None
+
+    def _last(self, holds: Callable[[Message], bool]) -> Message | None:
+        """Return the newest message that is not deleted and of which `holds` is true."""
+        newest = reversed(self._timeline.messages())
+        return next((each for each in newest if not each.deletion_id and holds(each)), None)
+
+    async def _change(
+        self, make: Callable[..., Awaitable[Change]], last: Message | None, screen: Screen
+    ) -> None:
+        if last is None:
+            screen.note("there is no message to do that to")
+            return
+        try:
+            change = await make(self._chat_id, last.id)
+        except (InvalidArgument, SendRejected) as error:
+            screen.note(f"not done: {error.message}")
+        else:
+            self._changed(change, screen)
         screen.refresh()
 
     # -- what happens
@@ -127,6 +172,8 @@ class Window:
         match event:
             case Message():
                 self._message(event, screen)
+            case Edit() | Deletion() | Reaction():
+                self._changed(event, screen)
             case Receipt(chat_id=chat_id, user_id=user) if chat_id == self._chat_id:
                 if user != conversation.me:
                     conversation.mark(event)
@@ -150,8 +197,18 @@ class Window:
         else:
             self._show(message, screen)
 
+    def _changed(self, change: Change, screen: Screen) -> None:
+        """Say below what has become of a message: it may have been printed long ago."""
+        before = self._timeline.get(change.message_id)
+        now = self._timeline.add(change)
+        if change.chat_id == self._chat_id and before and now and now != before:
+            screen.note(_news(change, before))
+
     def _show(self, message: Message, screen: Screen) -> None:
-        screen.conversation.show(message)
+        message = self._timeline.add(message) or message
+        quoted = self._timeline.get(message.reply_to_id)
+        about = f"↪ {beginning(as_it_is(quoted), 40)}: " if quoted else ""
+        screen.conversation.show(replace(message, text=f"{about}{as_it_is(message)}"))
         if message.user_id != self._client.user_id:
             self._client.mark_read(self._chat_id, message.id)
 
@@ -176,3 +233,15 @@ class Window:
         for message in page.messages:
             self._show(message, screen)
         screen.refresh()
+
+
+def _news(change: Change, before: Message) -> str:
+    """Say what somebody has done to a message, which was like this before."""
+    said = f"“{beginning(before.text, 40)}”"
+    match change:
+        case Edit(user_id=user, text=text):
+            return f"-- {user} edited {said}: {text} --"
+        case Deletion(user_id=user):
+            return f"-- {user} deleted a message of {at(before.sent_at.astimezone())} --"
+        case Reaction(user_id=user, emoji=emoji, removed=removed):
+            return f"-- {user} {'takes back ' if removed else ''}{emoji} on {said} --"

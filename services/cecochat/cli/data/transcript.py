@@ -43,21 +43,26 @@ def read(path: Path) -> Transcript:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: {error}") from None
     name = hashlib.sha256(content).hexdigest()[:16]
-    entries = [
+    entries = (
         _entry(path, number, line, name)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.startswith(HOLE)
-    ]
-    return Transcript(name, entries)
+    )
+    return Transcript(name, [entry for entry in entries if entry])
 
 
-def _entry(path: Path, number: int, line: str, name: str) -> Entry:
+def _entry(path: Path, number: int, line: str, name: str) -> Entry | None:
+    """Return the message of a line, or None if it was deleted before it was exported."""
     try:
         fields = json.loads(line)
+        if fields.get("deletion_id"):
+            return None
         sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
         chat_id = ids.chat_id(ids.dialog(sender, to))
-        given = fields.get("client_message_id")
-        chosen = _text(fields, "client_message_id") if given else f"{name}-{number}"
+        chosen = f"{name}-{number}"
+        is_as_sent = not (fields.get("revision_id") or fields.get("reply_to_id"))
+        if is_as_sent and fields.get("client_message_id"):
+            chosen = _text(fields, "client_message_id")
         return Entry(number, sender, chat_id, _text(fields, "text"), chosen)
     except (ValueError, AttributeError, KeyError, TypeError, Refusal) as error:
         raise UsageError(
