@@ -25,8 +25,7 @@ from tests.support.browser import troubles
 from tests.support.eventually import eventually
 from tests.support.npm import installed
 
-WITHIN_MS = 30_000.0
-WITHIN_S = 30.0
+WITHIN_MS, WITHIN_S = 30_000.0, 30.0
 DESKTOP, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 PARTITIONS = 256
 
