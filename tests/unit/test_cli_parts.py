@@ -184,6 +184,18 @@ def test_an_exported_message_is_a_line_of_a_transcript(tmp_path: Path) -> None:
     assert entry.client_message_id == f"c{1 << 40}"
 
 
+@pytest.mark.parametrize("chat", ["g:us", "d:bob~g:us"])
+def test_what_was_said_in_a_group_is_not_taken_for_a_dialog_or_the_other_way_round(
+    tmp_path: Path, chat: str
+) -> None:
+    file = tmp_path / "talk.jsonl"
+    said = message_json(Message(1 << 40, chat, "bob", "hello", "c"))
+    assert said["to"] == "g:us"
+    file.write_text(json.dumps(said))
+    [entry] = read(file).entries
+    assert entry.chat_id == chat
+
+
 @pytest.mark.parametrize(
     "line",
     ["no json", "[]", '{"from": "alice"}', '{"from": "a b", "to": "bob", "text": "x"}',

@@ -58,7 +58,8 @@ def _entry(path: Path, number: int, line: str, name: str) -> Entry | None:
         if fields.get("deletion_id"):
             return None
         sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
-        chat_id = ids.chat_id(ids.dialog(sender, to))
+        is_dialog = not to.startswith("g:") or f"{fields.get('chat_id')}".startswith("d:")
+        chat_id = ids.chat_id(ids.dialog(sender, to) if is_dialog else to)
         chosen = f"{name}-{number}"
         is_as_sent = not (fields.get("revision_id") or fields.get("reply_to_id"))
         if is_as_sent and fields.get("client_message_id"):
