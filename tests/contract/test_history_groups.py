@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.changes.about import About
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.changes import Standing
 from cecochat.domain.log.ids import ChatId, UserId
@@ -231,6 +232,37 @@ async def test_who_is_only_invited_is_no_member(history: History) -> None:
     assert await history.chats(bob, before=None, limit=9) == ([], False)
     invited = Standing(group.rows[0].message_id, ROLE_UNSPECIFIED, is_invited=True)
     assert (bob, invited) in await all_people(history, group.chat_id, group.rows[0].message_id)
+
+
+async def test_what_is_deleted_is_not_unread_and_a_change_is_no_last_message(
+    history: History,
+) -> None:
+    group = new_group()
+    ann, bob, *_ = people(group)
+    group.change(ann, Membership(options=GroupOptions(name="Us"), added_ids=[bob]))
+    said = [group.say(ann) for _ in range(3)]
+    about = About(said[0].message_id, "deletion", "")
+    recipients, id_ = (UserId(group.chat_id),), group.next_id()
+    deletion = MessageRow(id_, group.chat_id, bob, recipients, b"event", about)
+    await history.write([*group.rows, deletion], [], NOWHERE)
+    ((line,), _) = await history.chats(bob, before=None, limit=9)
+    assert (line.unread_count, line.last_message_id) == (2, said[-1].message_id)
+    assert line.last_change_id == deletion.message_id
+    sight = await history.groups.seen(bob, group.chat_id)
+    assert sight
+    assert sight.covers(deletion.message_id)
+
+
+async def test_who_is_removed_while_they_read_reads_nothing_later(history: History) -> None:
+    group = new_group()
+    ann, bob, *_ = people(group)
+    group.change(ann, Membership(options=GroupOptions(name="Us"), added_ids=[bob]))
+    await history.write(group.rows, [], NOWHERE)
+    sight = await history.groups.seen(bob, group.chat_id)
+    later = [group.change(ann, Membership(removed_ids=[bob])), group.say(ann)]
+    await history.write(later, [], NOWHERE)
+    assert sight
+    assert not any(sight.covers(row.message_id) for row in later)
 
 
 async def test_marks_of_a_large_group_are_only_ones_own(history: History) -> None:

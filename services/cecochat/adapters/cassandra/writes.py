@@ -41,7 +41,7 @@ from cecochat.ports.history import (
     last_in_chats,
 )
 
-ROUND_MESSAGES: Final = 1_000  # the most in a round: it takes about 10 µs to bind a row
+ROUND_ROWS: Final = 1_000  # about the most in a round: it takes about 10 µs to bind a row
 KNOWN_BUCKETS_MAX: Final = 65_536
 ROW_BYTES: Final = 60  # about what the server counts for a row in addition to its values
 
@@ -99,8 +99,8 @@ class Writer:
 
     def _take(self) -> list[_Write]:
         taken, size = 0, 0
-        while taken < len(self._waiting) and size < ROUND_MESSAGES:
-            size += len(self._waiting[taken].messages)
+        while taken < len(self._waiting) and size < ROUND_ROWS:
+            size += sum(map(_rows, self._waiting[taken].messages))
             taken += 1
         round_, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return round_
@@ -199,6 +199,11 @@ class Writer:
             size += row_size
         if batch:
             yield _request(batch)
+
+
+def _rows(row: MessageRow) -> int:
+    """Return how many rows a message takes, or a change of a group."""
+    return 1 + 3 * len(row.membership.people) if row.membership else 1
 
 
 def _finish(write: _Write, error: BaseException | None) -> None:
