@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
@@ -18,6 +21,7 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover, encode
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.history import Hole, MarkRow, MessageRow, Progress
+from cecochat.servers.history.sight import group_page
 from cecochat.servers.materialize import on_request
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.v1.events_pb2 import (
@@ -34,6 +38,8 @@ from cecochat.v1.history_pb2 import (
     GetMessagesResponse,
     ListMembersRequest,
 )
+from tests.contract.test_history import on_one_database
+from tests.contract.test_history_groups import happenings
 from tests.integration.systems import Refused, Running, running
 from tests.integration.test_materialize import BEGAN_MS, append, materializing
 from tests.integration.test_openapi import GROUP, MEMBERS, Asking
@@ -197,6 +203,31 @@ async def test_who_was_away_sees_nothing_of_that_time(tmp_path: Path) -> None:
             assert await read(up, BOB, limit, upwards=True) == group.sees(BOB)
             assert await read(up, BOB, limit, upwards=False) == group.sees(BOB)
         assert len(group.stays.of(BOB)) == 2
+
+
+@on_one_database
+@given(happened=happenings(), limit=st.integers(1, 6))
+async def test_pages_joined_are_what_each_user_sees_once_in_order(
+    history: EmbeddedHistory, happened: tuple[GroupWorld, list[MarkRow]], limit: int
+) -> None:
+    group, _ = happened
+    await history.write(group.rows, [], None)
+    for user in map(UserId, group.partition_of):
+        seen = await history.groups.seen(user, group.chat_id)
+        if seen is None:
+            assert group.sees(user) == []
+            continue
+        read = partial(group_page, history, user, group.chat_id, seen, limit=limit)
+        for upwards in (True, False):
+            found, more, bound = list[int](), True, 0 if upwards else None
+            while more:
+                before, after = (None, bound) if upwards else (bound, None)
+                page, _, _ = await read(before=before, after=after)
+                ids = [Event.FromString(event).id for event in page.events]
+                found, more = [*found, *ids] if upwards else [*ids, *found], page.has_more
+                assert len(ids) == limit if more else len(ids) <= limit
+                bound = found[-1 if upwards else 0]
+            assert found == group.sees(user)
 
 
 @pytest.mark.parametrize("user", [DAN, "stranger"])

@@ -19,6 +19,7 @@ from cecochat.ports.groups import Groups, Line, memberships, standing_of
 from cecochat.ports.history import MARKS_MAX, UNREAD_MAX, ChatRow, GroupLine, MarkRow
 
 CHATS_AT_ONCE: Final = 25
+GROUPS_AT_ONCE: Final = 10  # the server looks for each of them in the list of each
 
 
 class ChatLists:
@@ -120,9 +121,10 @@ class ChatLists:
 
     async def _last_ids(self, chat_ids: Sequence[ChatId]) -> dict[ChatId, int]:
         """Group id -> the id of its last event, which may not be shown yet."""
-        select = self._statements.lists_of_groups
+        select = self._statements.chats_of
+        parts = _parts(chat_ids, GROUPS_AT_ONCE)
         answers = await asyncio.gather(
-            *(self._database.run(select.bind((part,))) for part in _parts(chat_ids))
+            *(self._database.run(select.bind((part, part))) for part in parts)
         )
         rows = (row for rows in answers for row in rows)
         return {chat_id: last for owner, chat_id, last in rows if owner == chat_id}
@@ -202,6 +204,6 @@ def _newest_first(line: Line) -> int:
     return -line.last_id
 
 
-def _parts(chat_ids: Sequence[ChatId]) -> Iterator[list[ChatId]]:
-    for at in range(0, len(chat_ids), CHATS_AT_ONCE):
-        yield list(chat_ids[at : at + CHATS_AT_ONCE])
+def _parts(chat_ids: Sequence[ChatId], at_once: int = CHATS_AT_ONCE) -> Iterator[list[ChatId]]:
+    for at in range(0, len(chat_ids), at_once):
+        yield list(chat_ids[at : at + at_once])

@@ -57,7 +57,6 @@ class Statements(NamedTuple):
     deletions: PreparedStatement
     changed: PreparedStatement
     change: PreparedStatement
-    lists_of_groups: PreparedStatement
     marks_in_group: PreparedStatement
     marks_of_user: PreparedStatement
     insert_member: PreparedStatement
@@ -149,8 +148,6 @@ CQL: Final = (
     "SELECT chat_id, last_change_id FROM {keyspace}.changed_chats WHERE chat_id IN ?",
     """SELECT event FROM {keyspace}.changes_by_chat
         WHERE chat_id = ? AND bucket = ? AND change_id = ?""",
-    """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
-        WHERE user_id IN ?""",
     """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
         WHERE chat_id = ? LIMIT ?""",
     """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from cecochat.domain.changes.about import about
@@ -25,13 +26,13 @@ async def group_page(
     """Return a page of a group, as `History.chat_page` does. Who has left the group gets no marks
     of others. Raises `Unavailable`.
     """
-    if after is None:
-        found = await _below(history, chat_id, seen, before, limit + 1)
-        page = Page(found[-limit:], len(found) > limit)
-    else:
-        found = await _above(history, chat_id, seen, after, limit + 1, with_changes=with_changes)
-        page = Page(found[:limit], len(found) > limit)
-    marks = await history.marks_in_group(chat_id, user_id)
+    found, marks = await asyncio.gather(
+        _below(history, chat_id, seen, before, limit + 1)
+        if after is None
+        else _above(history, chat_id, seen, after, limit + 1, with_changes=with_changes),
+        history.marks_in_group(chat_id, user_id),
+    )
+    page = Page(found[-limit:] if after is None else found[:limit], len(found) > limit)
     if not seen.role:
         marks = [mark for mark in marks if mark.user_id == user_id]
     return ChatPage(page, marks, await history.holes())
