@@ -98,6 +98,22 @@ async def test_a_newer_schema_is_accepted_and_a_change_meanwhile_survived(
                 assert chat.last_message_id == at(11)
 
 
+async def test_a_keyspace_of_the_version_before_gets_what_it_lacks(
+    settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ = schema.MIGRATIONS
+    async with database(settings) as db:
+        monkeypatch.setattr(schema, "MIGRATIONS", all_[:-1])
+        await schema.migrate(db, settings)
+        monkeypatch.setattr(schema, "MIGRATIONS", all_)
+        assert await schema.Schema(db, settings).missing() == [all_[-1]]
+    group = GroupWorld("g:us", 7, {"ann": 1})
+    group.change("ann", Membership(options=GroupOptions(name="Us")))
+    async with opened(settings) as history:
+        await write(history, message(at(0)), *group.rows)
+        assert await history.groups.seen(UserId("ann"), group.chat_id)
+
+
 async def test_late_and_repeated_writes_of_another_server_change_nothing(
     settings: CassandraSettings,
 ) -> None:

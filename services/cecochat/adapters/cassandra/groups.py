@@ -126,3 +126,4 @@ class CassandraGroups(Groups):
                 yield user_id, standing_of(*standing)
             more = len(rows) == at_once
             bound = rows[-1][:2] if rows else bound
+            at_once = min(2 * at_once, ROWS_AT_ONCE)  # many may have left
