@@ -4,6 +4,7 @@ import {
   type Client as Given,
   type Message as GivenMessage,
   type Status as GivenStatus,
+  Timeline,
   connect as open,
   databaseName,
   indexedDb,
@@ -29,6 +30,10 @@ export const connect: Connect = async (me, listener) => {
 
 class Adapter implements Client {
   readonly me: string;
+  /** All messages that were told, as they are now. */
+  private readonly timeline = new Timeline();
+  /** Changes of messages that this page has sent. */
+  private readonly changes = new Set<string>();
 
   constructor(
     private readonly given: Given,
@@ -37,13 +42,20 @@ class Adapter implements Client {
     this.me = given.userId;
     given.on("status", (status) => listener.status(plainStatus(status)));
     given.on("caughtup", () => listener.caughtUp());
-    given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, plain(message))));
+    given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, this.now(message))));
+    given.on("change", (change) =>
+      this.about(change.chatId, (peer) => {
+        const message = this.timeline.change(change);
+        listener.changed(peer, message && plain(message));
+      }),
+    );
     given.on("sent", (message) =>
-      this.about(message.chatId, (peer) => listener.sent(message.clientMessageId, peer, plain(message))),
+      this.about(message.chatId, (peer) => listener.sent(message.clientMessageId, peer, this.now(message))),
     );
-    given.on("rejected", ({ chatId, clientMessageId, text, error }) =>
-      this.about(chatId, (peer) => listener.rejected(clientMessageId, peer, text, error.message)),
-    );
+    given.on("rejected", ({ chatId, clientMessageId, text, error }) => {
+      if (this.changes.delete(clientMessageId) || !text) return listener.unchanged(error.message);
+      this.about(chatId, (peer) => listener.rejected(clientMessageId, peer, text, error.message));
+    });
     given.on("receipt", (receipt) =>
       this.about(receipt.chatId, (peer) => {
         if (receipt.userId === peer) listener.receipt(peer, receipt);
@@ -53,16 +65,41 @@ class Adapter implements Client {
     given.on("hole", (hole) => listener.hole(peerOf(this.me, hole.chatId), hole));
   }
 
-  send(peer: string, text: string): string {
+  send(peer: string, text: string, replyToId?: bigint): string {
     const key = crypto.randomUUID();
-    this.given.send(peer, text, { clientMessageId: key }).catch((error: { code: string; message: string }) => {
+    const options = { clientMessageId: key, ...(replyToId && { replyToId }) };
+    this.given.send(peer, text, options).catch((error: { code: string; message: string }) => {
       if (error.code === "invalid_argument") this.listener.rejected(key, peer, text, error.message);
     }); // all else is told as an event, or sent the next time
     return key;
   }
 
+  edit(peer: string, id: bigint, text: string): void {
+    this.change((options) => this.given.edit(peer, id, text, options));
+  }
+
+  remove(peer: string, id: bigint): void {
+    this.change((options) => this.given.delete(peer, id, options));
+  }
+
+  react(peer: string, id: bigint, emoji: string, removed: boolean): void {
+    this.change((options) => this.given.react(peer, id, emoji, { ...options, removed }));
+  }
+
+  private change(make: (options: { clientMessageId: string }) => Promise<bigint>): void {
+    const key = crypto.randomUUID();
+    this.changes.add(key);
+    make({ clientMessageId: key }).catch((error: { code: string; message: string }) => {
+      if (error.code === "invalid_argument") this.listener.unchanged(error.message);
+    });
+  }
+
+  private now(message: GivenMessage): Message {
+    return plain(this.timeline.add(message));
+  }
+
   async stored(peer: string): Promise<readonly Message[]> {
-    return (await this.given.recent(peer)).map(plain);
+    return (await this.given.recent(peer)).map((each) => this.now(each));
   }
 
   async waiting(peer: string): Promise<readonly Waiting[]> {
@@ -76,7 +113,7 @@ class Adapter implements Client {
       const peer = peerOf(this.me, chatId);
       if (peer === undefined || !lastMessage) continue;
       const theirs = marks.find((each) => each.userId === peer);
-      found.push({ peer, unread: unreadCount, last: plain(lastMessage), marks: theirs, holes });
+      found.push({ peer, unread: unreadCount, last: this.now(lastMessage), marks: theirs, holes });
     }
     return found;
   }
@@ -84,7 +121,7 @@ class Adapter implements Client {
   async page(peer: string, before: bigint | undefined, limit: number): Promise<Page> {
     const messages: Message[] = [];
     for await (const each of this.given.history(peer, { before, limit })) {
-      messages.unshift(plain(each));
+      messages.unshift(this.now(each));
       if (messages.length === limit) return { messages, more: true };
     }
     return { messages, more: false };
@@ -109,7 +146,17 @@ function plainStatus(status: GivenStatus): Status {
 }
 
 function plain(given: GivenMessage): Message {
-  const { id, userId, text, sentAt, clientMessageId, missing } = given;
-  return { id, from: userId, text: missing ? undefined : text, at: sentAt, key: clientMessageId };
+  const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId } = given;
+  return {
+    id,
+    from: userId,
+    text: missing ? undefined : text,
+    at: sentAt,
+    key: clientMessageId,
+    replyTo: replyToId,
+    edited: !!revisionId,
+    deleted: !!deletionId,
+    reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
+  };
 }
 

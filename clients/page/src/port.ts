@@ -30,6 +30,10 @@ export interface Page {
 export interface Listener {
   message(peer: string, message: Message): void;
   receipt(peer: string, marks: Marks): void;
+  /** A message was edited or deleted, or somebody reacted to it. It is like this now, if it was here. */
+  changed(peer: string, message: Message | undefined): void;
+  /** A change that this user wanted to make is refused. */
+  unchanged(why: string): void;
   /** This user has read a chat, here or elsewhere. */
   read(peer: string, upTo: bigint): void;
   /** A send was accepted: it is a message now. */
@@ -43,7 +47,10 @@ export interface Listener {
 export interface Client {
   readonly me: string;
   /** Queue a text. Return the key under which it is told as sent or rejected. */
-  send(peer: string, text: string): string;
+  send(peer: string, text: string, replyTo?: bigint): string;
+  edit(peer: string, id: bigint, text: string): void;
+  remove(peer: string, id: bigint): void;
+  react(peer: string, id: bigint, emoji: string, removed: boolean): void;
   /** What this browser has of a chat: this needs no server. */
   stored(peer: string): Promise<readonly Message[]>;
   /** What is queued and has no answer yet, also from before a reload. */

@@ -22,6 +22,8 @@ export class Session implements Listener {
   /** What a screen reader says next. */
   announced = "";
   opened: Conversation | undefined;
+  /** The message that is answered or edited, if what is written is about one. */
+  about: { readonly act: "reply" | "edit"; readonly message: Message } | undefined;
   private client: Client | undefined;
   private isClosed = false;
   private readonly tabs: BroadcastChannel;
@@ -30,7 +32,7 @@ export class Session implements Listener {
 
   constructor(
     readonly me: string,
-    private readonly changed: () => void,
+    private readonly redraw: () => void,
   ) {
     this.chats = new Chats(me);
     this.tabs = new BroadcastChannel(`cecochat page ${me}`);
@@ -50,29 +52,60 @@ export class Session implements Listener {
   open(peer: string | undefined): void {
     this.opened = peer === undefined || peer === this.me ? undefined : this.chats.with(peer);
     this.opened?.open();
+    this.about = undefined;
     this.looksAtTheEnd = false; // until the view says so
-    this.changed();
+    this.redraw();
     if (this.opened && !this.opened.loaded) void this.load(this.opened);
   }
 
   /** Send a text. Returns false if nothing can take it yet: it stays where it is. */
   send(chat: Conversation, text: string): boolean {
     if (!this.client) return false;
-    chat.newFrom = undefined;
-    chat.say({ key: this.client.send(chat.peer, text), text, at: new Date() });
-    this.keepDraft(chat, "");
-    this.changed();
+    const { about } = this;
+    this.about = undefined;
+    if (about?.act === "edit") {
+      if (text !== about.message.text) this.client.edit(chat.peer, about.message.id, text);
+      this.redraw();
+    } else {
+      chat.newFrom = undefined;
+      this.say(chat, text, about?.message.id);
+      this.keepDraft(chat, "");
+    }
     return true;
   }
 
+  private say(chat: Conversation, text: string, replyTo?: bigint): void {
+    const key = this.client!.send(chat.peer, text, replyTo);
+    chat.say({ key, text, at: new Date(), replyTo });
+  }
+
+  /** Begin to answer or edit a message, or to write a new one. */
+  compose(about: Session["about"]): void {
+    this.about = about;
+    this.redraw();
+  }
+
+  remove(chat: Conversation, message: Message): void {
+    this.client?.remove(chat.peer, message.id);
+  }
+
+  /** Add an emoji of this user to a message, or take it back. */
+  react(chat: Conversation, message: Message, emoji: string): void {
+    const isThere = message.reactions?.some((each) => each.emoji === emoji && each.from === this.me);
+    this.client?.react(chat.peer, message.id, emoji, !!isThere);
+  }
+
   retry(chat: Conversation, key: string): void {
-    const text = chat.outgoing.find((each) => each.key === key)?.text;
-    if (text !== undefined && this.send(chat, text)) chat.settle(key);
+    const refused = chat.outgoing.find((each) => each.key === key);
+    if (!refused || !this.client) return;
+    this.say(chat, refused.text, refused.replyTo);
+    chat.settle(key);
+    this.redraw();
   }
 
   drop(chat: Conversation, key: string): void {
     chat.settle(key);
-    this.changed();
+    this.redraw();
   }
 
   draft(chat: Conversation): string {
@@ -81,7 +114,7 @@ export class Session implements Listener {
 
   keepDraft(chat: Conversation, text: string): void {
     keepDraft(this.me, chat.peer, text);
-    this.changed();
+    this.redraw();
   }
 
   /** Note whether a person looks at the end of the open chat, and so reads what comes. */
@@ -113,7 +146,7 @@ export class Session implements Listener {
     } catch {
       this.trouble = MISSING;
     }
-    this.changed();
+    this.redraw();
   }
 
   /** Show what this browser has of a chat, then what the server has. */
@@ -127,7 +160,7 @@ export class Session implements Listener {
     for (const { key, text } of waiting) {
       if (!chat.outgoing.some((each) => each.key === key)) chat.say({ key, text, at: new Date() });
     }
-    this.changed();
+    this.redraw();
     await this.loadOlder(chat);
   }
 
@@ -147,7 +180,7 @@ export class Session implements Listener {
     } finally {
       this.loading.delete(chat);
     }
-    this.changed();
+    this.redraw();
   }
 
   // -- what the client tells
@@ -160,24 +193,36 @@ export class Session implements Listener {
       if (!this.reads(chat) && chat.newFrom === undefined) chat.newFrom = message.id;
     }
     this.look();
-    this.changed();
+    this.redraw();
+  }
+
+  changed(peer: string, message: Message | undefined): void {
+    if (message) this.chats.changed(peer, message);
+    else if (this.chats.with(peer).unread > 0) void this.loadChats(); // it may have been deleted unread
+    if (message?.deleted && this.about?.message.id === message.id) this.about = undefined;
+    this.redraw();
+  }
+
+  unchanged(why: string): void {
+    this.announced = `Not changed: ${why}`;
+    this.redraw();
   }
 
   receipt(peer: string, marks: Marks): void {
     this.chats.with(peer).mark(marks);
-    this.changed();
+    this.redraw();
   }
 
   read(peer: string, upTo: bigint): void {
     this.chats.with(peer).read(upTo);
-    this.changed();
+    this.redraw();
   }
 
   sent(key: string, peer: string, message: Message): void {
     const chat = this.chats.with(peer);
     chat.settle(key);
     chat.add(message);
-    this.changed();
+    this.redraw();
   }
 
   rejected(key: string, peer: string, text: string, why: string): void {
@@ -185,13 +230,13 @@ export class Session implements Listener {
     if (!chat.outgoing.some((each) => each.key === key)) chat.say({ key, text, at: new Date() });
     chat.refuse(key, why);
     this.announced = `Not sent: ${why}`;
-    this.changed();
+    this.redraw();
   }
 
   hole(peer: string | undefined, hole: Hole): void {
     const concerned = peer === undefined ? this.chats.sorted : [this.chats.with(peer)];
     concerned.forEach((chat) => chat.addHole(hole));
-    this.changed();
+    this.redraw();
   }
 
   caughtUp(): void {
@@ -201,7 +246,7 @@ export class Session implements Listener {
 
   status(status: Status): void {
     this.state = status;
-    this.changed();
+    this.redraw();
   }
 
   /** Note that nothing more will come. */
@@ -222,6 +267,6 @@ export class Session implements Listener {
     if (!chat.read(newest.id)) return;
     if (!this.isClosed) this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
     this.client?.markRead(chat.peer, newest.id);
-    this.changed();
+    this.redraw();
   }
 }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Chats } from "../src/model/chats.ts";
 import { Conversation } from "../src/model/conversation.ts";
 import { rowsOf } from "../src/model/rows.ts";
 
@@ -56,4 +57,29 @@ test("the same key of the other user is another message", () => {
     chat.outgoing.map((each) => each.key),
     ["same"],
   );
+});
+
+test("what has become of a message takes its place, and a deleted one is not unread", () => {
+  const chats = new Chats("alice");
+  const chat = chats.with("bob");
+  const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: "", ...more });
+  [1n, 2n].forEach((id) => chat.add(said(id)));
+  assert.equal(chat.unread, 2);
+  chats.changed("bob", said(2n, { text: "", deleted: true }));
+  assert.equal(chat.unread, 1);
+  assert.equal(chats.lastOf(chat).deleted, true);
+  chats.changed("bob", said(9n)); // not here
+  assert.deepEqual(
+    chat.messages.map(({ id }) => id),
+    [1n, 2n],
+  );
+});
+
+test("a reply quotes what it answers as that is now", () => {
+  const chat = new Conversation("alice", "bob");
+  const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: `${id}`, ...more });
+  [said(1n), said(2n, { replyTo: 1n }), said(3n, { replyTo: 99n })].forEach((each) => chat.add(each));
+  chat.add(said(1n, { text: "edited", edited: true }));
+  const quoted = rowsOf(chat).filter(({ kind }) => kind === "said").map((row) => row.quoted?.text);
+  assert.deepEqual(quoted, [undefined, "edited", undefined]);
 });

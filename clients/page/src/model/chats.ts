@@ -25,10 +25,17 @@ export class Chats {
     this.summaries.set(peer, last);
   }
 
+  /** Note what has become of a message. */
+  changed(peer: string, message: Message): void {
+    const chat = this.with(peer);
+    if (chat.get(message.id)) chat.add(message);
+    if (this.summaries.get(peer)?.id === message.id) this.summaries.set(peer, message);
+  }
+
   lastOf(chat: Conversation): Message | undefined {
     const known = chat.newest;
     const told = this.summaries.get(chat.peer);
-    return known && (!told || told.id < known.id) ? known : told;
+    return known && (!told || told.id <= known.id) ? known : told;
   }
 
   /** The chats in the order of their last line. */

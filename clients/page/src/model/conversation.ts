@@ -21,10 +21,13 @@ export class Conversation {
     readonly peer: string,
   ) {}
 
-  /** Add a message in its place by id. Return whether it was not there yet. */
+  /** Add a message in its place by id, or what has become of it. Return whether it was not there yet. */
   add(message: Message): boolean {
     const at = this.placeOf(message.id);
-    if (this.messages[at]?.id === message.id) return false;
+    if (this.messages[at]?.id === message.id) {
+      this.messages[at] = message;
+      return false;
+    }
     this.messages.splice(at, 0, message);
     if (message.from === this.me) this.settle(message.key);
     return true;
@@ -70,7 +73,8 @@ export class Conversation {
   }
 
   private theirsAbove(id: bigint): number {
-    return this.messages.filter((each) => each.from === this.peer && each.id > id).length;
+    const counts = (each: Message) => each.from === this.peer && each.id > id && !each.deleted;
+    return this.messages.filter(counts).length;
   }
 
   /** Show what waits for its answer, unless it has become a message meanwhile. */
@@ -111,6 +115,17 @@ export class Conversation {
   /** The newest message of the other user. */
   get newestOfPeer(): Message | undefined {
     return this.messages.findLast((each) => each.from === this.peer);
+  }
+
+  /** Return a message that is here. */
+  get(id: bigint): Message | undefined {
+    const found = this.messages[this.placeOf(id)];
+    return found?.id === id ? found : undefined;
+  }
+
+  /** The newest message of this user that can be edited. */
+  get newestOwn(): Message | undefined {
+    return this.messages.findLast((each) => each.from === this.me && each.text && !each.deleted);
   }
 
   private placeOf(id: bigint): number {

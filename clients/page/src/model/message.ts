@@ -8,12 +8,23 @@ export interface Message {
   readonly at: Date;
   /** What its sender called it. */
   readonly key: string;
+  /** The message that it answers. */
+  readonly replyTo?: bigint | undefined;
+  readonly edited?: boolean;
+  readonly deleted?: boolean;
+  readonly reactions?: readonly Reaction[];
+}
+
+export interface Reaction {
+  readonly emoji: string;
+  readonly from: string;
 }
 
 export interface Outgoing {
   readonly key: string;
   readonly text: string;
   readonly at: Date;
+  readonly replyTo?: bigint | undefined;
   /** Why it was refused; undefined while it waits for its answer. */
   readonly why?: string;
 }

@@ -19,6 +19,10 @@ export interface Said {
   readonly mine: boolean;
   readonly tick: Tick | undefined;
   readonly why: string | undefined;
+  /** Undefined while it waits for its answer. */
+  readonly message: Message | undefined;
+  /** What it answers, if that is here. */
+  readonly quoted: Message | undefined;
   /** Whether it is the first or the last of a group: one person within some minutes. */
   readonly first: boolean;
   readonly last: boolean;
@@ -63,6 +67,8 @@ function said(chat: Conversation, message: Message): Said {
     mine: message.from === chat.me,
     tick: chat.tick(message),
     why: undefined,
+    message,
+    quoted: quotedBy(chat, message),
     first: false,
     last: false,
   };
@@ -78,9 +84,15 @@ function waiting(chat: Conversation, each: Outgoing): Said {
     mine: true,
     tick: each.why === undefined ? "waiting" : "refused",
     why: each.why,
+    message: undefined,
+    quoted: quotedBy(chat, each),
     first: false,
     last: false,
   };
+}
+
+function quotedBy(chat: Conversation, { replyTo }: Message | Outgoing): Message | undefined {
+  return replyTo === undefined ? undefined : chat.get(replyTo);
 }
 
 function grouped(rows: Row[]): Row[] {

@@ -21,26 +21,53 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
     grow();
     if (matchMedia("(hover: hover)").matches) field.current.focus();
   }, [chat]);
+  const { about } = session;
+  useLayoutEffect(() => {
+    if (!about || !field.current) return;
+    if (about.act === "edit") field.current.value = about.message.text ?? "";
+    grow();
+    field.current.focus();
+  }, [about]);
+  const leave = () => {
+    if (about?.act === "edit" && field.current) field.current.value = session.draft(chat);
+    session.compose(undefined);
+    grow();
+  };
   const send = () => {
     const text = field.current?.value.trim();
     if (!text || !field.current || !session.send(chat, text)) return;
-    field.current.value = "";
+    field.current.value = session.draft(chat); // an edit leaves it as it was
     grow();
     field.current.focus();
   };
   const onKey = (event: KeyboardEvent) => {
+    if (event.key === "Escape" && about) return leave();
+    const newest = chat.newestOwn;
+    if (event.key === "ArrowUp" && newest && !field.current?.value && !about) {
+      event.preventDefault();
+      return session.compose({ act: "edit", message: newest });
+    }
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     send();
   };
   return (
     <form
-      class="composer"
+      class={about ? "composer about" : "composer"}
       onSubmit={(event) => {
         event.preventDefault();
         send();
       }}
     >
+      {about && (
+        <p class="about-line">
+          <span>{about.act === "edit" ? "Editing" : `Answering ${about.message.from}`}</span>
+          <q dir="auto">{about.message.text}</q>
+          <button type="button" onClick={leave}>
+            Cancel
+          </button>
+        </p>
+      )}
       <textarea
         id="composer"
         ref={field}
@@ -51,7 +78,7 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
         onKeyDown={onKey}
         onInput={(event) => {
           grow();
-          session.keepDraft(chat, event.currentTarget.value);
+          if (about?.act !== "edit") session.keepDraft(chat, event.currentTarget.value);
         }}
       />
       <button class="primary round" aria-label="Send" title="Send (Enter)">

@@ -83,6 +83,7 @@ function Lines({ session, chat }: Given) {
         class="lines"
         ref={list}
         onScroll={onScroll}
+        onKeyDown={among}
         tabIndex={0}
         role="region"
         aria-label={`Messages with ${chat.peer}`}
@@ -102,6 +103,17 @@ function Lines({ session, chat }: Given) {
       )}
     </div>
   );
+}
+
+/** Go by keyboard to what can be done with a message: Enter for the last one, then up and down. */
+function among(event: KeyboardEvent & { readonly currentTarget: HTMLElement }): void {
+  const { key, target, currentTarget } = event;
+  const all = [...currentTarget.querySelectorAll<HTMLElement>(".more")];
+  const at = all.indexOf(target as HTMLElement);
+  const isIn = at >= 0 && (key === "ArrowUp" || key === "ArrowDown");
+  if (!isIn && !(target === currentTarget && key === "Enter")) return;
+  event.preventDefault();
+  all[isIn ? at + (key === "ArrowUp" ? -1 : 1) : all.length - 1]?.focus();
 }
 
 function jumpLabel(unread: number): string {
@@ -134,6 +146,8 @@ function Line({ row, session, chat }: { row: Row; session: Session; chat: Conver
     return (
       <SaidLine
         row={row}
+        chat={chat}
+        session={session}
         onRetry={(key) => session.retry(chat, key)}
         onDrop={(key) => session.drop(chat, key)}
       />

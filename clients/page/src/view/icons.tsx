@@ -25,6 +25,7 @@ const ICONS = {
   back: "M10 3 5 8l5 5",
   down: "M3 6l5 5 5-5",
   send: "M2.5 13.5 14 8 2.5 2.5 4.4 8zM4.4 8H14",
+  more: "M3.5 8h.01M8 8h.01M12.5 8h.01",
   leave: "M6 2.5H3v11h3M7 8h7M11 5l3 3-3 3",
 };
 

@@ -1,31 +1,65 @@
 import { Component } from "preact";
 
+import type { Conversation } from "../model/conversation";
 import { exactly, timeOf } from "../model/dates";
 import { pieces } from "../model/links";
+import type { Message } from "../model/message";
 import type { Said } from "../model/rows";
-import { TickMark } from "./icons";
+import type { Session } from "../session";
+import { Icon, TickMark } from "./icons";
 
 interface Given {
   readonly row: Said;
+  readonly chat: Conversation;
+  readonly session: Session;
   readonly onRetry: (key: string) => void;
   readonly onDrop: (key: string) => void;
 }
 
+const OFFERED = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
+
 /** One message. It is drawn anew only if something of it has changed. */
-export class SaidLine extends Component<Given> {
-  override shouldComponentUpdate({ row }: Given): boolean {
+export class SaidLine extends Component<Given, { open: boolean }> {
+  override state = { open: false };
+
+  override shouldComponentUpdate({ row }: Given, { open }: { open: boolean }): boolean {
     const now = this.props.row;
-    return row.tick !== now.tick || row.first !== now.first || row.last !== now.last || row.why !== now.why;
+    const fields = ["tick", "first", "last", "why", "message", "quoted"] as const;
+    return open !== this.state.open || fields.some((each) => row[each] !== now[each]);
   }
 
-  override render({ row, onRetry, onDrop }: Given) {
+  private leave(event: Event & { readonly currentTarget: HTMLElement }): void {
+    event.stopPropagation();
+    this.setState({ open: false });
+    event.currentTarget.querySelector<HTMLElement>(".more")?.focus();
+  }
+
+  override render({ row, chat, session, onRetry, onDrop }: Given, { open }: { open: boolean }) {
     const shape = `said ${row.mine ? "mine" : "theirs"}${row.first ? " first" : ""}${row.last ? " last" : ""}`;
+    const { message } = row;
+    const close = () => this.setState({ open: false });
     return (
-      <li class={shape}>
+      <li class={shape} onKeyDown={(event) => open && event.key === "Escape" && this.leave(event)}>
         <span class="unseen">{`${row.mine ? "You" : row.from}, ${timeOf(row.at)}:`}</span>
-        <div class={`bubble ${row.tick ?? ""}`} title={exactly(row.at)}>
-          <Text text={row.text} />
+        <div class="line">
+          <div class={`bubble ${row.tick ?? ""}`} title={exactly(row.at)}>
+            {row.quoted && <Quote message={row.quoted} />}
+            {message?.deleted ? <em>This message was deleted</em> : <Text text={row.text} />}
+          </div>
+          {message && !message.deleted && message.text !== undefined && (
+            <button
+              class="more quiet-button"
+              tabIndex={-1}
+              aria-label="What to do with this message"
+              aria-expanded={open}
+              onClick={() => this.setState({ open: !open })}
+            >
+              <Icon name="more" />
+            </button>
+          )}
         </div>
+        {open && message && <Acts message={message} chat={chat} session={session} done={close} />}
+        {message && <Reactions message={message} chat={chat} session={session} />}
         {row.why !== undefined && (
           <div class="refusal">
             <span>Not sent: {row.why}</span>
@@ -33,10 +67,70 @@ export class SaidLine extends Component<Given> {
             <button onClick={() => onDrop(row.key)}>Delete</button>
           </div>
         )}
-        {(row.last || row.tick === "waiting") && row.why === undefined && <Meta row={row} />}
+        {(row.last || row.tick === "waiting" || message?.edited) && row.why === undefined && <Meta row={row} />}
       </li>
     );
   }
+}
+
+interface About {
+  readonly message: Message;
+  readonly chat: Conversation;
+  readonly session: Session;
+}
+
+function Acts({ message, chat, session, done }: About & { done: () => void }) {
+  const act = (what: () => void) => () => {
+    done();
+    what();
+  };
+  return (
+    <div class="acts" role="group" aria-label="Actions">
+      {OFFERED.map((emoji) => (
+        <button key={emoji} aria-label={`React with ${emoji}`} onClick={act(() => session.react(chat, message, emoji))}>
+          {emoji}
+        </button>
+      ))}
+      <button onClick={act(() => session.compose({ act: "reply", message }))}>Reply</button>
+      {message.from === session.me && (
+        <>
+          <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>
+          <button onClick={act(() => session.remove(chat, message))}>Delete</button>
+        </>
+      )}
+    </div>
+  );
+}
+
+function Reactions({ message, chat, session }: About) {
+  const byEmoji = new Map<string, string[]>();
+  for (const { emoji, from } of message.reactions ?? []) {
+    byEmoji.set(emoji, [...(byEmoji.get(emoji) ?? []), from]);
+  }
+  if (byEmoji.size === 0) return null;
+  return (
+    <div class="reactions">
+      {[...byEmoji].map(([emoji, users]) => (
+        <button
+          key={emoji}
+          title={users.join(", ")}
+          aria-label={`${emoji} from ${users.join(", ")}`}
+          aria-pressed={users.includes(session.me)}
+          onClick={() => session.react(chat, message, emoji)}
+        >
+          {emoji} {users.length > 1 && users.length}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function Quote({ message }: { message: Message }) {
+  return (
+    <blockquote dir="auto">
+      <b>{message.from}</b> {message.deleted ? "A deleted message" : message.text}
+    </blockquote>
+  );
 }
 
 function Text({ text }: { text: string | undefined }) {
@@ -59,6 +153,7 @@ function Text({ text }: { text: string | undefined }) {
 function Meta({ row }: { row: Said }) {
   return (
     <div class="meta">
+      {row.message?.edited && <span>edited</span>}
       <time dateTime={row.at.toISOString()}>{timeOf(row.at)}</time>
       {row.tick && <TickMark tick={row.tick} />}
     </div>

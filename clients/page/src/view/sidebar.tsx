@@ -151,6 +151,6 @@ function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversat
   const last = session.chats.lastOf(chat);
   if (waiting) return <>You: {waiting.text}</>;
   if (!last) return <>&nbsp;</>;
-  const text = last.text ?? "A message whose content is lost";
+  const text = last.deleted ? "A deleted message" : (last.text ?? "A message whose content is lost");
   return <>{last.from === session.me ? `You: ${text}` : text}</>;
 }

@@ -1,0 +1,90 @@
+"""Messages are edited, deleted, answered and reacted to at the chat page."""
+
+from __future__ import annotations
+
+from playwright.async_api import Locator, expect
+
+from tests.support.axe import violations
+from tests.support.chatpage import WITHIN_MS, Person
+
+
+def said(person: Person, text: str) -> Locator:
+    return person.said.filter(has_text=text)
+
+
+async def does(person: Person, text: str, what: str) -> None:
+    """Open what can be done with a message, and choose something."""
+    await said(person, text).hover()
+    await said(person, text).get_by_label("What to do with this message").first.click()
+    await said(person, text).get_by_role("button", name=what, exact=True).click()
+
+
+async def test_what_one_changes_the_other_sees(alice: Person, bob: Person, axe: str) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", "frist")
+    await bob.chooses("alice")
+    await bob.sees("frist")
+    await does(alice, "frist", "Edit")
+    await alice.field("bob").fill("first")
+    await alice.field("bob").press("Enter")
+    for person in (alice, bob):
+        await person.sees("first")
+        await expect(said(person, "first")).to_contain_text("edited")
+    await does(bob, "first", "React with 👍")
+    await expect(said(alice, "first").get_by_label("👍 from bob")).to_be_visible()
+    await said(alice, "first").get_by_label("👍 from bob").click()
+    both = said(bob, "first").get_by_label("👍 from bob, alice")
+    await expect(both).to_have_attribute("aria-pressed", "true")
+    await both.click()
+    await expect(said(alice, "first").get_by_label("👍 from alice")).to_be_visible()
+    await does(bob, "first", "Reply")
+    await bob.says("alice", "yes")
+    await expect(said(alice, "yes").locator("blockquote")).to_have_text("alice first")
+    await said(alice, "first").first.get_by_label("What to do with this message").click()
+    assert await violations(alice.page, axe) == []
+    await said(alice, "first").first.get_by_label("What to do with this message").press("Escape")
+    await alice.page.reload()
+    await expect(said(alice, "yes").locator("blockquote")).to_have_text("alice first")
+    await expect(said(alice, "first").first).to_contain_text("edited")
+    await said(alice, "first").first.get_by_label("What to do with this message").click()
+    await said(alice, "first").first.get_by_role("button", name="Delete", exact=True).click()
+    for person in (alice, bob):
+        await expect(person.page.locator(".bubble").first).to_have_text("This message was deleted")
+        await expect(person.page.locator("blockquote")).to_have_text("alice A deleted message")
+    await bob.page.reload()
+    await expect(bob.page.locator(".bubble").first).to_have_text(
+        "This message was deleted", timeout=WITHIN_MS
+    )
+    assert alice.violations == bob.violations == []
+
+
+async def test_the_last_own_message_is_edited_by_keyboard(alice: Person, bob: Person) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", "mine")
+    await bob.chooses("alice")
+    await bob.says("alice", "not mine")
+    await alice.sees("mine", "not mine")
+    field = alice.field("bob")
+    await field.press("ArrowUp")
+    await expect(field).to_have_value("mine")
+    await field.press("Escape")
+    await expect(field).to_have_value("")
+    await field.press("ArrowUp")
+    await field.fill("still mine")
+    await field.press("Enter")
+    await bob.sees("still mine", "not mine")
+    keyboard = alice.page.keyboard
+    await keyboard.press("Shift+Tab")
+    await expect(alice.lines).to_be_focused()
+    for key in ("Enter", "ArrowUp", "Enter", "Tab", "Enter"):
+        await keyboard.press(key)
+    await expect(said(bob, "still mine").get_by_label("👍 from alice")).to_be_visible()
+
+
+async def test_a_message_that_is_deleted_is_not_unread(alice: Person, bob: Person) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", "hello")
+    await expect(bob.entry("alice").locator(".badge")).to_have_text("1 unread", timeout=WITHIN_MS)
+    await does(alice, "hello", "Delete")
+    await expect(bob.entry("alice")).to_contain_text("A deleted message", timeout=WITHIN_MS)
+    await expect(bob.entry("alice").locator(".badge")).to_have_count(0)
