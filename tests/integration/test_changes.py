@@ -18,6 +18,7 @@ from cecochat.client import (
     Reaction,
     SendRejected,
     Timeline,
+    open_history,
 )
 from cecochat.client.events import Event
 from cecochat.domain.cluster.partitions import partition_of
@@ -181,6 +182,19 @@ async def test_a_deleted_text_is_in_no_answer(up: Running) -> None:
     (chat,) = answer.chats
     assert chat.unread_count == 0
     assert chat.last_message_state.deletion_id == chat.last_change_id
+
+
+async def test_where_a_change_is_can_be_asked(up: Running) -> None:
+    async with device(up, "alice") as alice:
+        said = await alice.send("bob", "first")
+        made = await alice.edit("bob", said, "edited")
+    async with open_history(up.addresses.connect, up.token("bob")) as history:
+
+        async def has_a_row() -> bool:
+            steps = (await history.where(made.id)).steps
+            return any((step.name, step.state) == ("materialized", "done") for step in steps)
+
+        await eventually(has_a_row)
 
 
 async def test_changes_without_after_are_refused(up: Running) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
+from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.groups.changes import is_group
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
@@ -265,8 +266,8 @@ class Gathering:
         return place.offset if held else -1
 
     async def _has_row(self) -> bool | None:
-        """Return None if it is not a message, or if the database does not answer."""
-        if not (self.event and self.event.HasField("message")):
+        """Return None if it has no row, as a receipt, or if the database does not answer."""
+        if not (self.event and (self.event.HasField("message") or about(self.event))):
             return None
         page = await _or_none(self._page(ChatId(self.event.chat_id)))
         return None if page is None else page is not _NO_ROW
@@ -284,7 +285,7 @@ class Gathering:
 
     async def _page(self, chat_id: ChatId) -> Event:
         page = await self._sources.history.messages(
-            ChatId(chat_id), before=None, after=self._message_id - 1, limit=1
+            chat_id, before=None, after=self._message_id - 1, limit=1, with_changes=True
         )
         events = [Event.FromString(each) for each in page.events]
         return next((each for each in events if each.id == self._message_id), _NO_ROW)
