@@ -19,6 +19,11 @@ class MaterializeMetrics:
         self.ages = MessageAges(registry)
         self._load = MaterializeLoad()  # what control asks for; the metrics have the same
         self._rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
+        self._skipped = Counter(
+            "cecochat_events_skipped",
+            "Events of kinds that this version does not know, which are in no row.",
+            registry=registry,
+        )
         self.dead = Counter(
             "cecochat_dead_letters", "Records that could not be understood.", registry=registry
         )
@@ -64,7 +69,10 @@ class MaterializeMetrics:
 
     def wrote(self, rows: Rows) -> None:
         """Note that the database has these rows."""
-        self._rows.labels("messages").inc(len(rows.messages))
+        changes = sum(row.about is not None for row in rows.messages)
+        self._rows.labels("messages").inc(len(rows.messages) - changes)
+        self._rows.labels("changes").inc(changes)
+        self._skipped.inc(rows.skipped)
         self._rows.labels("marks").inc(len(rows.marks))
         self._load.rows_written += len(rows.messages) + len(rows.marks)
 

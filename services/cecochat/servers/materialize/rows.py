@@ -42,6 +42,7 @@ class Rows:
     lost: list[Place] = field(default_factory=list)  # in ends that the log has lost
     letters: list[DeadLetter] = field(default_factory=list)
     traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
+    skipped: int = 0  # events of kinds that this version does not know
     clock_ms: int = 0  # the log's clock after the batch
     read_ns: int = field(default_factory=time.time_ns)
     _message_records: list[Record] = field(default_factory=list)  # of each message
@@ -62,6 +63,8 @@ class Rows:
                 MarkRow(chat_id, user_id, receipt.delivered_up_to, receipt.read_up_to)
             )
             self._mark_records.append(record)
+        else:
+            self.skipped += 1
         if origin.trace:
             self.traced.append((record.offset, origin))
 
