@@ -105,7 +105,7 @@ class Queries:
         with self._reading("changes"):
             changes = await self._history.changes(chat_id, changed_ids(events))
         known = changes_seen(changes, seen)
-        return [folded(event, known) for event in events]
+        return [folded(event, known) if known else Folded(event) for event in events]
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
         """Return a page of the user's own chats, as a serialized `GetChatsResponse`. Raises
