@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cecochat.domain.changes import rights
 from cecochat.domain.changes.rights import EMOJI_MAX_BYTES, MENTIONS_MAX
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId, message_id
@@ -42,6 +43,15 @@ def mentions(count: int, *, start: int = 0, length: int = 1) -> list[Mention]:
 )
 def test_what_can_be_meant_passes(body: dict[str, Any]) -> None:
     assert check(**body) == ("bob",)
+
+
+def test_in_a_group_the_home_knows_who_may_do_what() -> None:
+    """All messages of a group are of one partition, whoever wrote them."""
+    for deletion in (Deletion(message_id=OTHER), Deletion(message_id=OTHER, as_admin=True)):
+        rights.check_deletion(deletion, ID_MAX, None)
+    rights.check_edit(Edit(message_id=OTHER, text="x"), 100, ID_MAX, None)
+    with pytest.raises(Refusal):
+        rights.check_deletion(Deletion(message_id=ID_MAX + 1), ID_MAX, None)
 
 
 @pytest.mark.parametrize(

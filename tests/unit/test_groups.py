@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.groups.group import CHANGE_MAX, Group
-from cecochat.domain.groups.rights import Act
+from cecochat.domain.groups.rights import Act, act_of
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
@@ -16,9 +16,14 @@ from cecochat.v1.events_pb2 import (
     ROLE_MEMBER,
     ROLE_OWNER,
     Appointment,
+    Deletion,
+    Edit,
     GroupOptions,
     Membership,
+    Message,
+    Reaction,
 )
+from cecochat.v1.messaging_pb2 import Send
 
 ANN, BOB, CAROL, DAN = map(UserId, ("ann", "bob", "carol", "dan"))
 PEOPLE = (ANN, BOB, CAROL, DAN)
@@ -87,6 +92,31 @@ def test_only_admins_write_in_a_channel(group: Group) -> None:
     channel.authorise(BOB, Act.SEND)
     with pytest.raises(Refusal, match="you may not write"):
         channel.authorise(CAROL, Act.SEND)
+
+
+def test_everybody_reacts_and_deletes_their_own_and_admins_moderate(group: Group) -> None:
+    options = GroupOptions(name="Us", is_channel=True)
+    channel = changed(group, ANN, Membership(options=options))
+    for of in (group, channel):
+        for act in (Act.REACT, Act.RETRACT):
+            of.authorise(CAROL, act)
+        of.authorise(BOB, Act.MODERATE)
+        with pytest.raises(Refusal, match="you may not delete messages of other members"):
+            of.authorise(CAROL, Act.MODERATE)
+
+
+@pytest.mark.parametrize(
+    ("send", "act"),
+    [
+        (Send(message=Message(text="hello")), Act.SEND),
+        (Send(edit=Edit(message_id=1, text="hello")), Act.SEND),
+        (Send(reaction=Reaction(message_id=1, emoji="👍")), Act.REACT),
+        (Send(deletion=Deletion(message_id=1)), Act.RETRACT),
+        (Send(deletion=Deletion(message_id=1, as_admin=True)), Act.MODERATE),
+    ],
+)
+def test_each_send_is_an_act(send: Send, act: Act) -> None:
+    assert act_of(send) == act
 
 
 def test_who_is_outside_cannot_tell_whether_a_group_exists(group: Group) -> None:

@@ -25,18 +25,22 @@ def check_message(message: Message, text_max_bytes: int, id_max: Callable[[], in
     _check_mentions(message.mentions, message.text)
 
 
-def check_edit(edit: Edit, text_max_bytes: int, id_max: int, partition: int) -> None:
-    """Check an edit in a dialog by a user of this partition. Raises `Refusal`."""
+def check_edit(edit: Edit, text_max_bytes: int, id_max: int, partition: int | None) -> None:
+    """Check an edit by a user whose messages are of this partition; None: in a group, where all
+    messages are of one. Raises `Refusal`.
+    """
     check_text("edit", edit.text, text_max_bytes)
     _check_id("edit.message_id", edit.message_id, id_max)
     _check_own(edit.message_id, partition, "edit")
     _check_mentions(edit.mentions, edit.text)
 
 
-def check_deletion(deletion: Deletion, id_max: int, partition: int) -> None:
-    """Check a deletion in a dialog by a user of this partition. Raises `Refusal`."""
+def check_deletion(deletion: Deletion, id_max: int, partition: int | None) -> None:
+    """Check a deletion, as `check_edit` does. Whether the user is an admin of the group is left to
+    its home. Raises `Refusal`.
+    """
     _check_id("deletion.message_id", deletion.message_id, id_max)
-    if deletion.as_admin:
+    if deletion.as_admin and partition is not None:
         raise Refusal(
             errors_pb2.ERROR_CODE_FORBIDDEN, "a dialog has no admin: delete your own messages only"
         )
@@ -75,11 +79,11 @@ def _check_id(where: str, id_: int, id_max: int) -> None:
         raise Invalid(f"{where} is {id_}, which no message has yet: use the id of a message")
 
 
-def _check_own(message_id: int, partition: int, verb: str) -> None:
+def _check_own(message_id: int, partition: int | None, verb: str) -> None:
     """A message has the partition of its author in its id. Who shares it passes here, but readers
     see who wrote the message.
     """
-    if partition_in(message_id) != partition:
+    if partition is not None and partition_in(message_id) != partition:
         raise Refusal(
             errors_pb2.ERROR_CODE_FORBIDDEN,
             f"you did not write the message {message_id}: {verb} your own messages only",

@@ -9,12 +9,16 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import ROLE_ADMIN, ROLE_MEMBER, ROLE_OWNER, GroupOptions, Role
+from cecochat.v1.messaging_pb2 import Send
 
 
 class Act(Enum):
     """What somebody wants to do. The value says it in a sentence: "may not ..."."""
 
     SEND = "write in this group"
+    REACT = "react to messages in this group"
+    RETRACT = "delete your messages in this group"
+    MODERATE = "delete messages of other members"
     LEAVE = "leave this group"
     ADD = "add members"
     INVITE = "invite people"
@@ -26,6 +30,9 @@ class Act(Enum):
 
 LEAST_ROLE: Mapping[Act, Role.ValueType] = {
     Act.SEND: ROLE_MEMBER,
+    Act.REACT: ROLE_MEMBER,
+    Act.RETRACT: ROLE_MEMBER,
+    Act.MODERATE: ROLE_ADMIN,
     Act.LEAVE: ROLE_MEMBER,
     Act.ADD: ROLE_ADMIN,
     Act.INVITE: ROLE_ADMIN,
@@ -35,6 +42,16 @@ LEAST_ROLE: Mapping[Act, Role.ValueType] = {
     Act.APPOINT: ROLE_OWNER,
 }
 IN_CHANNELS: Mapping[Act, Role.ValueType] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
+
+
+def act_of(send: Send) -> Act:
+    """Return what a send of anything but a change of members wants to do."""
+    match send.WhichOneof("body"):
+        case "reaction":
+            return Act.REACT
+        case "deletion":
+            return Act.MODERATE if send.deletion.as_admin else Act.RETRACT
+    return Act.SEND
 
 
 def may(role: Role.ValueType, act: Act, options: GroupOptions) -> bool:

@@ -79,11 +79,11 @@ def check_send(
     send: Send,
     text_max_bytes: int,
     id_max: Callable[[], int],
-    partition: int,
+    partition: int | None,
 ) -> tuple[UserId, ...]:
     """Check a send, and return the other participants of its chat, who become its recipients.
-    `id_max` returns an id that no message so far has exceeded, and `partition` is that of the user.
-    Raises `Refusal`.
+    `id_max` returns an id that no message so far has exceeded. `partition` is that of the user;
+    None in a group, whose messages are all of its home. Raises `Refusal`.
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
         raise Invalid(
