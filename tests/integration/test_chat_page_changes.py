@@ -6,6 +6,8 @@ from playwright.async_api import Locator, expect
 
 from tests.support.axe import violations
 from tests.support.chatpage import WITHIN_MS, Person
+from tests.support.commands import run
+from tests.support.server import Server
 
 
 def said(person: Person, text: str) -> Locator:
@@ -88,3 +90,23 @@ async def test_a_message_that_is_deleted_is_not_unread(alice: Person, bob: Perso
     await does(alice, "hello", "Delete")
     await expect(bob.entry("alice")).to_contain_text("A deleted message", timeout=WITHIN_MS)
     await expect(bob.entry("alice").locator(".badge")).to_have_count(0)
+
+
+async def test_what_is_answered_is_shown_though_it_is_far_above(
+    alice: Person, bob: Person, server: Server
+) -> None:
+    given = "".join(f"line {number}\n" for number in range(60))
+    sent, _ = await run(server, "send", "--as", "alice", "bob", "long ago")
+    answer = sent.strip()
+    await run(server, "send", "--as", "alice", "bob", "-", given=given)
+    await run(server, "send", "--as", "bob", "alice", "I remember", "--reply-to", answer)
+    await bob.chooses("alice")
+    await alice.chooses("bob")
+    for person in (alice, bob):
+        await expect(said(person, "I remember").locator("blockquote")).to_have_text(
+            "alice long ago", timeout=WITHIN_MS
+        )
+    await run(server, "delete", "--as", "alice", "bob", answer)
+    await expect(said(bob, "I remember").locator("blockquote")).to_have_text(
+        "alice A deleted message", timeout=WITHIN_MS
+    )

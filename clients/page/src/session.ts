@@ -181,6 +181,23 @@ export class Session implements Listener {
       this.loading.delete(chat);
     }
     this.redraw();
+    await this.loadQuoted(chat);
+  }
+
+  /** Read the older messages that those here answer, one by one. */
+  private async loadQuoted(chat: Conversation): Promise<void> {
+    for (const id of chat.unknownQuotes) {
+      if (chat.quoted.has(id)) continue;
+      chat.quoted.set(id, undefined);
+      try {
+        const page = await this.client?.page(chat.peer, id + 1n, 1);
+        const found = page?.messages[0];
+        if (found?.id === id) chat.quoted.set(id, found);
+      } catch {
+        chat.quoted.delete(id); // the next page asks again
+      }
+      this.redraw();
+    }
   }
 
   // -- what the client tells
@@ -188,6 +205,7 @@ export class Session implements Listener {
   message(peer: string, message: Message): void {
     const chat = this.chats.with(peer);
     if (!chat.add(message)) return;
+    if (chat.loaded) void this.loadQuoted(chat);
     if (message.from !== this.me) {
       this.announced = `${message.from}: ${message.text ?? "a message whose content is lost"}`;
       if (!this.reads(chat) && chat.newFrom === undefined) chat.newFrom = message.id;

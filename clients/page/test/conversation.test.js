@@ -82,4 +82,8 @@ test("a reply quotes what it answers as that is now", () => {
   chat.add(said(1n, { text: "edited", edited: true }));
   const quoted = rowsOf(chat).filter(({ kind }) => kind === "said").map((row) => row.quoted?.text);
   assert.deepEqual(quoted, [undefined, "edited", undefined]);
+  assert.deepEqual(chat.unknownQuotes, [99n]);
+  chat.quoted.set(99n, said(99n, { text: "older" }));
+  assert.deepEqual(chat.unknownQuotes, []);
+  assert.equal(rowsOf(chat).at(-1).quoted.text, "older");
 });

@@ -29,6 +29,7 @@ export class Chats {
   changed(peer: string, message: Message): void {
     const chat = this.with(peer);
     if (chat.get(message.id)) chat.add(message);
+    if (chat.quoted.has(message.id)) chat.quoted.set(message.id, message);
     if (this.summaries.get(peer)?.id === message.id) this.summaries.set(peer, message);
   }
 

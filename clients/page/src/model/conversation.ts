@@ -11,6 +11,8 @@ export class Conversation {
   /** Whether a page of the history was read, and whether there is nothing before the oldest. */
   loaded = false;
   complete = false;
+  /** Older messages that those here answer; undefined while they are asked for. */
+  readonly quoted = new Map<bigint, Message | undefined>();
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
   /** How many were unread as of a message, by the server. */
@@ -121,6 +123,12 @@ export class Conversation {
   get(id: bigint): Message | undefined {
     const found = this.messages[this.placeOf(id)];
     return found?.id === id ? found : undefined;
+  }
+
+  /** The ids of what messages here answer, and what is not here. */
+  get unknownQuotes(): bigint[] {
+    const ids = this.messages.flatMap(({ replyTo }) => (replyTo === undefined ? [] : [replyTo]));
+    return ids.filter((id) => !this.get(id) && !this.quoted.has(id));
   }
 
   /** The newest message of this user that can be edited. */

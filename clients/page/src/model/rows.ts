@@ -92,7 +92,7 @@ function waiting(chat: Conversation, each: Outgoing): Said {
 }
 
 function quotedBy(chat: Conversation, { replyTo }: Message | Outgoing): Message | undefined {
-  return replyTo === undefined ? undefined : chat.get(replyTo);
+  return replyTo === undefined ? undefined : (chat.get(replyTo) ?? chat.quoted.get(replyTo));
 }
 
 function grouped(rows: Row[]): Row[] {
