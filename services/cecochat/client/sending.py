@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from uuid import uuid4
@@ -36,7 +36,7 @@ from cecochat.v1.messaging_pb2 import Send
 UNANSWERED_MAX = 1_000  # sends that may wait for their acknowledgement
 
 
-class Sending:
+class Sending(ABC):
     """The part of `Client` that sends.
 
     What is sent waits while there is no connection, and is sent again by itself until it is
