@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,10 @@ from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from cecochat.v1.messaging_pb2 import Send
 from tests.integration.clients import device, edit, next_of
 from tests.integration.streams import message
-from tests.integration.systems import Refused, Running, running
+from tests.integration.systems import Refused, Running
 from tests.support.eventually import eventually
 
 CHAT = "d:alice~bob"
-
-
-@pytest.fixture
-async def up(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tmp_path / "data") as system:
-        yield system
 
 
 async def happened(client: Client, count: int) -> list[Event]:
