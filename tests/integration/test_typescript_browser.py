@@ -139,6 +139,37 @@ async def test_ten_tabs_share_one_connection(server: Server, enter: Enter) -> No
     assert await streams(server) == 2
 
 
+async def test_changes_reach_all_tabs_once_and_outlive_the_server_and_a_reload(
+    server: Server, enter: Enter
+) -> None:
+    user = await enter("alice")
+    leads, follows = await user.tab(), await user.tab()
+    bob = await (await enter("bob")).tab()
+    await until_connected(bob)
+    first, second = await send(leads, "bob", "one"), await send(leads, "bob", "two")
+    edit = await follows.evaluate(f"chat.client.edit('bob', {first}n, 'edited').then(String)")
+    await server.kill()
+    await follows.evaluate(f"chat.client.delete('bob', {second}n).catch(() => {{}}), 0")
+    await leads.evaluate(f"chat.client.react('bob', {first}n, '👍').catch(() => {{}}), 0")
+    await server.start()
+
+    async def all_told() -> bool:
+        return all([len(await told(tab, "change")) == 3 for tab in (leads, follows, bob)])
+
+    await eventually(all_told)
+    changes = {each["kind"]: each for each in await told(bob, "change")}
+    assert changes.keys() == {"edit", "deletion", "reaction"}
+    assert (changes["edit"]["id"], changes["edit"]["messageId"]) == (edit, first)
+    assert changes["deletion"]["messageId"] == second
+    await leads.reload()
+    await leads.wait_for_function("window.chat !== undefined")
+    for tab in (leads, follows, bob):
+        peer = "alice" if tab is bob else "bob"
+        recent = await tab.evaluate("(peer) => chat.client.recent(peer).then(chat.plain)", peer)
+        assert [each["text"] for each in recent] == ["edited", ""]
+        assert [each["emoji"] for each in recent[0]["reactions"]] == ["👍"]
+
+
 async def test_when_the_leading_tab_dies_another_goes_on(server: Server, enter: Enter) -> None:
     """It is closed, or crashes, while others send and are sent to."""
     profile = await enter("alice")

@@ -18,7 +18,7 @@ HTML = b"""
 <!doctype html><meta charset="utf-8"><title>a page</title>
 <script type="module">
   import { connect } from "/client.js";
-  const told = { message: [], sent: [], rejected: [], status: [], caughtup: [] };
+  const told = { message: [], sent: [], rejected: [], status: [], caughtup: [], change: [] };
   const plain = (value) => JSON.parse(JSON.stringify(value, (_, each) =>
     typeof each === "bigint" ? `${each}` : each));
   const [, url, token] = location.hash.split("#");
