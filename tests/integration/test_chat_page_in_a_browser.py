@@ -23,6 +23,7 @@ CHAT = ChatId("d:alice~bob")
 
 
 async def test_two_users_chat(alice: Person, bob: Person) -> None:
+    await bob.is_connected()
     await alice.begins("bob")
     await alice.says("bob", "Are you there?")
     await alice.sees_tick("Delivered")
@@ -37,7 +38,35 @@ async def test_two_users_chat(alice: Person, bob: Person) -> None:
     await expect(alice.page.locator(".day")).to_have_text("Today")
 
 
+async def test_a_chat_shows_who_is_there_and_types(alice: Person, bob: Person) -> None:
+    await alice.begins("bob")
+    await bob.begins("alice")
+    head = alice.page.locator(".conversation .peer p")
+    await expect(head).to_have_text("online", timeout=WITHIN_MS)
+    await bob.field("alice").press("H")
+    await expect(head).to_have_text("typing …", timeout=WITHIN_MS)
+    await bob.field("alice").press("Backspace")
+    await expect(head).to_have_text("online", timeout=WITHIN_MS)
+    await bob.says("alice", "Hello")
+    await alice.sees("Hello")
+    await expect(alice.entry("bob").locator(".avatar.online")).to_have_count(1)
+    await alice.goes_to("carol")
+
+    async def is_seen_to_type() -> bool:
+        await bob.field("alice").press("H")
+        return "typing …" in await alice.entry("bob").inner_text()
+
+    await eventually(is_seen_to_type, every_s=0.2)
+    await bob.field("alice").fill("")
+    await expect(alice.entry("bob")).to_contain_text("Hello", timeout=WITHIN_MS)
+    await bob.page.close()
+    await expect(alice.entry("bob").locator(".avatar.online")).to_have_count(0, timeout=WITHIN_MS)
+    await alice.goes_to("bob")
+    await expect(head).to_have_text(re.compile("last seen"))
+
+
 async def test_a_reload_keeps_drafts_and_messages(alice: Person, bob: Person) -> None:
+    await bob.is_connected()  # what came before is only in the history
     await alice.begins("bob")
     await alice.says("bob", "kept")
     await alice.sees_tick("Delivered")
@@ -76,6 +105,7 @@ async def test_a_killed_server_costs_nothing(alice: Person, bob: Person, server:
 async def test_what_waits_survives_that_its_tab_is_closed(
     windows: tuple[BrowserContext, BrowserContext], alice: Person, bob: Person, server: Server
 ) -> None:
+    await bob.is_connected()
     await alice.begins("bob")
     await alice.is_connected()
     await server.kill()

@@ -69,6 +69,36 @@ def is_delivered(receipt: Any, message_id: str) -> bool:
     return bool(receipt["deliveredUpTo"] == message_id and receipt["userId"] == "bob")
 
 
+async def test_a_dialog_shows_who_types_and_who_is_there(tmp_path: Path, dist: Path) -> None:
+    about = {"chatId": "d:alice~bob", "userId": "bob"}
+    async with running(tmp_path) as system, client(dist, system, "alice") as alice:
+        await alice.call("watch", ["bob"])
+        await alice.until_values("presence", lambda values: values == [{**about, "online": False}])
+        async with client(dist, system, "bob") as bob:
+            await alice.until_values(
+                "presence", lambda values: values[1:] == [{**about, "online": True}]
+            )
+            await bob.call("typing", "alice")
+            await alice.until_values("typing", lambda values: values == [{**about, "active": True}])
+            await bob.call("send", "alice", "hello")
+            await alice.until_values(
+                "typing", lambda values: values[1:] == [{**about, "active": False}]
+            )
+            assert texts(alice) == ["hello"]
+            await bob.call("hide")
+            await alice.until_values(
+                "presence", lambda values: values[2:] == [{**about, "online": False}]
+            )
+            await bob.call("hide", False)
+            await alice.until_values(
+                "presence", lambda values: values[3:] == [{**about, "online": True}]
+            )
+        await alice.until_values("presence", lambda values: "lastSeen" in values[-1])
+        await alice.call("watch", ["g:team"])
+        [refused] = await alice.until_values("signalrefused", lambda values: values != [])
+        assert refused["error"]["code"] == "unimplemented"
+
+
 async def test_a_send_that_is_refused_is_rejected_and_the_next_is_not(
     tmp_path: Path, dist: Path
 ) -> None:

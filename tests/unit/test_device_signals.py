@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cecochat.domain.device.signals import EVERY_S, OVER_S, DeviceSignals, IsRefused, IsSeen, Types
+from cecochat.domain.device.signals import (
+    EVERY_S,
+    OVER_S,
+    OVERTAKEN_S,
+    DeviceSignals,
+    IsRefused,
+    IsSeen,
+    Types,
+)
 from cecochat.v1 import errors_pb2
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.events_pb2 import Presence, Typing
@@ -112,8 +120,15 @@ def test_typing_ends_with_a_word_or_a_message(device: DeviceSignals) -> None:
         device.receive(typing(), 1.0)
         assert device.receive(typing(active=False), 2.0) == Types(CHAT, "bob", False)
         device.receive(typing(), 3.0)
-        assert device.stopped(CHAT, "bob") == Types(CHAT, "bob", False)
-    assert device.stopped(CHAT, "bob") is None
+        assert device.wrote(CHAT, "bob", 0.0) == Types(CHAT, "bob", False)
+    assert device.wrote(CHAT, "bob", 4.0) is None
+
+
+def test_typing_that_its_message_has_overtaken_is_over(device: DeviceSignals) -> None:
+    device.wrote(CHAT, "bob", 1.0)
+    device.watch([CHAT], 1.1)  # because of this message
+    assert device.receive(typing(), 1.2) is None
+    assert device.receive(typing(), 1.0 + OVERTAKEN_S) == Types(CHAT, "bob", True)
 
 
 def test_presence_is_told_of_chats_that_are_watched(device: DeviceSignals) -> None:

@@ -62,6 +62,8 @@ class Adapter implements Client {
         else listener.read(peer, receipt.readUpTo);
       }),
     );
+    given.on("typing", ({ chatId, active }) => this.about(chatId, (peer) => listener.typing(peer, active)));
+    given.on("presence", (presence) => this.about(presence.chatId, (peer) => listener.presence(peer, presence)));
     given.on("hole", (hole) => listener.hole(peerOf(this.me, hole.chatId), hole));
   }
 
@@ -129,6 +131,14 @@ class Adapter implements Client {
 
   markRead(peer: string, id: bigint): void {
     this.given.markRead(peer, id);
+  }
+
+  watch(peers: readonly string[]): void {
+    this.given.watch(peers);
+  }
+
+  typing(peer: string, active: boolean): void {
+    this.given.typing(peer, active);
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 /**
  * What the page needs of a client: `client.ts` makes it of `@cecochat/client`.
  */
-import type { Hole, Marks, Message } from "./model/message";
+import type { Hole, Marks, Message, Presence } from "./model/message";
 
 export type Status =
   | { readonly state: "connecting" | "connected" }
@@ -39,6 +39,9 @@ export interface Listener {
   /** A send was accepted: it is a message now. */
   sent(key: string, peer: string, message: Message): void;
   rejected(key: string, peer: string, text: string, why: string): void;
+  /** Whether the other user types. */
+  typing(peer: string, active: boolean): void;
+  presence(peer: string, presence: Presence): void;
   hole(peer: string | undefined, hole: Hole): void;
   caughtUp(): void;
   status(status: Status): void;
@@ -59,6 +62,9 @@ export interface Client {
   /** Read the newest messages below an id, oldest first. */
   page(peer: string, before: bigint | undefined, limit: number): Promise<Page>;
   markRead(peer: string, id: bigint): void;
+  /** Be told of the typing and the presence of these users, at most 64, and of no others. */
+  watch(peers: readonly string[]): void;
+  typing(peer: string, active: boolean): void;
   close(): void;
 }
 

@@ -1,10 +1,11 @@
 import { draftOf, keepDraft } from "./drafts";
 import { Chats } from "./model/chats";
 import type { Conversation } from "./model/conversation";
-import type { Hole, Marks, Message } from "./model/message";
+import type { Hole, Marks, Message, Presence } from "./model/message";
 import type { Client, Connect, Listener, Status } from "./port";
 
 const PAGE = 50;
+const WATCHED_MAX = 64;
 const MISSING = "The server does not answer. What you write is sent as soon as it does.";
 
 /** What tabs of one user tell each other: how far one of them has shown a chat. */
@@ -29,6 +30,7 @@ export class Session implements Listener {
   private readonly tabs: BroadcastChannel;
   private readonly loading = new Set<Conversation>();
   private looksAtTheEnd = false;
+  private watched = "";
 
   constructor(
     readonly me: string,
@@ -43,6 +45,7 @@ export class Session implements Listener {
     const client = await connect(this.me, this);
     if (this.isClosed) return client.close();
     this.client = client;
+    this.watch();
     if (this.opened) void this.load(this.opened);
     await this.loadChats();
   }
@@ -53,6 +56,7 @@ export class Session implements Listener {
     this.opened = peer === undefined || peer === this.me ? undefined : this.chats.with(peer);
     this.opened?.open();
     this.about = undefined;
+    this.watch();
     this.looksAtTheEnd = false; // until the view says so
     this.redraw();
     if (this.opened && !this.opened.loaded) void this.load(this.opened);
@@ -117,6 +121,21 @@ export class Session implements Listener {
     this.redraw();
   }
 
+  /** Note what a person has in the field of a chat. */
+  types(chat: Conversation, text: string): void {
+    this.client?.typing(chat.peer, text.trim() !== "");
+  }
+
+  /** Watch the open chat, and those at the top of the list. */
+  private watch(): void {
+    const shown = [...(this.opened ? [this.opened] : []), ...this.chats.sorted].map(({ peer }) => peer);
+    const peers = [...new Set(shown)].slice(0, WATCHED_MAX);
+    const key = [...peers].sort().join();
+    if (!this.client || key === this.watched) return;
+    this.watched = key;
+    this.client.watch(peers);
+  }
+
   /** Note whether a person looks at the end of the open chat, and so reads what comes. */
   looks(atTheEnd: boolean): void {
     this.looksAtTheEnd = atTheEnd;
@@ -140,6 +159,7 @@ export class Session implements Listener {
         if (each.marks) chat.mark(each.marks);
       }
       this.chats.loaded = true;
+      this.watch();
       this.trouble = undefined;
       this.opened?.open();
       this.look();
@@ -210,6 +230,7 @@ export class Session implements Listener {
       this.announced = `${message.from}: ${message.text ?? "a message whose content is lost"}`;
       if (!this.reads(chat) && chat.newFrom === undefined) chat.newFrom = message.id;
     }
+    this.watch();
     this.look();
     this.redraw();
   }
@@ -254,6 +275,16 @@ export class Session implements Listener {
   hole(peer: string | undefined, hole: Hole): void {
     const concerned = peer === undefined ? this.chats.sorted : [this.chats.with(peer)];
     concerned.forEach((chat) => chat.addHole(hole));
+    this.redraw();
+  }
+
+  typing(peer: string, active: boolean): void {
+    this.chats.with(peer).types = active;
+    this.redraw();
+  }
+
+  presence(peer: string, presence: Presence): void {
+    this.chats.with(peer).presence = presence;
     this.redraw();
   }
 

@@ -10,6 +10,8 @@ import type { Occurrence, Page, Status } from "./events.js";
 import { chatOf } from "./ids.js";
 import { newId } from "./newid.js";
 
+const WATCHED_MAX = 64;
+
 type Listener<N extends EventName> = (value: Events[N]) => unknown;
 
 export interface SendOptions {
@@ -26,6 +28,9 @@ export interface Backend {
   recent(chatId: string): Promise<Message[]>;
   queued(chatId: string): Promise<Queued[]>;
   markRead(chatId: string, messageId: bigint): unknown;
+  watch(chatIds: readonly string[]): unknown;
+  typing(chatId: string, active: boolean): unknown;
+  hide(invisible: boolean): unknown;
   close(): Promise<void>;
 }
 
@@ -161,6 +166,29 @@ export class Client {
   markRead(chat: string, messageId: bigint): void {
     checkMessageId("messageId", messageId);
     this.backend.markRead(this.chat(chat), messageId);
+  }
+
+  /**
+   * Watch the dialogs that are on the screen, named by user or chat, and no others: at most 64. The
+   * events `typing` and `presence` say how the others are.
+   */
+  watch(chats: readonly string[]): void {
+    const chatIds = [...new Set(chats.map((each) => this.chat(each)))];
+    if (chatIds.length > WATCHED_MAX) throw invalid(`watch at most ${WATCHED_MAX} chats`);
+    this.backend.watch(chatIds);
+  }
+
+  /**
+   * Tell the others that this user types in a chat: call it at each key. With `active` false, the
+   * user has stopped; a message says so by itself.
+   */
+  typing(chat: string, active = true): void {
+    this.backend.typing(this.chat(chat), active);
+  }
+
+  /** Hide from everybody whether this user is online, or show it again. */
+  hide(invisible = true): void {
+    this.backend.hide(invisible);
   }
 
   /** Send the remaining receipts, save the state and disconnect. */

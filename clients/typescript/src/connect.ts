@@ -30,6 +30,8 @@ export interface Options {
   storage?: Storage | undefined;
   /** Whether senders are told that a message was delivered. */
   receipts?: boolean;
+  /** Whether to hide from everybody that this user is online. */
+  invisible?: boolean;
   WebSocket?: unknown;
   fetch?: Fetch;
 }
@@ -88,14 +90,14 @@ function storageOf({ storage }: Options): Storage {
 }
 
 function check(options: Options): CoreOptions {
-  const { token, device = "web", receipts = true } = options;
+  const { token, device = "web", receipts = true, invisible = false } = options;
   const WebSocket = options.WebSocket ?? globalThis.WebSocket;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
   if (!WebSocket) throw invalid("there is no WebSocket here: pass one as the option WebSocket");
   checkToken(token);
   if (new TextEncoder().encode(device).length > 64) throw invalid("device has over 64 bytes");
   const url = baseUrl(options.url);
-  return { url, token, device, receipts, fetch, WebSocket: WebSocket as SocketClass };
+  return { url, token, device, receipts, invisible, fetch, WebSocket: WebSocket as SocketClass };
 }
 
 function baseUrl(url: string): string {

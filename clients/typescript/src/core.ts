@@ -27,6 +27,7 @@ export interface CoreOptions {
   token: Token;
   device: string;
   receipts: boolean;
+  invisible?: boolean;
   WebSocket: SocketClass;
   fetch: Fetch;
 }
@@ -68,7 +69,7 @@ export class Core implements Peer {
     this.queries = new Queries(this.lookup, fetch);
     const device = restored(kept, userId);
     this.keeper = new Keeper(kept, () => this.local.progress.snapshot());
-    this.local = new LocalDevice(device, this.owner(), options.receipts);
+    this.local = new LocalDevice(device, this.owner(), options.receipts, options.invisible);
     this.filling = new Filling(this.local, this.queries);
     const keep = (): void => void this.keeper.keep().catch(this.keeper.failed);
     this.sending = new Sending(this.local, (chatId) => this.stored(chatId), keep);
@@ -85,6 +86,7 @@ export class Core implements Peer {
       failed: (error) => this.fail(chatError(error, "listener_failed")),
       toWrite: () => void this.session?.write(),
       toTell: () => this.tellSoon(),
+      signalled: (occurrence) => void this.emit(occurrence).catch(() => {}),
     };
   }
 
@@ -124,6 +126,18 @@ export class Core implements Peer {
   markRead(chatId: string, messageId: bigint): void {
     this.note(chatId, messageId);
     this.local.read(chatId, messageId);
+  }
+
+  watch(chatIds: readonly string[]): void {
+    this.local.signals.watch(chatIds);
+  }
+
+  typing(chatId: string, active: boolean): void {
+    this.local.signals.types(chatId, active);
+  }
+
+  hide(invisible: boolean): void {
+    this.local.signals.hide(invisible);
   }
 
   async recent(chatId: string): Promise<Message[]> {

@@ -115,6 +115,21 @@ export type Status =
   | { state: "waiting"; until: Date; error: ChatError }
   | { state: "closed"; error?: ChatError };
 
+/** Whether another user types in a chat that is watched. */
+export interface Typing {
+  chatId: string;
+  userId: string;
+  active: boolean;
+}
+
+/** How the other user of a dialog is. Without `lastSeen`: online, hidden, or not known. */
+export interface Presence {
+  chatId: string;
+  userId: string;
+  online: boolean;
+  lastSeen?: Date;
+}
+
 /** The argument of each event. */
 export interface Events {
   message: Message;
@@ -125,6 +140,9 @@ export interface Events {
   rejected: Rejected;
   caughtup: { serverId: string };
   hole: Hole;
+  typing: Typing;
+  presence: Presence;
+  signalrefused: { error: ChatError };
   status: Status;
 }
 

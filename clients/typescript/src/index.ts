@@ -19,9 +19,11 @@ export type {
   Hole,
   Mention,
   Message,
+  Presence,
   Receipt,
   Rejected,
   Status,
+  Typing,
 } from "./events.js";
 export { databaseName, indexedDb } from "./indexeddb.js";
 export type { Token } from "./lookup.js";

@@ -19,6 +19,7 @@ import { Marks } from "./marks.js";
 import { newId } from "./newid.js";
 import { storedChange } from "./timeline.js";
 import { Progress, type Step, type Taker } from "./progress.js";
+import { Signals } from "./signals.js";
 
 interface Answer {
   promise: Promise<bigint>;
@@ -32,6 +33,8 @@ export interface Owner extends Omit<Taker, "taken"> {
   toWrite(): void;
   /** Note that there are receipts to send. */
   toTell(): void;
+  /** Hand a signal to the listeners. It does not matter whether they take it. */
+  signalled(occurrence: Occurrence): void;
   /** Note a message, or what stands for a change, that was taken, to be kept with the position. */
   keepMessage(message: Message): void;
 }
@@ -40,6 +43,7 @@ export interface Owner extends Omit<Taker, "taken"> {
 export class LocalDevice {
   readonly progress: Progress;
   readonly marks = new Marks();
+  readonly signals: Signals;
   welcome: Welcome | undefined;
   private readonly answers = new Map<string, Answer>();
   private accepted: ReadToken | undefined; // covers the own messages that are accepted
@@ -49,8 +53,10 @@ export class LocalDevice {
     device: Device,
     private readonly owner: Owner,
     private readonly receipts: boolean,
+    invisible = false,
   ) {
     const { take, changed, drained, failed } = owner;
+    this.signals = new Signals(owner.signalled, owner.toWrite, invisible);
     this.progress = new Progress(device, { take, changed, drained, failed, taken: this.taken });
   }
 
@@ -70,6 +76,7 @@ export class LocalDevice {
     if (queued && !isSame(queued, send)) throw reusedId(id);
     if (!queued) {
       this.progress.submit(send);
+      this.signals.sent(send.chatId);
       this.owner.toWrite();
     }
     const answer = this.answers.get(id) ?? newAnswer();
@@ -97,7 +104,7 @@ export class LocalDevice {
     if (this.progress.overrun) this.progress.backToDealt();
     const frame = this.step((device) => device.hello(label));
     const hello = { ...frame.hello!, token };
-    return toBinary(ClientFrameSchema, { ...frame, hello });
+    return toBinary(ClientFrameSchema, { ...frame, hello, ...this.signals.hello() });
   }
 
   /** Return the next frame to write now, if there is one. */
@@ -108,7 +115,8 @@ export class LocalDevice {
       this.renewedToken = "";
       return create(ClientFrameSchema, { offset, renewedToken });
     }
-    return live.outgoing(Math.max(this.welcome?.limits?.sendsPerFrameMax ?? 1, 1));
+    const signals = live.caughtUp ? this.signals.outgoing() : undefined;
+    return signals ?? live.outgoing(Math.max(this.welcome?.limits?.sendsPerFrameMax ?? 1, 1));
   }
 
   // -- from the server
@@ -116,6 +124,7 @@ export class LocalDevice {
   /** Take the next item of the stream. Return what it means for the stream, if anything. */
   receive(each: ServerItem): Happening | undefined {
     const { item } = each;
+    if (this.signals.receive(each)) return undefined; // no part of what is kept
     if (item.case === "welcome") this.welcome = item.value;
     if (item.case === "ack") this.noteAccepted(item.value);
     if (item.case === "delivered" && item.value.event?.userId === this.userId) {
@@ -158,6 +167,7 @@ export class LocalDevice {
         return this.rejected(send, rejected(send.clientMessageId, error));
       }
       case "caughtUp":
+        this.signals.begin(this.welcome);
         this.owner.toWrite();
         return { name: "caughtup", value: { serverId: this.welcome?.serverId ?? "" } };
     }
@@ -226,6 +236,7 @@ export class LocalDevice {
   /** End the device: nothing more will come, and the sends that wait fail with `error`. */
   end(error: ChatError): void {
     this.progress.end();
+    this.signals.end();
     for (const answer of this.answers.values()) answer.reject(error);
     this.answers.clear();
   }

@@ -10,6 +10,8 @@ import type { Body, Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
 import type { Chat, Message, Occurrence, Page } from "./events.js";
 import { newId } from "./newid.js";
+import { packed, unpacked } from "./packing.js";
+import { Watches } from "./watches.js";
 
 const TICK_MS = 1_000;
 const SILENT_MAX = 8; // ticks without an answer, after which the leader is taken to be frozen
@@ -17,10 +19,12 @@ const DISPLACED = ["replaced", "storage_taken"]; // how a leader learns of the n
 const ALONE = ["listener_failed", "storage_upgraded"]; // end a leader, and leave the other tabs
 const ENDED = new Set(["closed", ...ALONE, ...DISPLACED]);
 const SEEN_MAX = 5_000;
+const PASSING = ["status", "typing", "presence", "signalrefused"]; // what nobody needs to be told later
 const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
-type Name = "send" | "post" | "chats" | "page" | "recent" | "queued" | "markRead";
+type Name =
+  "send" | "post" | "chats" | "page" | "recent" | "queued" | "markRead" | "typing" | "hide";
 
 /** What tabs tell each other. */
 type Note =
@@ -31,7 +35,7 @@ type Note =
   | { note: "event"; leader: string; number: number; occurrence: Occurrence }
   | { note: "since"; leader: string; tab: string; number: number } // a tab has missed events, as in its sleep
   | { note: "gone"; tab: string } // the leader does not keep these any more
-  | { note: "tick" } // somebody looks at a tab: timers of a hidden leader may be late
+  | { note: "tick"; tab: string; watched?: readonly string[] } // somebody looks at a tab: timers of a hidden leader may be late
   | { note: "alive"; leader: string; told: number }; // the leader's answer
 
 interface Pending {
@@ -55,6 +59,8 @@ export class Tabs implements Backend {
   private last = 0; // the number of the last event that the leader has told, from 1 on
   private isNew = true; // nothing has been heard of any leader
   private asked = 0; // the event that the leader was asked for last, which may be on its way
+  private readonly watches = new Watches();
+  private invisible: boolean | undefined; // as this tab has said
   private silent = 0; // ticks since the leader was heard
   private error: ChatError | undefined; // what ended the client
   private isClosed = false;
@@ -110,6 +116,9 @@ export class Tabs implements Backend {
       return this.emitOnce({ name: "status", value: { state: "closed", error: failed } });
     }
     this.told = [];
+    if (this.invisible !== undefined) core.hide(this.invisible);
+    this.watches.restart();
+    this.watchAll();
     core.start();
     this.tellWhoLeads(core);
     this.follow(this.tab, 0);
@@ -127,8 +136,9 @@ export class Tabs implements Backend {
     if (this.isClosed && isEnd(occurrence)) return; // of this tab alone
     if (wasEndedBy(occurrence, DISPLACED)) return this.displaced();
     if (wasEndedBy(occurrence, ALONE)) return this.emitOnce(occurrence); // another tab goes on
-    const number = occurrence.name === "status" ? 0 : this.told.push(packed(occurrence));
+    const number = PASSING.includes(occurrence.name) ? 0 : this.told.push(packed(occurrence));
     this.tellEvent(number, packed(occurrence));
+    this.watches.note(occurrence);
     if (number > KEPT_MAX) delete this.told[number - KEPT_MAX];
     await this.emitOnce(occurrence);
   }
@@ -167,7 +177,7 @@ export class Tabs implements Backend {
         return this.core && this.tellWhoLeads(this.core);
       case "tick":
         if (this.core) this.tell({ note: "alive", leader: this.tab, told: this.told.length });
-        return this.core?.nudge();
+        return this.ticked(note);
       case "call":
         // What was meant for the last leader comes again, in order, once this one is known.
         return this.core && note.leader === this.tab ? this.answer(note) : undefined;
@@ -271,13 +281,32 @@ export class Tabs implements Backend {
   }
 
   private tick(): void {
+    if (this.core) this.watchAll();
     if (this.core || document.visibilityState !== "visible") return;
-    this.tell({ note: "tick" });
+    this.tellTick();
     this.asked = 0; // it would have come by now
     if (++this.silent < SILENT_MAX) return;
     this.silent = 0;
     this.waiting.abort();
     this.stand({ steal: true });
+  }
+
+  private tellTick(): void {
+    this.tell({ note: "tick", tab: this.tab, watched: this.watches.ours });
+  }
+
+  /** Watch, as the leader, what all tabs that somebody looks at watch. */
+  private watchAll(): void {
+    const changed = this.core && this.watches.changed();
+    if (changed) this.core!.watch(changed);
+  }
+
+  private ticked({ tab, watched }: Note & { note: "tick" }): void {
+    if (!this.core) return;
+    const known = watched ? this.watches.heard(tab, watched) : []; // earlier versions watch nothing
+    known.forEach((each) => this.tellEvent(0, each));
+    this.watchAll();
+    this.core.nudge();
   }
 
   /** Let go of everything. */
@@ -323,6 +352,21 @@ export class Tabs implements Backend {
     this.call("markRead", chatId, messageId).catch(() => {});
   }
 
+  watch(chatIds: readonly string[]): void {
+    for (const each of this.watches.watch(chatIds)) void this.emitOnce(each).catch(() => {});
+    if (this.core) this.watchAll();
+    else this.tellTick();
+  }
+
+  typing(chatId: string, active: boolean): void {
+    this.call("typing", chatId, active).catch(() => {});
+  }
+
+  hide(invisible: boolean): void {
+    this.invisible = invisible;
+    this.call("hide", invisible).catch(() => {});
+  }
+
   /** Leave. If this tab leads, another one goes on. */
   async close(): Promise<void> {
     if (this.isClosed) return;
@@ -343,19 +387,4 @@ function overslept(): ChatError {
 
 function isEnd({ name, value }: Occurrence): boolean {
   return name === "status" && value.state === "closed";
-}
-
-/** Errors do not keep their fields on the way to another tab, so they go as data. */
-function packed(occurrence: Occurrence): Occurrence {
-  return converted(occurrence, toData);
-}
-
-function unpacked(occurrence: Occurrence): Occurrence {
-  return converted(occurrence, fromData);
-}
-
-function converted(occurrence: Occurrence, convert: (error: ChatError) => unknown): Occurrence {
-  const { name, value } = occurrence;
-  if (!("error" in value) || !value.error) return occurrence;
-  return { name, value: { ...value, error: convert(value.error) } } as Occurrence;
 }

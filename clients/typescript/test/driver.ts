@@ -19,7 +19,18 @@ import WebSocket from "ws";
 import { type Client, ChatError, type EventName, type Storage, connect } from "../src/index.js";
 import { file } from "../src/node.js";
 
-const NAMES: EventName[] = ["message", "receipt", "sent", "rejected", "caughtup", "hole", "status"];
+const NAMES: EventName[] = [
+  "message",
+  "receipt",
+  "sent",
+  "rejected",
+  "caughtup",
+  "hole",
+  "typing",
+  "presence",
+  "signalrefused",
+  "status",
+];
 
 interface Options {
   url: string;
@@ -88,7 +99,18 @@ function telling(storage: Storage, tell: Tell): Storage {
 interface Call {
   client?: string;
   call:
-    "open" | "token" | "send" | "chats" | "history" | "recent" | "queued" | "markRead" | "close";
+    | "open"
+    | "token"
+    | "send"
+    | "chats"
+    | "history"
+    | "recent"
+    | "queued"
+    | "markRead"
+    | "watch"
+    | "typing"
+    | "hide"
+    | "close";
   id?: number;
   args: never[];
 }

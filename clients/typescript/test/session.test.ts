@@ -30,6 +30,7 @@ class Served {
         failed: nothing,
         toWrite: nothing,
         toTell: nothing,
+        signalled: nothing,
         keepMessage: nothing,
       },
       true,

@@ -94,7 +94,7 @@ class LocalSignals:
             self._has_news.set()  # so that whoever waits asks again in time
         elif item.HasField("delivered") and item.delivered.event.HasField("message"):
             event = item.delivered.event
-            self._tell(self.device.stopped(event.chat_id, event.user_id))
+            self._tell(self.device.wrote(event.chat_id, event.user_id, now_s))
 
     def end(self) -> None:
         """End the iteration, once what there is has been read."""

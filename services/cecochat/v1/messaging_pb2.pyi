@@ -370,7 +370,7 @@ class Signal(_message.Message):
     user_id: _builtins.str
     @_builtins.property
     def typing(self) -> _events_pb2.Typing:
-        """Forget it 6 s after it came last, or when a message of that user comes."""
+        """Forget it 6 s after it came last, or when a message of that user comes, which may overtake it."""
 
     @_builtins.property
     def presence(self) -> _events_pb2.Presence: ...

@@ -1,4 +1,4 @@
-import type { Hole, Marks, Message, Outgoing, Tick } from "./message";
+import type { Hole, Marks, Message, Outgoing, Presence, Tick } from "./message";
 
 /** One chat as this page knows it. Pure: what happens is told to it, and a view reads it. */
 export class Conversation {
@@ -13,6 +13,9 @@ export class Conversation {
   complete = false;
   /** Older messages that those here answer; undefined while they are asked for. */
   readonly quoted = new Map<bigint, Message | undefined>();
+  /** Whether the other user types, and is here. */
+  types = false;
+  presence: Presence | undefined;
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
   /** How many were unread as of a message, by the server. */

@@ -50,3 +50,9 @@ export const TICKS: Record<Tick, string> = {
   delivered: "Delivered",
   read: "Read",
 };
+
+/** How another user is. Without `lastSeen`: online, hidden, or not known. */
+export interface Presence {
+  readonly online: boolean;
+  readonly lastSeen?: Date;
+}

@@ -79,6 +79,7 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
         onInput={(event) => {
           grow();
           if (about?.act !== "edit") session.keepDraft(chat, event.currentTarget.value);
+          session.types(chat, event.currentTarget.value);
         }}
       />
       <button class="primary round" aria-label="Send" title="Send (Enter)">

@@ -1,10 +1,10 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { dayOf, exactly } from "../model/dates";
+import { dayOf, exactly, lately } from "../model/dates";
 import type { Conversation } from "../model/conversation";
 import { rowsOf, type Row } from "../model/rows";
 import type { Session } from "../session";
-import { Avatar } from "./avatar";
+import { Avatar, isOnline } from "./avatar";
 import { Composer } from "./composer";
 import { Icon } from "./icons";
 import { SaidLine } from "./said";
@@ -25,13 +25,24 @@ export function ConversationView({ session, chat }: Given) {
         <a class="back quiet-button" href="#/" aria-label="Back to all chats">
           <Icon name="back" />
         </a>
-        <Avatar user={chat.peer} />
-        <h2>{chat.peer}</h2>
+        <Avatar user={chat.peer} online={isOnline(session, chat)} />
+        <div class="peer">
+          <h2>{chat.peer}</h2>
+          <p class="quiet small">{peerIs(session, chat)}</p>
+        </div>
       </header>
       <Lines key={chat.peer} session={session} chat={chat} />
       <Composer session={session} chat={chat} />
     </section>
   );
+}
+
+/** How the other user is, as far as it is known. */
+function peerIs(session: Session, { types, presence }: Conversation): string {
+  if (session.state.state !== "connected") return "";
+  if (types) return "typing …";
+  if (presence?.online) return "online";
+  return presence?.lastSeen ? `last seen ${lately(presence.lastSeen)}` : "";
 }
 
 /** The lines, which stay where a person looks: at the end, or at what was loaded before. */

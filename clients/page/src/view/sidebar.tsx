@@ -4,7 +4,7 @@ import { exactly, lately } from "../model/dates";
 import type { Conversation } from "../model/conversation";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
-import { Avatar } from "./avatar";
+import { Avatar, isOnline } from "./avatar";
 import { Icon } from "./icons";
 import { addressOf } from "./route";
 
@@ -117,8 +117,11 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
   return (
     <li>
       <a href={addressOf(chat.peer)} class="chat" aria-current={isOpen ? "page" : undefined}>
-        <Avatar user={chat.peer} />
-        <span class="name">{chat.peer}</span>
+        <Avatar user={chat.peer} online={isOnline(session, chat)} />
+        <span class="name">
+          {chat.peer}
+          {isOnline(session, chat) && <span class="unseen"> is online</span>}
+        </span>
         {at && (
           <time class="at" dateTime={at.toISOString()} title={exactly(at)}>
             {lately(at)}
@@ -139,6 +142,7 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
 }
 
 function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversation; isOpen: boolean }) {
+  if (chat.types && session.state.state === "connected") return <em class="types">typing …</em>;
   const draft = session.draft(chat);
   if (draft && !isOpen) {
     return (

@@ -17,6 +17,8 @@ EVERY_S: Final = 3.0
 """How often to say that the user still types."""
 OVER_S: Final = 6.0
 """When typing is over that was not said again."""
+OVERTAKEN_S: Final = 1.0
+"""How long after a message its sender's typing may still come that was said before."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,6 +62,7 @@ class DeviceSignals:
         self._to_say: dict[str, bool] = {}  # chat id -> whether the user types
         self._said_s: dict[str, float] = {}  # chat id -> when it was said last that the user types
         self._typing_s: dict[tuple[str, str], float] = {}  # (chat id, user id) -> until when
+        self._wrote_s: dict[tuple[str, str], float] = {}  # when they wrote, not long ago
 
     # -- towards the server
 
@@ -128,6 +131,9 @@ class DeviceSignals:
                 presence = signal.presence
                 return IsSeen(chat_id, user_id, presence.online, presence.last_seen_ms)
             case "typing" if signal.typing.active:
+                wrote_s = self._wrote_s.get((chat_id, user_id))
+                if wrote_s is not None and now_s - wrote_s < OVERTAKEN_S:
+                    return None
                 is_new = (chat_id, user_id) not in self._typing_s
                 self._typing_s[chat_id, user_id] = now_s + OVER_S
                 return Types(chat_id, user_id, True) if is_new else None
@@ -138,12 +144,20 @@ class DeviceSignals:
     def refused(self, item: SignalRefused, now_s: float) -> IsRefused | None:
         """Take in a refusal. Returns None if it is said again later."""
         if item.error.retriable:
-            self._to_watch = now_s + item.error.retry_after_ms / 1_000
+            if self._watched:
+                self._to_watch = now_s + item.error.retry_after_ms / 1_000
             return None
         return IsRefused(item.error)
 
+    def wrote(self, chat_id: str, user_id: str, now_s: float) -> Types | None:
+        """Note that a message of a user came, who types no more."""
+        over_s = now_s - OVERTAKEN_S
+        self._wrote_s = {who: at_s for who, at_s in self._wrote_s.items() if at_s > over_s}
+        self._wrote_s[chat_id, user_id] = now_s
+        return self.stopped(chat_id, user_id)
+
     def stopped(self, chat_id: str, user_id: str) -> Types | None:
-        """Note that a user has stopped typing, for example because a message came."""
+        """Note that a user has stopped typing."""
         if self._typing_s.pop((chat_id, user_id), None) is None:
             return None
         return Types(chat_id, user_id, False)

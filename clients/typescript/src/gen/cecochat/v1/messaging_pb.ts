@@ -425,7 +425,7 @@ export type Signal = Message<"cecochat.v1.Signal"> & {
    */
   body: {
     /**
-     * Forget it 6 s after it came last, or when a message of that user comes.
+     * Forget it 6 s after it came last, or when a message of that user comes, which may overtake it.
      *
      * @generated from field: cecochat.v1.Typing typing = 3;
      */
