@@ -109,7 +109,7 @@ async def quiet_and_flooded(folder: Path, rounds: int, only: str = "") -> Figure
                     found[kind].append(await _both(server, others, kind))
             for task in running:
                 task.cancel()
-    return {kind: _medians(runs) for kind, runs in found.items()}
+    return {kind: medians(runs) for kind, runs in found.items()}
 
 
 async def _long_messages(server: Server) -> None:
@@ -147,7 +147,8 @@ async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
     return figures | {name: found / (1 << 20) for name, found in memory.items()}
 
 
-def _medians(runs: list[dict[str, Any]]) -> dict[str, float]:
+def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the median of each figure."""
     return {name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]}
 
 

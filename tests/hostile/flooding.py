@@ -22,7 +22,14 @@ import grpc
 import httpx
 
 from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, ServerFrame
+from cecochat.v1.messaging_pb2 import (
+    ClientFrame,
+    Hello,
+    Position,
+    ServerFrame,
+    TypingIn,
+    Watch,
+)
 from tests.hostile import http2
 from tests.hostile.answers import ask, close_window
 from tests.hostile.silence import TRICKLING, Trickling, idle
@@ -172,6 +179,21 @@ def renewal(flood: Flood) -> bytes:
     return ClientFrame(renewed_token=flood.token).SerializeToString()
 
 
+def typing(flood: Flood) -> bytes:
+    """Of as many users as there can be: what is refused is answered."""
+    peer = VICTIM if flood.count % 2 else "nobody~at-all"
+    return ClientFrame(
+        typing=TypingIn(chat_id=dialog(flood.user, peer), active=bool(flood.count % 3))
+    ).SerializeToString()
+
+
+def watches(flood: Flood) -> bytes:
+    """Each of other users than the one before."""
+    peers = (f"peer{flood.count}x{number}" for number in range(64))
+    watch = Watch(chat_ids=[dialog(flood.user, peer) for peer in peers])
+    return ClientFrame(watch=watch, invisible=bool(flood.count % 2)).SerializeToString()
+
+
 def sends(flood: Flood) -> bytes:
     frame, chat_id = ClientFrame(), dialog(flood.user, VICTIM)
     for number in range(256):
@@ -238,6 +260,8 @@ WITH_A_TOKEN: dict[str, Kind] = {
     "empty frames": partial(frames, made=lambda _: b""),
     "renewals": partial(frames, made=renewal),
     "sends": partial(frames, made=sends),
+    "typing": partial(frames, made=typing),
+    "watches": partial(frames, made=watches),
     "replays": replays,
     "GetMessages": lambda flood: calls(
         flood, "GetMessages", flood.messages.SerializeToString(), flood.token
