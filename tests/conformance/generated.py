@@ -103,6 +103,8 @@ def _devices(seed: int) -> list[Recorded]:
     with (
         patch.object(world, "Client", made),
         patch.object(schedule, "SENDERS", senders),
+        patch.object(world.World, "do_found", lambda _: False),
+        patch.object(world.World, "do_member", lambda *_: False),
         patch.object(schedule, "afterwards", lambda _: True),
         patch.object(schedule, "mend", lambda _: True),
     ):

@@ -61,7 +61,7 @@ def to_alice(number: int) -> Origin:
 def state(as_of: int, count: int, last: int, epoch: int = 0) -> State:
     """Of partition 0, whose last origin for partition 1 was that one."""
     sent = {1: Copied(Place(0, last), id_of(last))}
-    return State(as_of, Place(0, epoch), count, NOW + count, {}, id_of(count), sent)
+    return State(as_of, Place(0, epoch), count, NOW + count, {}, id_of(count), sent, groups=())
 
 
 class Partitions:
@@ -190,7 +190,7 @@ async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
 ) -> None:
     """It knows how far its origins may go, and not the id of the last of them."""
     theirs = to_alice(0)
-    unknown = State(1, Place(0, 0), 1, NOW, {}, theirs.id, {0: Copied(Place(0, 1), 0)})
+    unknown = State(1, Place(0, 0), 1, NOW, {}, theirs.id, {0: Copied(Place(0, 1), 0)}, groups=())
     await partitions.append(TAKEOVER, theirs, unknown, partition=1)
     await partitions.append(TAKEOVER)
     await partitions.cut(below=1)
@@ -282,6 +282,6 @@ async def test_the_owner_of_a_log_that_was_cut_says_soon_and_once_what_it_knows(
     owner.forwarder.caught_up(1)
     await watermarks._release({0: owner})
     assert owner.state_due(at_ms)
-    owner.state(at_ms)
+    owner.states(at_ms)
     await watermarks._release({0: owner})
     assert not owner.state_due(at_ms)

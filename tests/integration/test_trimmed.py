@@ -54,7 +54,7 @@ def origin(number: int, epoch: int = 0, place: int | None = None) -> Origin:
 
 
 def state(as_of: int, count: int, epoch: int = 0) -> State:
-    return State(as_of, Place(0, epoch), count, NOW + count, {}, id_of(count - 1))
+    return State(as_of, Place(0, epoch), count, NOW + count, {}, id_of(count - 1), groups=())
 
 
 class Servers:

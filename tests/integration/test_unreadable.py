@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cecochat.client import Message, connect
+from cecochat.domain.log.headers import Headers
 from cecochat.domain.log.ids import UserId, dialog
-from cecochat.domain.log.records import Headers, LogRecord, Origin, encode
+from cecochat.domain.log.records import LogRecord, Origin, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.servers.messaging import appending

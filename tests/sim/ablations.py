@@ -1,6 +1,7 @@
 """The rules less one each. Those about what a device is told are in `device_rules`, those about
 logs that are cut in `cut_rules`, telling what a log has lost in `loss_rules`, recipients in the
-sender's partition in `home_rules`, and versions of the assignment in `assignment_rules`.
+sender's partition in `home_rules`, groups in `group_rules`, and versions of the assignment in
+`assignment_rules`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.sim.ablation import HAND_OVERS, Override, ablation
 from tests.sim.assignment_rules import ASSIGNMENT_RULES
 from tests.sim.cut_rules import CUT_RULES
 from tests.sim.device_rules import DEVICE_RULES, GAPS, READ_WHILE_WRITTEN
+from tests.sim.group_rules import GROUP_RULES
 from tests.sim.history import Audit
 from tests.sim.home_rules import HOME_RULES
 from tests.sim.log import Log
@@ -54,28 +56,28 @@ ABLATIONS = [
         (Fold, "is_fenced_in", without.always),
         (Fold, "is_next", without.always),
         expect=_FORKED,
-        seed=13,
+        seed=0,
         weights=HAND_OVERS,
     ),
     ablation(
         "epoch",
         (Fold, "is_fenced_in", without.always),
         expect=_FORKED,
-        seed=79,
+        seed=910,
         weights=_HELD_UP,
     ),
     ablation(
         "number of origins",
         (Fold, "is_next", without.always),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=9,
+        seed=8,
         weights=_FAILED_APPENDS,
     ),
     ablation(
         "chain of copies",
         (Fold, "is_linked", without.always),
         expect=frozenset({oracle.MISSING}),
-        seed=40,
+        seed=12,
         weights=_FAILED_APPENDS,
     ),
     ablation(
@@ -83,7 +85,7 @@ ABLATIONS = [
         (Lane, "takes_in", property(without.always)),
         _UNMENDED,
         expect=frozenset({oracle.MISSING}),
-        seed=1,
+        seed=2,
         weights=_SLOW_TARGETS,
     ),
     ablation(
@@ -91,14 +93,14 @@ ABLATIONS = [
         (Lane, "owed_from", property(without.owed_but_for_the_forgotten)),
         _UNMENDED,
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=4,
         weights=_SLOW_TARGETS,
     ),
     ablation(
         "ack on read-back",
         (Server, "appended", without.acknowledge_when_appended),
         expect=frozenset({oracle.LOST}),
-        seed=43,
+        seed=18,
         weights=HAND_OVERS,
     ),
     ablation(
@@ -106,7 +108,7 @@ ABLATIONS = [
         (Server, "appended", without.forward_when_appended),
         (Server, "read", without.read_without_forwarding),
         expect=frozenset({oracle.MISSING, oracle.NOT_IN_HISTORY, oracle.SHOWN_TWICE}),
-        seed=10,
+        seed=196,
     ),
     ablation(
         "ids by sequence",
@@ -118,13 +120,13 @@ ABLATIONS = [
         "state records",
         (World, "known_fold_at", without.fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=89,
+        seed=12,
     ),
     ablation(
         "a state record says how high ids are",
         (Fold, "state", without.state_without_top),
         expect=frozenset({oracle.SWAPPED, oracle.EARLY_REPLY, oracle.ID_NOT_UNIQUE}),
-        seed=9,
+        seed=97,
         weights=_QUIET_HANDOVERS,
         shape=_FORGETS,
     ),
@@ -132,7 +134,7 @@ ABLATIONS = [
         "idle sessions are told how far all is",
         (Owner, "expire", without.expire_without_telling),
         expect=frozenset({oracle.SENT_AWAY}),
-        seed=0,
+        seed=6,
     ),
     ablation(
         "all that wait for a send are acknowledged",
@@ -153,26 +155,19 @@ ABLATIONS = [
         seed=7,
     ),
     ablation(
-        "frozen recipients",
-        (Server, "__init__", without.start_with_recipients_of_today),
-        expect=frozenset({oracle.MISSING}),
-        seed=2,
-        weights={"member": 5, "refresh": 5},
-    ),
-    ablation(
         "a failed append ends the epoch",
         (Server, "append_failed", without.carry_on),
         _TRUSTING,
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
-        seed=5,
+        seed=1,
         weights={"fail": 3},
     ),
     ablation(
         "an own send that cannot be read ends the epoch",
         (Owner, "skip", without.skip_and_go_on),
         _TRUSTING,
-        expect=frozenset({oracle.STUCK}),
-        seed=0,
+        expect=frozenset({oracle.LOST, oracle.STUCK}),
+        seed=1,
         weights={"spoil": 20},
     ),
     ablation(
@@ -200,7 +195,7 @@ ABLATIONS = [
         "a copy names the one before it, whoever made that",
         (Server, "__init__", without.start_with_a_new_chain),
         expect=frozenset({oracle.MISSING}),
-        seed=8,
+        seed=38,
         weights=_UNREADABLE_AT_HANDOVERS,
     ),
     ablation(
@@ -214,7 +209,7 @@ ABLATIONS = [
         "what the log has dropped is left out, and told",
         (Lane, "leave_out", without.leave_out_and_wait),
         expect=frozenset({oracle.MISSING}),
-        seed=3,
+        seed=126,
         weights=_UNREADABLE | GAPS,
     ),
     ablation(
@@ -228,7 +223,7 @@ ABLATIONS = [
         "a send says what was seen",
         (Owner, "next_stamp", without.stamp_whatever_was_seen),
         expect=frozenset({oracle.EARLY_REPLY}),
-        seed=61,
+        seed=286,
         weights=READ_WHILE_WRITTEN | {"skew": 10},
     ),
     *DEVICE_RULES,
@@ -242,45 +237,46 @@ ABLATIONS = [
         "a clock ahead of the log's accepts nothing",
         (OwnClock, "is_right", without.always),
         expect=frozenset({oracle.FAR_AHEAD}),
-        seed=0,
+        seed=10,
         weights={"wrong_clock": 50},
     ),
     ablation(
         "a copy is new by its place",
         (Fold, "is_new", without.new_by_offset),
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=16,
         weights=_LOSSES,
     ),
     ablation(
         "a position is of the log that it was told of",
         (Server, "appended_at_ms", without.no_time),
         expect=frozenset({oracle.MISSING}),
-        seed=43,
+        seed=0,
         weights=_LOSSES,
     ),
     ablation(
         "a state record tells of nothing that was lost",
         (ReliableStates, "_is_valid", without.told_whatever_was_lost),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
-        seed=51,
+        seed=133,
         weights=_LOST_STATES,
     ),
     ablation(
         "a reader sees that its log has lost what it read",
         (Log, "differs", without.never_differs),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.HISTORY_WRONG}),
-        seed=59,
+        seed=18,
         weights=_LOSSES,
     ),
     ablation(
         "a record that shows a clock ahead shows no more",
         (OwnClock, "compare", without.compare_whatever_it_shows),
         expect=frozenset({oracle.FAR_AHEAD}),
-        seed=56,
+        seed=465,
         weights=_CLOCKS_SET_BACK_AND_FORTH,
     ),
     *HOME_RULES,
+    *GROUP_RULES,
     *LOSS_RULES,
     *CUT_RULES,
     *VANISH_RULES,

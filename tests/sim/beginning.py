@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.records import Copied
 from cecochat.ports.reading import Lowest
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 
-def read_cut_log(
-    log: Log, *, all_: bool = False, partition_of: PartitionOf | None = None
-) -> CutLog:
+def read_cut_log(log: Log, *, all_: bool = False, here: Here | None = None) -> CutLog:
     """What is left, read until it is known which origins count, or everything is, or to its end."""
-    cut = CutLog(log.start, partition_of)
+    cut = CutLog(log.start, here)
     for offset in log.offsets(log.start, log.end):
         cut.take(offset, log.records[offset], log.appended_at_ms[offset])
         if cut.complete or (cut.fold and not all_):
@@ -28,14 +26,14 @@ def read_cut_log(
     return cut
 
 
-def lowest_fold(log: Log, partition_of: PartitionOf) -> Lowest:
+def lowest_fold(log: Log, here: Here) -> Lowest:
     """The lowest position behind which all is known that is left, and the fold there."""
-    cut = read_cut_log(log, all_=True, partition_of=partition_of)
+    cut = read_cut_log(log, all_=True, here=here)
     if cut.fold and cut.complete:
         begins = cut.unproven[-1].offset + 1 if cut.unproven else log.start
         return Lowest(log.start - 1, cut.fold, cut.last, begins)
     lowest = log.first_known()
-    return Lowest(lowest, log.fold_at(lowest, partition_of), None, lowest + 1)
+    return Lowest(lowest, log.fold_at(lowest, here), None, lowest + 1)
 
 
 def last_for(world: World, origin: int, target: int) -> Copied | None:

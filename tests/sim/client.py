@@ -18,7 +18,7 @@ from cecochat.domain.device.device import (
     Sent,
 )
 from cecochat.domain.log.ids import ChatId, participants
-from cecochat.v1.events_pb2 import Event, Message
+from cecochat.v1.events_pb2 import Event, Membership, Message
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
 from tests.sim.connection import Connection
 from tests.sim.evidence import DeviceRecord, Range, Resumed, SendRecord, Shown
@@ -75,14 +75,13 @@ class Client:
         self.connection.to_device.clear()
         self.connection = None
 
-    def send(self, chat: str, number: int) -> None:
-        """A person writes a message."""
+    def send(self, chat: str, number: int, body: Message | Membership) -> None:
+        """A person writes a message, or changes who is in the group."""
         read = self.read.get(chat, 0)
         seen = max(self.record.highest_shown(chat), read)
         self.record.sends.append(SendRecord(number, chat, seen))
-        send = Send(
-            client_message_id=str(number), chat_id=chat, message=Message(text="."), seen_id=read
-        )
+        send = Send(client_message_id=str(number), chat_id=chat, seen_id=read)
+        (send.message if isinstance(body, Message) else send.membership).CopyFrom(body)  # type: ignore[arg-type]
         self.device.submit(send)
         self.flush()
 
@@ -168,7 +167,7 @@ class Client:
         self.record.told_of(filling.chat, self._ranges(filling.chat, filling.after))
         for event in events:
             filling.after = event.id
-            self.surface(self.fills(event) if event.HasField("message") else self.misses(event))
+            self.surface(self.fills(event) if event.WhichOneof("body") else self.misses(event))
 
     def _ranges(self, chat: str, after: int) -> list[Range]:
         """What the page of a chat may lack: of the partitions where those in it live."""

@@ -11,7 +11,7 @@ from tests.sim.ablation import HAND_OVERS, ablation
 from tests.sim.history import History, Materializer
 from tests.sim.server import Server
 
-_CUTS = {"cut_log": 0.005}
+_CUTS = {"cut_log": 0.005, "found": 0}
 _CUTS_AT_HANDOVERS = _CUTS | HAND_OVERS
 _UNCOUNTED = _CUTS_AT_HANDOVERS | {"cut_log": 0.01, "assign": 8, "learn": 4, "fail": 1}
 _UNCOUNTED |= {"materialize": 0.3, "spoil_other": 0}
@@ -28,7 +28,7 @@ CUT_RULES = [
         "what is left of a cut log is read",
         (Materializer, "held", without_the_beginning.read_from_the_end),
         expect=frozenset({oracle.HISTORY_WRONG, oracle.LOST}),
-        seed=10,
+        seed=16,
         weights=_CUTS,
     ),
     ablation(
@@ -42,49 +42,49 @@ CUT_RULES = [
         "a state record proves what it has counted",
         (CutLog, "_first_number", without_the_beginning.count_nothing_before),
         expect=frozenset({oracle.HISTORY_WRONG, oracle.LOST}),
-        seed=10,
+        seed=36,
         weights=_CUTS,
     ),
     ablation(
         "a state record proves no more than it has counted",
         (CutLog, "_complete", without_the_beginning.count_all_before),
         expect=frozenset({oracle.HISTORY_WRONG, oracle.DOUBLED, oracle.SWAPPED}),
-        seed=38,
+        seed=224,
         weights=_UNCOUNTED,
     ),
     ablation(
         "all that is left of a cut log is forwarded",
         (beginning, "lowest_fold", without_the_beginning.lowest_by_state),
         expect=frozenset({oracle.MISSING}),
-        seed=33,
+        seed=43,
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
         "what was cut before it was copied is told",
         (server, "uncopied", without_the_beginning.nothing_uncopied),
         expect=frozenset({oracle.MISSING}),
-        seed=57,
+        seed=2,
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
         "what is left and proves nothing is told as not copied",
         (beginning, "lowest_fold", without_the_beginning.all_left_is_proven),
         expect=frozenset({oracle.MISSING}),
-        seed=49,
+        seed=157,
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
         "reading again goes on up to what is wanted",
         (server, "Recall", without_the_beginning.recall_while_lanes_take),
         expect=frozenset({oracle.STUCK}),
-        seed=10,
+        seed=13,
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
         "an owner that knows nothing takes what others have for brought",
         (Fold, "afresh", without_the_beginning.afresh_without_others),
         expect=frozenset({oracle.MISSING, oracle.WIRE_TWICE, oracle.SWAPPED}),
-        seed=8,
+        seed=44,
         weights=_CUTS,
     ),
     ablation(
@@ -112,21 +112,21 @@ CUT_RULES = [
         "the ids of an owner that knows nothing go on above all",
         (Fold, "_begin_ids", without.never),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=2,
+        seed=0,
         weights=_CUTS,
     ),
     ablation(
         "the ids of an owner that knows nothing begin a millisecond",
         (Fold, "_begin_ids", without_the_beginning.begin_ids_within_a_millisecond),
         expect=frozenset({oracle.DOUBLED, oracle.MISSING, oracle.SWAPPED}),
-        seed=23,
+        seed=1897,
         weights=_CUTS_AND_FAILURES,
     ),
     ablation(
         "the owner of a cut log says soon what counts",
         (Server, "look_at_beginning", without.never),
         expect=frozenset({oracle.STUCK, oracle.HISTORY_WRONG, oracle.LOST}),
-        seed=13,
+        seed=3,
         weights={"cut_log": 0.03},
     ),
 ]

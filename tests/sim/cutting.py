@@ -15,10 +15,11 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.domain.log.reliable import ReliableStates
 from cecochat.v1.events_pb2 import Event
+from tests.sim.belonging import Belonging
 from tests.sim.evidence import Row
 from tests.sim.history import row_of
 from tests.sim.moments import Moments
-from tests.sim.shape import Shape
+from tests.sim.shape import GROUP, Shape
 from tests.sim.state import State
 
 if TYPE_CHECKING:
@@ -68,10 +69,13 @@ class Cutting(State):
 
     def do_cut_log(self, partition: int, start: int) -> bool:
         """Somebody drops the beginning of a log, up to its end at most. Not in a run where a log
-        has lost its end or a copy could not be read: see ADR 0091, "Not covered".
+        has lost its end or a copy could not be read: see ADR 0091, "Not covered"; and not the home
+        of the group.
         """
         log = self.logs[partition]
         if self.losses or any(each.meant or each.gone for each in self.logs):
+            return False
+        if self.founded and partition == self.place(GROUP):
             return False
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):
@@ -101,6 +105,15 @@ class Cutting(State):
                     valid[row_of(Event.FromString(record.event))] = partition, offset
         return valid
 
+    def belonging(self) -> Belonging:
+        """Who was in the group when."""
+        changes = {}
+        for row, (partition, offset) in self.valid().items():
+            record = self.logs[partition].records[offset]
+            if row.chat == GROUP and isinstance(record, Origin):
+                changes[row.id] = record.parsed.membership
+        return Belonging(changes)
+
     def gone(self) -> set[Row]:
         """What was cut off, and what a cut has left of which nothing tells that it counts. All else
         has to be there.
@@ -128,7 +141,7 @@ class Cutting(State):
         for row, (partition, offset) in self.valid().items():
             for said, session in self._uncopied(partition):
                 if _in_one([said], partition, offset) and (row in gone or session in self.afresh):
-                    told |= {(row.id, user) for user in row.recipients}
+                    told |= {(row.id, user) for user in self.belonging().recipients(row)}
         return told
 
     def _uncopied(self, partition: int) -> Iterator[tuple[Cut, str]]:

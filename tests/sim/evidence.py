@@ -168,6 +168,7 @@ class Loss(NamedTuple):
 
     ids: Set[int] = frozenset()
     copies: Set[tuple[str, int]] = frozenset()  # (recipient, id)
+    has_changes: bool = False  # of who belongs to the group: the history may have those, still
 
 
 @dataclass

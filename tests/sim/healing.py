@@ -70,7 +70,7 @@ def _keep_houses(world: World) -> bool:
     short = [
         server
         for server in world.servers.values()
-        if server.owner.incoming.unread >= 0 or server.owner.fold.owed
+        if server.owner.incoming.unread >= 0 or server.owner.fold.owed or server.owner.asking.waits
     ]
     if short:
         world.do_tick(ASK_SELDOM_MS)
@@ -115,11 +115,12 @@ def settle_servers(world: World) -> bool:
     """All servers do all that they can."""
     moved = _control_looks(world)
     for node in range(world.shape.nodes):
-        moved |= world.do_learn(node) | world.do_refresh(node)
+        moved |= world.do_learn(node)
     for node, partition in list(world.servers):
         moved |= world.do_claim(node, partition)
         while world.do_read(node, partition, 50):
             moved = True
+        moved |= _settle_asks(world, node, partition)
         moved |= world.do_forward(node, partition, 1_000)
         moved |= world.do_recall(node, partition, 1_000)
         moved |= _look_at_clock(world, node, partition)
@@ -131,6 +132,18 @@ def settle_servers(world: World) -> bool:
     for node, partition in list(world.servers):
         if world.logs[partition].is_cut:
             moved |= world.do_release(node, partition)
+    return moved
+
+
+def _settle_asks(world: World, node: int, partition: int) -> bool:
+    """What an owner asks for comes, and is answered."""
+    moved = False
+    world.do_ask(node, partition)
+    while world.requests:
+        lands = world.do_land_ask(0, world.assignment[world.requests[0].home])
+        moved |= lands or not world.do_lose_ask(0)
+    while world.do_answer_ask(0):
+        moved = True
     return moved
 
 

@@ -13,14 +13,16 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import LogRecord, Origin, Takeover
+from cecochat.domain.log.spans import Spans
 from cecochat.ports.history import Hole
 from cecochat.servers.history.holes import REASONS
 from cecochat.servers.materialize.trims import Hidden, Loss, trimmed, uncopied, unproven
-from cecochat.v1.events_pb2 import Event
+from cecochat.v1.events_pb2 import Event, Membership
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim import beginning
 from tests.sim.evidence import Range, Row
 from tests.sim.log import LOG_ID
+from tests.sim.shape import GROUP
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -36,15 +38,19 @@ class History:
         self.unfit: frozenset[int] = frozenset()  # numbers of messages that it does not take
         self.holes: set[Row] = set()  # what is missing in it
         self.late: set[Row] = set()  # what has landed behind a hole that names it
+        self._changes: dict[int, Membership] = {}  # of the group
+        self._belonging: Spans[str] = Spans()
         self.told: dict[str, Hole] = {}  # ranges of what may be missing, by what they are
 
     def write(self, event: Event) -> None:
         """Store a message."""
         self.rows[row_of(event)] = event
+        if event.HasField("membership"):
+            self._note_change(event)
 
     def refuses(self, event: Event) -> bool:
         """Whether it never takes that row, for what it is."""
-        return int(event.client_message_id) in self.unfit
+        return event.HasField("message") and int(event.client_message_id) in self.unfit
 
     def note(self, hole: Hole) -> None:
         """Something may be missing for good. What of it has landed, or was refused, and is not
@@ -78,7 +84,7 @@ class History:
     def chats(self, user: str, after: str) -> list[str]:
         """The next of the chats that the user has messages in, by chat id."""
         known = self.rows.keys() | self.holes
-        found = {row.chat for row in known if _may_read(user, row) and self.shows(row)}
+        found = {row.chat for row in known if self.shows(row) and self._may_read(user, row)}
         return sorted(chat for chat in found if chat > after)[:1]
 
     def page(self, user: str, chat: str, after: int, limit: int) -> tuple[list[Event], bool]:
@@ -88,9 +94,25 @@ class History:
         rows = [
             row
             for row in sorted(self.rows.keys() | self.holes)
-            if row.chat == chat and row.id > after and _may_read(user, row) and self.shows(row)
+            if row.chat == chat and row.id > after and self.shows(row)
+            if self._may_read(user, row)
         ]
         return [self.rows.get(row, _missing(row)) for row in rows[:limit]], len(rows) > limit
+
+    def _may_read(self, user: str, row: Row) -> bool:
+        if row.chat != GROUP:
+            return user == row.sender or user in row.recipients
+        return self._belonging.covers(user, row.id)
+
+    def _note_change(self, event: Event) -> None:
+        """Note who belongs to the group when. Rows land in any order."""
+        self._changes[event.id] = event.membership
+        self._belonging = Spans()
+        for id_, change in sorted(self._changes.items()):
+            for user in change.added_ids:
+                self._belonging.begin(user, id_)
+            for user in change.removed_ids:
+                self._belonging.end(user, id_)
 
 
 def row_of(event: Event) -> Row:
@@ -111,10 +133,6 @@ def _ids(hole: Hole) -> tuple[int, int, int]:
 def _missing(row: Row) -> Event:
     """All that is known of it: it has no content."""
     return Event(id=row.id, user_id=row.sender, client_message_id=str(row.number), chat_id=row.chat)
-
-
-def _may_read(user: str, row: Row) -> bool:
-    return user == row.sender or user in row.recipients
 
 
 class Materializer:

@@ -32,7 +32,7 @@ def load(server: Server) -> Owner:
 
 
 def _load_after_trim(server: Server, forwarded: int) -> Owner:
-    lowest = beginning.lowest_fold(server.log, server.place)
+    lowest = beginning.lowest_fold(server.log, server.here)
     if lowest.last is None:
         return _load_afresh(server)
     owner = _owner(server, lowest.fold, lowest.position, max(forwarded, lowest.position))
@@ -48,7 +48,13 @@ def _load_afresh(server: Server) -> Owner:
         world.afresh.add(server.producer.name)
     others = {origin: had(server, origin) for origin in range(len(world.logs))}
     others[server.partition] = Copied(Place(0, log.end - 1), 0)
-    fold = Fold.afresh(log.end - 1, others, server.place)
+    groups = (
+        entry
+        for origin in set(others) - {server.partition}
+        if (other := world.known_fold_at(origin, world.logs[origin].end - 1)) and other.groups
+        for entry in other.groups.homes(world.shape.part_members)
+    )
+    fold = Fold.afresh(log.end - 1, others, server.here, groups)
     owner = _owner(server, fold, log.end - 1, log.end - 1)
     server.begins = ALL_BEFORE
     return owner

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cecochat.domain.errors import Trimmed, Undecodable
-from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord, State, decode, encode
@@ -62,24 +62,25 @@ class Log:
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
-    def fold_at(self, position: int, partition_of: PartitionOf | None = None) -> Fold:
+    def fold_at(self, position: int, here: Here | None = None) -> Fold:
         """What a reader knows after `position`. Raises `Trimmed`."""
-        if fold := self.known_fold_at(position, partition_of):
+        if fold := self.known_fold_at(position, here):
             return fold
         if position < self.end - 1:
             raise Trimmed(0, position, self.start)
-        return Fold(partition_of)
+        return Fold(here)
 
-    def known_fold_at(self, position: int, partition_of: PartitionOf | None = None) -> Fold | None:
+    def known_fold_at(self, position: int, here: Here | None = None) -> Fold | None:
         """The same, from the last state record at or before it; None: what is left does not
         tell.
         """
-        kept = [(offset, state) for offset, state in self.reliable() if state.as_of <= position]
+        reliable = self.reliable(with_groups=here is not None)
+        kept = [(offset, state) for offset, state in reliable if state.as_of <= position]
         if kept:
             before = [each for each in kept if each[0] <= position]
             state = before[-1][1] if before else kept[0][1]
-            return self._continued(Fold.restored(state, partition_of), state.as_of, position)
-        return None if self.start else self._continued(Fold(partition_of), -1, position)
+            return self._continued(Fold.restored(state, here), state.as_of, position)
+        return None if self.start else self._continued(Fold(here), -1, position)
 
     def _continued(self, fold: Fold, as_of: int, position: int) -> Fold:
         for offset in self.offsets(as_of + 1, position + 1):
@@ -130,9 +131,11 @@ class Log:
         """
         return self.reliable()[0][0] + 1 if self.start else 0
 
-    def reliable(self) -> list[tuple[int, State]]:
-        """The state records that tell of what is kept, and of nothing that was lost."""
-        reliable = ReliableStates(self.start)
+    def reliable(self, *, with_groups: bool = True) -> list[tuple[int, State]]:
+        """The state records that tell of what is kept, and of nothing that was lost; of groups,
+        too, where that is asked for.
+        """
+        reliable = ReliableStates(self.start, with_groups=with_groups)
         left = self.offsets(self.start, self.end)
         said = ((at, reliable.take(at, self.records[at], self.appended_at_ms[at])) for at in left)
         return [(offset, state) for offset, state in said if state]

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from cecochat.domain.log.place import NOWHERE, Place
-from cecochat.domain.log.records import Copy, Takeover
+from cecochat.domain.log.records import Copy, Origin, Takeover
 from tests.sim.cutting import Cutting
 from tests.sim.evidence import Row
 from tests.sim.nodes import Nodes
-from tests.sim.shape import Shape
+from tests.sim.shape import GROUP, Shape
 
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
@@ -22,6 +22,7 @@ class Losing(Cutting, Nodes):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         self.lost: set[int] = set()  # ids of what a log has lost
+        self.lost_changes = False  # of who belongs to the group
         self.lost_copies: set[tuple[str, int]] = set()  # (recipient, id) of what was lost as copy
         self.taken: set[Row] = set()  # what is to be in the history, or told
         self._by_watermark: dict[int, set[Row]] = {}
@@ -41,12 +42,16 @@ class Losing(Cutting, Nodes):
         gone = {row for row, at in valid.items() if _is_in(at, partition, end)}
         self.lost |= {row.id for row in gone}  # one that does not count gives its id to another
         for record in lost:
+            if isinstance(record, Origin):
+                self.lost_changes |= record.parsed.HasField("membership")
             if isinstance(record, Copy):
-                self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
+                users = self.users_in(partition) if record.group_event else record.recipient_ids
+                self.lost_copies |= {(user, record.id) for user in users}
         for client in self.clients.values():
             if lost and self.places[client.user] == partition:
                 client.record.gap_expected = True
                 client.record.forgets = True
+            client.record.gap_expected |= partition == self.place(GROUP)  # who belongs may be lost
         if lost:
             self.losses[partition] += 1
             self._ends[partition] = end

@@ -17,14 +17,14 @@ LOSS_RULES = [
         "an end that is lost before it was read is told",
         (Materializer, "note_loss", without.never),
         expect=frozenset({oracle.SILENT}),
-        seed=0,
+        seed=7,
         weights=_UNREAD,
     ),
     ablation(
         "an owner says what it finds lost",
         (Server, "sees_loss", without.never),
         expect=frozenset({oracle.SILENT}),
-        seed=31,
+        seed=7,
         weights=_UNREAD,
     ),
     ablation(

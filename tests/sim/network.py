@@ -60,7 +60,7 @@ class Network(State):
         producer = self.running_producer(name)
         if not producer or not producer.server or not producer.answers.get(target):
             return False
-        producer.server.appended(*producer.answers[target].popleft())
+        producer.server.appended(target, *producer.answers[target].popleft())
         return True
 
     def do_drop(self, name: str, target: int, keep: int) -> bool:

@@ -58,15 +58,7 @@ class Nodes(Assigning):
         if self.up[node] or not self.fits(node):
             return False
         self.up[node] = True
-        self.known_members[node] = self.members
         self.do_learn(node)
-        return True
-
-    def do_refresh(self, node: int) -> bool:
-        """A node hears who is in the group."""
-        if not self.runs(node) or self.known_members[node] == self.members:
-            return False
-        self.known_members[node] = self.members
         return True
 
     def do_limit(self, node: int, refuses: bool) -> bool:

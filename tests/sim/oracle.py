@@ -22,6 +22,7 @@ from tests.sim.evidence import (
     Row,
     Shown,
 )
+from tests.sim.shape import GROUP
 
 LOST = "acknowledged message lost"
 DOUBLED = "second message from one send"
@@ -40,6 +41,7 @@ UNTOLD = "a page lacks a message and does not say so"
 FALSE_ALARM = "an audit calls missing what is on its way"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
+LEAKED = "somebody gets what is not for them"
 SENT_AWAY = "a device has to come back for nothing"
 UNACKNOWLEDGED = "a stream is not told that its send was taken"
 FAR_AHEAD = "id far ahead of its time"
@@ -227,6 +229,8 @@ def _shown(device: DeviceRecord, history: History, evidence: Evidence) -> Iterat
         rows = history.get((each.sender, each.number), [])
         if each.id not in [row.id for row in rows]:
             yield Broken(NOT_IN_HISTORY, f"{device.name}: {each}")
+        elif not (_is_unclear(each.chat, evidence) or any(_is_for(device, row) for row in rows)):
+            yield Broken(LEAKED, f"{device.name}: {each}")
     yield from _order(device.name, there)  # an answer to what is gone comes late, from its owner
     for rows in history.values():
         for row in rows:
@@ -235,6 +239,7 @@ def _shown(device: DeviceRecord, history: History, evidence: Evidence) -> Iterat
             known = seen[row.sender, row.number] or row.id in device.told
             lacks = row in lost or row in evidence.holes
             known = known or (lacks and device.knows_to_miss(row))
+            known = known or _is_unclear(row.chat, evidence)
             if _wanted(device, row) and not known:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 
@@ -247,8 +252,17 @@ def _order(name: str, shown: Iterable[Shown]) -> Iterator[Broken]:
         highest[each.sender, each.chat] = each.id
 
 
+def _is_unclear(chat: str, evidence: Evidence) -> bool:
+    """Whether the history may know of changes in the group that its home's log has lost."""
+    return chat == GROUP and evidence.loss.has_changes
+
+
+def _is_for(device: DeviceRecord, row: Row) -> bool:
+    return device.user in (row.sender, *row.recipients)
+
+
 def _wanted(device: DeviceRecord, row: Row) -> bool:
-    if device.user != row.sender and device.user not in row.recipients:
+    if not _is_for(device, row):
         return False
     if row.id in device.missed:
         return False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cecochat.domain.log.ids import ChatId, UserId, authorise
+from cecochat.v1.events_pb2 import GroupOptions, Membership, Message
 from tests.sim.evidence import Look
 from tests.sim.shape import GROUP
 from tests.sim.state import State
@@ -16,17 +14,24 @@ LOOK = 6  # messages of a page
 class People(State):
     """The part of the world that chats."""
 
-    def recipients(self, node: int, user: str, chat: str) -> Sequence[UserId] | None:
-        """Whom a send concerns, as far as that node knows; None: it is to be refused."""
-        if self.refuses[node]:
-            return None
-        return recipients_of(user, chat, self.known_members[node])
+    def do_found(self) -> bool:
+        """a makes the group, with b and c."""
+        self.founded = True
+        options = GroupOptions(name="all", hides_past=True)
+        return self._change("a0", Membership(added_ids=["b", "c"], options=options))
 
-    def do_member(self, user: str, joins: bool) -> bool:
-        """A user joins or leaves the group."""
-        if joins == (user in self.members):
+    def do_member(self, name: str, user: str, joins: bool) -> bool:
+        """The person at that device adds a user to the group, or removes one, or leaves."""
+        users = [user]
+        change = Membership(added_ids=users) if joins else Membership(removed_ids=users)
+        return self._change(name, change)
+
+    def _change(self, name: str, change: Membership) -> bool:
+        client = self.clients[name]
+        if not self.founded or len(client.device.outbox) >= OUTBOX_MAX:
             return False
-        self.members = self.members | {user} if joins else self.members - {user}
+        self.sends += 1
+        client.send(GROUP, self.sends, change)
         return True
 
     def do_connect(self, name: str, node: int) -> bool:
@@ -62,16 +67,12 @@ class People(State):
 
     def do_send(self, name: str, chat: str) -> bool:
         client = self.clients[name]
-        if (
-            recipients_of(client.user, chat, self.members) is None
-            if chat == GROUP
-            else (client.user not in chat[2:].split("~"))
-        ):
+        if not self.founded if chat == GROUP else client.user not in chat[2:].split("~"):
             return False
         if len(client.device.outbox) >= OUTBOX_MAX:
             return False
         self.sends += 1
-        client.send(chat, self.sends)
+        client.send(chat, self.sends, Message(text="."))
         return True
 
     def do_fill(self, name: str) -> bool:
@@ -90,15 +91,8 @@ class People(State):
         client = self.clients[name]
         events, _ = self.history.page(client.user, chat, after=0, limit=1_000)
         page = events[-LOOK:]
-        ids = tuple(event.id for event in page if event.HasField("message"))
-        told = frozenset(event.id for event in page if not event.HasField("message"))
+        ids = tuple(event.id for event in page if event.WhichOneof("body"))
+        told = frozenset(event.id for event in page if not event.WhichOneof("body"))
         self.looks.append(Look(client.user, chat, ids, told))
         client.read[chat] = max(*ids, client.read.get(chat, 0), 0)
         return bool(events)
-
-
-def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[UserId] | None:
-    """Whom a send concerns besides its sender; None: it may not send there."""
-    if chat.startswith("d:"):
-        return authorise(UserId(user), ChatId(chat))
-    return [UserId(each) for each in sorted(members - {user})] if user in members else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.sim.schedule import Run, replay, shrink
+from tests.sim.schedule import Run, replay
 from tests.sim.shape import Shape
+from tests.sim.shrinking import shrink
 
 
 def shown(run: Run, shape: Shape, kind: str | None = None) -> str:

@@ -7,7 +7,6 @@ a schedule is one.
 from __future__ import annotations
 
 import random
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -31,13 +30,15 @@ WEIGHTS: dict[str, float] = {
     "send": 12, "to_server": 14, "to_device": 16, "land": 24, "answer": 16, "read": 20,
     "forward": 14, "commit": 6, "land_commit": 6, "connect": 8, "replay": 6, "fill": 3,
     "materialize": 8, "commit_materialized": 4, "expire": 3, "learn": 4, "tick": 3,
-    "resume": 2, "restart": 4, "refresh": 1, "hang_up": 1, "trim": 4, "release": 3,
+    "resume": 2, "restart": 4, "hang_up": 1, "trim": 4, "release": 3,
     "claim": 8, "recall": 6, "land_row": 12, "land_stray": 1, "look": 3,
+    "ask": 14, "land_ask": 14, "answer_ask": 14,
 }  # fmt: skip
 FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
+    "lose_ask": 0.7, "lose_answer": 0.7, "give_up_ask": 0.7,
     "stall": 0.8, "spoil": 0.2, "lose": 0.05, "leave": 0.1, "wrong_clock": 0.02,
 }  # fmt: skip
 
@@ -55,7 +56,9 @@ THEMES: list[Weights] = [
      "crash": 0.1, "assign": 0.1, "trim": 0.1},  # the history is read while it is written
     {"cut": 5, "long_tick": 4, "expire": 4, "reload": 3, "to_server": 0.5, "hang_up": 0},  # repeats
     {"to_device": 0.15, "send": 2, "land": 1.5, "forward": 1.5, "read": 1.5},  # slow clients
-    {"member": 5, "refresh": 6, "limit": 5, "cut": 4},  # refusals
+    {"member": 5, "limit": 5, "cut": 4},  # refusals
+    {"member": 6, "lose_ask": 6, "lose_answer": 6, "give_up_ask": 9, "land_ask": 0.5,
+     "assign": 4, "learn": 3},  # requests that are given up
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
     {"stall": 12, "send": 2, "to_server": 2, "forward": 2, "recall": 0.7},  # slow targets
     {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
@@ -87,7 +90,7 @@ def random_run(
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
     aside += [upgrades, Vanishings(seed, steps, weights)]
     first = _unfit(seed, more) + upgrades.first()
-    return _run(shape, _drawn(rng, steps, more, aside, first))
+    return _run(shape, _drawn(rng, steps, more, aside, (first, _founding(seed, more))))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -124,12 +127,23 @@ def _unfit(seed: int, weights: Weights) -> list[Action]:
     return [("unfit", *(number for number in range(1, 200) if rng.random() < 0.15))]
 
 
+def _founding(seed: int, weights: Weights) -> list[Action]:
+    """With the probability `found`, or in seven runs of eight, a group."""
+    rng = random.Random(f"{seed}-founding")
+    return [("found",)] if rng.random() < weights.get("found", 7 / 8) else []
+
+
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights, aside: Sequence[Aside], first: list[Action]
+    rng: random.Random,
+    steps: int,
+    overrides: Weights,
+    aside: Sequence[Aside],
+    around: tuple[list[Action], list[Action]],
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
-        yield from first
+        yield from around[0]
         yield from _opening(rng, world)
+        yield from around[1]
         weights = _mood(rng, overrides)
         world.talkers = rng.sample(SENDERS, rng.choice([2, 5, len(SENDERS)]))
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
@@ -296,6 +310,30 @@ def _owing(world: World) -> list[tuple[object, ...]]:
     return [key for key, each in world.servers.items() if each.owner.forwarder.owes]
 
 
+def _asking(world: World) -> list[tuple[object, ...]]:
+    return [key for key, each in world.servers.items() if each.owner.asking.waits]
+
+
+def _landing(world: World) -> list[tuple[object, ...]]:
+    """Requests and nodes that own the home, or did and do not know better yet."""
+    return [
+        (index, node)
+        for index, request in enumerate(world.requests)
+        for node, partition in world.servers
+        if partition == request.home
+    ]
+
+
+def _at(rng: random.Random, kind: str, among: Sequence[object], *more: object) -> Action | None:
+    return (kind, rng.randrange(len(among)), *more) if among else None
+
+
+def _change(rng: random.Random) -> tuple[str, str, bool]:
+    user, joins = rng.choice("bcd"), rng.random() < 0.5
+    leaves = not joins and rng.random() < 0.3
+    return f"{user}0" if leaves else rng.choice(["a0", "a0", "a1", "b0"]), user, joins
+
+
 _YEARS_MS = 10 * 366 * 86_400_000
 _SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
 
@@ -335,7 +373,12 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "long_tick": lambda r, w: ("tick", w.shape.window_ms + 5_000),
     "resume": lambda r, w: _some(r, "resume", [(n,) for n, each in enumerate(w.paused) if each]),
     "restart": lambda r, w: _some(r, "restart", [(n,) for n, up in enumerate(w.up) if not up]),
-    "refresh": lambda r, w: ("refresh", _node(r, w)),
+    "ask": lambda r, w: _some(r, "ask", _asking(w)),
+    "land_ask": lambda r, w: _some(r, "land_ask", _landing(w)),
+    "answer_ask": lambda r, w: _at(r, "answer_ask", w.replies),
+    "lose_ask": lambda r, w: _at(r, "lose_ask", w.requests),
+    "lose_answer": lambda r, w: _at(r, "lose_answer", w.replies),
+    "give_up_ask": lambda r, w: _at(r, "give_up_ask", w.requests),
     "hang_up": _hang_up,
     "pause": lambda r, w: ("pause", _node(r, w)),
     "crash": lambda r, w: ("crash", _node(r, w)),
@@ -350,39 +393,8 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "cut": lambda r, w: ("cut", r.choice(DEVICES)),
     "reload": lambda r, w: ("reload", r.choice(DEVICES)),
     "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),
-    "member": lambda r, w: ("member", r.choice("bcd"), r.random() < 0.5),
+    "member": lambda r, w: ("member", *_change(r)),
     "limit": lambda r, w: ("limit", _node(r, w), r.random() < 0.4),
     "lose": lambda r, w: ("lose", _partition(r, w), r.choice([1, 2, 3, 5])),
     "forget": lambda r, w: ("forget", _partition(r, w)),
 }
-
-
-# -- shrinking
-
-
-def shrink(
-    run: Run, kind: str, again: Callable[[Sequence[Action]], Run], budget_s: float = 20
-) -> Run:
-    """A shorter schedule that still breaks that promise: what can be left out is left out."""
-    deadline = time.monotonic() + budget_s
-    size = max(1, len(run.actions) // 2)
-    while time.monotonic() < deadline:
-        before = len(run.actions)
-        run = _without_chunks(run, kind, size, again, deadline)
-        if size == 1 and len(run.actions) == before:
-            break
-        size = max(1, size // 2)
-    return run
-
-
-def _without_chunks(
-    run: Run, kind: str, size: int, again: Callable[[Sequence[Action]], Run], deadline: float
-) -> Run:
-    start = 0
-    while start < len(run.actions) and time.monotonic() < deadline:
-        trial = again(run.actions[:start] + run.actions[start + size :])
-        if kind in trial.kinds:
-            run = trial
-        else:
-            start += size
-    return run

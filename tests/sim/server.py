@@ -8,49 +8,49 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.chain import Here
+from cecochat.domain.log.ids import ChatId, UserId, authorise, is_group
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.ownership.forwarder import Lost
-from cecochat.domain.session import frames, resume
-from cecochat.domain.session.session import Replay, Session, replace
+from cecochat.domain.ownership.home import Home
+from cecochat.domain.session.session import Session
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, Welcome
+from cecochat.v1.messaging_pb2 import ClientFrame, Send
 from tests.sim import beginning
 from tests.sim.connection import Connection
+from tests.sim.joining import FAILED, TRIMMED, Joining
 from tests.sim.loading import load, uncopied
-from tests.sim.log import LOG_ID
 from tests.sim.recall import Recall
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 MOVED = Refusal(errors_pb2.ERROR_CODE_MOVED, "moved")
-FAILED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "an append failed")
-TRIMMED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "retention overtook the replay")
-NOT_A_MEMBER = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "not a member")
+LIMITED = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "the limits are such")
+MEMBERS_MAX = 100
 
 
-class Server:
+class Server(Joining):
     """One node's ownership of one partition, from a new producer session on. It reads ahead until
     it claims the partition by its takeover record.
     """
 
     def __init__(self, world: World, node: int, partition: int) -> None:
-        self.world = world
-        self.node = node
-        self.partition = partition
-        self.log = world.logs[partition]
+        super().__init__(world, node, partition)
         self.version = world.memories[node].document.version
-        self.joining: list[Connection] = []
         self.claimed = False
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
+        self.here = Here(partition, self.place)
         self.lost_end = NOWHERE  # noted of an end that the log lost
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
+        self.home = Home(self.owner, lambda: MEMBERS_MAX, self.check)
         if node in world.old_versions:
             vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last
@@ -75,6 +75,20 @@ class Server:
         self.append(self.partition, takeover)
         return True
 
+    def learn_members(self) -> None:
+        """Ask the homes of groups who belongs, where this log has lost that."""
+        fold = self.owner.fold
+        assert fold.groups
+        for chat in list(fold.groups.wrong):
+            home = self.here.home_of(chat)
+            last = fold.high[home]
+            other = self.world.known_fold_at(home, last.origin.offset)
+            truth = other.groups if other and home != self.partition else None
+            if truth and chat not in truth.wrong:
+                fold.groups.correct(truth, chat, last.id)
+                self.owner.hidden.note(self.owner.cursor - 1)
+                self.owner.state_soon()
+
     def forwarded(self) -> int | None:
         """Up to where the targets have all; None: that was noted of an end that the log lost."""
         noted = self.world.watermark[self.partition]
@@ -91,20 +105,21 @@ class Server:
         """The partition of a user, as this node reckons."""
         return self.world.place_by(self.node, user)
 
-    def now_ms(self) -> int:
-        """This node's clock."""
-        return self.world.now_ms + self.world.skew_ms[self.node]
-
     # -- appends
 
     def append(self, target: int, record: LogRecord) -> None:
         """Hand a record to the producer session."""
         self.producer.requests.setdefault(target, deque()).append(record)
 
-    def appended(self, record: LogRecord, offset: int) -> None:
-        """The answer to an append: it is durable at `offset`."""
+    def append_states(self) -> None:
+        """Say what is known."""
+        for state in self.owner.states(self.now_ms()):
+            self.append(self.partition, state)
+
+    def appended(self, target: int, record: LogRecord, offset: int) -> None:
+        """The answer to an append to that partition: it is durable at `offset`."""
         if isinstance(record, Copy):
-            self.owner.forwarder.acknowledged(self.place(record.recipient_ids[0]))
+            self.owner.forwarder.acknowledged(target)
 
     def append_failed(self, target: int, record: LogRecord) -> None:
         """The record is in the log or not; nobody knows. The session and its epoch end."""
@@ -140,10 +155,13 @@ class Server:
             claim = Claim(later.assignment_version, later.server_id)
             self.world.took_over(self.node, self.partition, claim)
             self.stop(MOVED)
+        elif owner.epoch and owner.lacks_members:
+            self.learn_members()
         elif owner.ready and owner.state_due(self.now_ms()):
-            self.append(self.partition, owner.state(self.now_ms()))
+            self.append_states()
 
     @property
+    @override
     def is_lost(self) -> bool:
         """Whether the log does not hold any more what this has read of it, or what it waits for."""
         return self.log.differs(self.owner.cursor, self.last) or self.waits_in_vain
@@ -183,7 +201,7 @@ class Server:
         try:
             fold = self.world.fold_at(self.partition, start - 1, self.place)
         except Trimmed:
-            lowest = beginning.lowest_fold(self.log, self.place)
+            lowest = beginning.lowest_fold(self.log, self.here)
             self.tell(self.owner.forwarder.leave_out(lowest.begins - 1, lowest.last))
             start, fold = lowest.position + 1, lowest.fold
         wanted = self.owner.forwarder.recalls_from or start
@@ -203,7 +221,7 @@ class Server:
         """What an owner does once a second."""
         self.owner.expire(self.now_ms())
         if self.owner.state_due(self.now_ms()):
-            self.append(self.partition, self.owner.state(self.now_ms()))
+            self.append_states()
         incoming, now_ms = self.owner.incoming, self.world.now_ms
         if incoming.unread >= 0:
             looked = [self.compare(origin) for origin in range(len(self.world.logs))]
@@ -230,7 +248,7 @@ class Server:
             return False
         owner.state_soon()
         self.begun = start
-        self.append(self.partition, owner.state(self.now_ms()))  # its house is kept at once
+        self.append_states()  # its house is kept at once
         return True
 
     def commit(self) -> bool:
@@ -243,137 +261,49 @@ class Server:
         self.world.commits.append((self.partition, place))
         return True
 
-    # -- sessions
-
-    def join(self, connection: Connection, hello: Hello) -> None:
-        """Welcome a session; it is attached at once, or after a replay from the log."""
-        if not self.owner.ready or self.is_lost:
-            connection.refuse()
-            return
-        session = Session(
-            "s",
-            UserId(connection.client.user),
-            queue_max_bytes=self.world.shape.queue_max_bytes,
-            wake=_nothing,
-        )
-        connection.server, connection.session = self, session
-        session.device_id = hello.device_id
-        self.replace(session)
-        try:
-            start = resume.start(
-                hello,
-                log_id=LOG_ID,
-                partition=self.partition,
-                first_known=self.log.first_known(),
-                log_end=self.log.end,
-                read_to=self.owner.cursor,
-                appended_at_ms=self.appended_at_ms(hello),
-                hidden_at=self.owner.hidden.up_to,
-            )
-        except Refusal as refusal:
-            session.close(refusal)
-            return
-        session.position = start.position
-        position = Position(log_id=LOG_ID, partition=self.partition, offset=start.position)
-        welcome = Welcome(position=position, server_time_ms=self.now_ms())
-        at_end = not start.gapped or start.position == self.owner.cursor - 1
-        fold = (
-            self.owner.fold if at_end else self.world.known_fold_at(self.partition, start.position)
-        )
-        if fold is None:
-            session.close(TRIMMED)
-            return
-        if start.gapped or not hello.HasField("position"):
-            welcome.position.clock_ms = fold.clock_ms
-            welcome.up_to.update((fold.ids if start.gapped else fold.since)(self.partition))
-        session.push(frames.welcome(welcome))
-        if start.gapped:
-            gap = resume.gap(
-                hello, LOG_ID, self.partition, start.position, fold, len(self.world.logs)
-            )
-            session.push(frames.gap(gap))
-        self.joining.append(connection)
-        self.attach(connection, records_max=0)
-
-    def appended_at_ms(self, hello: Hello) -> int:
-        """When the record at the position of the hello was, or one before it; 0: not known."""
-        offset = hello.position.offset
-        clock_ms = self.owner.tail.clock_at(offset)
-        if clock_ms is None and self.log.start <= offset < self.log.end:
-            clock_ms = self.log.appended_at_ms[offset]
-        elif clock_ms is None and offset == self.log.start - 1:
-            fold = self.log.known_fold_at(offset)
-            clock_ms = fold.clock_ms if fold else None
-        return clock_ms or 0
-
-    def replace(self, session: Session) -> None:
-        """End the older sessions of the same device."""
-        joining = [each.session for each in self.joining if each.session]
-        replace(session, [*joining, *self.owner.sessions.get(session.user_id, ())])
-
-    def attach(self, connection: Connection, records_max: int) -> None:
-        """Attach once the tail holds the rest and the queue has room for it; until then replay up
-        to so many records of the log.
-        """
-        session = connection.session
-        assert session is not None
-        while not session.closed:
-            if self.owner.can_attach(session):
-                if self.owner.attach(session):
-                    break
-                connection.replay = None  # the tail has moved the session past where that stood
-                return
-            if records_max == 0 or not session.has_room:
-                return
-            records_max -= 1
-            self.replay_next(connection, session)
-        self.joining.remove(connection)
-
-    def replay_next(self, connection: Connection, session: Session) -> None:
-        """Bring the session one record of the log."""
-        offset = self.log.at_or_after(session.position + 1)
-        if self.is_lost:
-            session.close(FAILED)
-            return
-        if offset < self.log.start or (
-            connection.replay is None and session.position < self.log.first_known()
-        ):
-            session.close(TRIMMED)
-            return
-        if connection.replay is None:
-            connection.replay = Replay(
-                session, self.world.fold_at(self.partition, session.position)
-            )
-        record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
-        if not connection.replay.feed(offset, record, appended_at_ms):
-            self.owner.hidden.note(offset)
-            session.close(FAILED)
+    # -- sends
 
     def receive(self, connection: Connection, frame: ClientFrame) -> None:
         """A batch of sends."""
         session = connection.session
         assert session is not None
         for send in frame.sends:
-            if self.owner.settle(session, send, frame.offset):
-                continue
-            self.accept_or_refuse(connection, session, send)
+            if is_group(send.chat_id) and not self.here.has(send.chat_id):
+                self.owner.asking.take(session, send, frame.offset, self.world.now_ms)
+            elif not self.owner.settle(session, send, frame.offset):
+                self.accept_or_refuse(connection, session, send)
 
     def accept_or_refuse(self, connection: Connection, session: Session, send: Send) -> None:
         """A send that is no repeat."""
-        recipients = self.world.recipients(self.node, session.user_id, send.chat_id)
-        if recipients is None:
-            self.refuse(connection, session, send)
-        else:
-            try:
-                origin = self.owner.accept(session, send, recipients, self.now_ms())
-            except Refusal as refusal:
+        try:
+            origin = self.accept(session.user_id, send)
+        except Refusal as refusal:
+            if refusal.retriable:
                 session.close(refusal)
             else:
-                self.append(self.partition, origin)
+                self.refuse(connection, session, send, refusal)
+        else:
+            self.owner.wait(session, send.client_message_id)
+            self.append(self.partition, origin)
 
-    def refuse(self, connection: Connection, session: Session, send: Send) -> None:
+    def accept(self, user: UserId, send: Send) -> Origin:
+        """The record of a send. Raises `Refusal`."""
+        if is_group(send.chat_id):
+            return self.home.accept(user, send, self.now_ms())
+        self.check(user, send)
+        recipients = authorise(user, ChatId(send.chat_id))
+        return self.owner.accept(user, send, recipients, self.now_ms())
+
+    def check(self, user: UserId, send: Send) -> None:
+        """Raise `Refusal` for what this node refuses for all alike."""
+        if self.world.refuses[self.node]:
+            raise LIMITED
+
+    def refuse(
+        self, connection: Connection, session: Session, send: Send, refusal: Refusal
+    ) -> None:
         """Answer that a send will never be accepted."""
-        session.refuse(send.client_message_id, NOT_A_MEMBER)
+        session.refuse(send.client_message_id, refusal)
 
     def hang_up(self, connection: Connection) -> None:
         """The client has gone."""
@@ -392,7 +322,3 @@ class Server:
                 if connection.session:
                     connection.session.close(refusal)
             self.owner.end(refusal)
-
-
-def _nothing() -> None:
-    return None

@@ -9,6 +9,10 @@ from cecochat.domain.log.limits import OwnerLimits
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
 GROUP = "g:all"  # its members change
+HOMES = {user: number for number, user in enumerate(USERS)} | {GROUP: 1}
+"""Where users and groups live, modulo the number of partitions: by default b lives at the group's
+home.
+"""
 
 
 class Shape(NamedTuple):
@@ -24,6 +28,8 @@ class Shape(NamedTuple):
     resend_records: int = 3
     lane_max_bytes: int = 60
     lanes_max_bytes: int = 0
+    members_per_record: float = 0.5
+    part_members: int = 2
     state_after_ms: int = 60_000
 
     def limits(self) -> OwnerLimits:
@@ -35,5 +41,7 @@ class Shape(NamedTuple):
             lane_max_bytes=self.lane_max_bytes,
             lanes_max_bytes=self.lanes_max_bytes,
             state_every=self.state_every,
+            members_per_record=self.members_per_record,
+            part_members=self.part_members,
             state_after_ms=self.state_after_ms,
         )

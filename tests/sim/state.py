@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.chain import Here, PartitionOf
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from tests.sim.evidence import Look
 from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import Log, Producer
-from tests.sim.shape import USERS, Shape
+from tests.sim.shape import HOMES, USERS, Shape
 
 if TYPE_CHECKING:
+    from tests.sim.asking import Reply, Request
     from tests.sim.client import Client
     from tests.sim.cutting import Cut
     from tests.sim.server import Server
@@ -61,24 +62,29 @@ class State:
         self.sessions: Counter[tuple[int, int]] = Counter()  # of producers
         self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
         self.commits: list[tuple[int, Place]] = []  # under way, in any order
+        self.requests: list[Request] = []  # to homes of groups, under way in any order
+        self.replies: list[Reply] = []  # the same
 
     def _begin_people(self, shape: Shape) -> None:
-        self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
-        self.members = frozenset("abc")  # of the group
-        self.known_members = [self.members] * shape.nodes  # as each node has heard
+        self.places = {id_: home % shape.partitions for id_, home in HOMES.items()}
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
+        self.founded = False  # whether somebody wants to make the group
         self.sends = 0
         self.looks: list[Look] = []
         self.sent_away: list[str] = []  # devices, in what is tried afterwards
         self.unacknowledged: list[str] = []  # sends, there
 
-    def place(self, user: str) -> int:
-        """The partition of a user."""
-        return self.places[user]
+    def place(self, id_: str) -> int:
+        """The partition of a user or a group."""
+        return self.places[id_]
 
-    def place_by(self, node: int, user: str) -> int:
+    def users_in(self, partition: int) -> list[str]:
+        """Those who live in a partition."""
+        return [user for user in USERS if self.places[user] == partition]
+
+    def place_by(self, node: int, id_: str) -> int:
         """The same, as that node reckons."""
-        return USERS.index(user) % self.counts[node]
+        return HOMES[id_] % self.counts[node]
 
     def fits(self, node: int) -> bool:
         """Whether a node is set to as many partitions as the log was made with."""
@@ -88,7 +94,8 @@ class State:
         self, partition: int, position: int, partition_of: PartitionOf | None = None
     ) -> Fold | None:
         """What a reader of the log knows after `position`; None: what is left does not tell."""
-        return self.logs[partition].known_fold_at(position, partition_of or self.place)
+        here = Here(partition, partition_of or self.place)
+        return self.logs[partition].known_fold_at(position, here)
 
     def fold_at(
         self, partition: int, position: int, partition_of: PartitionOf | None = None
@@ -96,7 +103,7 @@ class State:
         """The same. Raises `Trimmed`."""
         if fold := self.known_fold_at(partition, position, partition_of):
             return fold
-        return self.logs[partition].fold_at(position, partition_of or self.place)
+        return self.logs[partition].fold_at(position, Here(partition, partition_of or self.place))
 
     def runs(self, node: int) -> bool:
         """Whether a node is up and not paused."""

@@ -23,8 +23,9 @@ from tests.sim import beginning
 from tests.sim.ablations import ABLATIONS
 from tests.sim.campaign import campaign
 from tests.sim.report import shown
-from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay, shrink
+from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay
 from tests.sim.shape import Shape
+from tests.sim.shrinking import shrink
 
 SEEDS, MANY_SEEDS = 4_000, 40_000
 ENOUGH = 5  # times that each thing has to happen

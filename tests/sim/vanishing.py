@@ -7,7 +7,8 @@ Not covered, as in ADR 0205: a log that somebody cuts or that loses its end, too
 last record of a log, which show as a cut and as a lost end; an origin that is not copied yet, or
 where copies from its partition have vanished as well; a takeover with origins of an earlier owner
 behind it; the only state record that a trimmed log has left; and what vanishes just before an
-append that fails, or that nobody can read, and what was in flight behind that.
+append that fails, or that nobody can read, and what was in flight behind that; and the changes of a
+group in its home.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class Vanishing(Losing, Network, Spoiling):
     def _may_vanish(self, partition: int, offset: int) -> bool:
         match record := self.logs[partition].records[offset]:
             case Origin():
+                if record.parsed.HasField("membership"):
+                    return False
                 return self._is_copied(partition, offset, record)
             case Copy():
                 return not any(self._gone(record.origin_partition, Origin))
@@ -120,6 +123,7 @@ class Vanishing(Losing, Network, Spoiling):
         place = self.logs[partition].place(offset)
         at_home = {partition} if origin.serves_home else set()
         targets = {self.places[user] for user in origin.recipient_ids} - at_home
+        targets |= set(origin.targets)
         return all(
             not place.lies_above(_all_of(self.logs[target]).high_of(partition))
             for target in targets

@@ -8,7 +8,7 @@ from typing import Any
 from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.device.device import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.chain import Chain
+from cecochat.domain.log.chain import Chain, Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS, UserId
 from cecochat.domain.log.place import NOWHERE, Place
@@ -25,8 +25,9 @@ from tests.sim.assigning import Assignment
 from tests.sim.client import Client
 from tests.sim.connection import Connection
 from tests.sim.history import Audit, History, Materializer
+from tests.sim.joining import FAILED
 from tests.sim.log import Log
-from tests.sim.server import FAILED, Server
+from tests.sim.server import LIMITED, Server
 from tests.sim.world import World
 
 
@@ -64,19 +65,19 @@ def _waiting(server: Server, origin: Origin, *, forget: bool = False) -> list[Se
 _appended = Server.appended
 
 
-def acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+def acknowledge_when_appended(self: Server, target: int, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
         for session in _waiting(self, record, forget=True):
             session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
-    _appended(self, record, offset)
+    _appended(self, target, record, offset)
 
 
-def acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
+def acknowledge_early(self: Server, target: int, record: LogRecord, offset: int) -> None:
     """What is valid for certain is acknowledged ahead of what lies before it in the stream."""
     if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record, 0):
         for session in _waiting(self, record):
             session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
-    _appended(self, record, offset)
+    _appended(self, target, record, offset)
 
 
 _read = Server.read
@@ -88,12 +89,12 @@ def read_without_forwarding(self: Server) -> None:
     _read(self)
 
 
-def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+def forward_when_appended(self: Server, target: int, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
         chain, at = self.owner.fold.chain, self.log.place(offset)
         chain.add(at, record)
         Forwarder.add(self.owner.forwarder, at, record, chain.links)
-    _appended(self, record, offset)
+    _appended(self, target, record, offset)
 
 
 def carry_on(self: Server, target: int, record: LogRecord) -> None:
@@ -106,15 +107,6 @@ def carry_on(self: Server, target: int, record: LogRecord) -> None:
 
 
 _start = Server.__init__
-
-
-def start_with_recipients_of_today(self: Server, world: World, node: int, partition: int) -> None:
-    def recipients(origin: Origin) -> object:
-        chat = Event.FromString(origin.event).chat_id
-        return world.recipients(node, origin.user_id, chat) or ()
-
-    _start(self, world, node, partition)
-    vars(self.owner.fold.chain)["recipients"] = recipients
 
 
 def start_with_a_new_chain(self: Server, world: World, node: int, partition: int) -> None:
@@ -166,7 +158,7 @@ def fold_by_timestamp(self: World, partition: int, position: int, *_: object) ->
         ),
         default=self.now_ms * 2,
     )
-    fold, log = Fold(self.place), self.logs[partition]
+    fold, log = Fold(Here(partition, self.place)), self.logs[partition]
     high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]
@@ -275,8 +267,8 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
     session = connection.session
     assert session is not None
     for send in frame.sends:
-        if self.world.recipients(self.node, session.user_id, send.chat_id) is None:
-            self.refuse(connection, session, send)
+        if self.world.refuses[self.node]:
+            self.refuse(connection, session, send, LIMITED)
         elif not self.owner.settle(session, send, frame.offset):
             self.accept_or_refuse(connection, session, send)
 

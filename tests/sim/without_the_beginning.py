@@ -69,8 +69,8 @@ def nothing_uncopied(*_: object) -> tuple[int, int]:
 _afresh = Fold.afresh
 
 
-def afresh_without_others(position: int, had: Any, place: Any = None) -> Fold:
-    fold = _afresh(position, had, place)
+def afresh_without_others(position: int, had: Any, *more: Any) -> Fold:
+    fold = _afresh(position, had, *more)
     fold.high = {}
     return fold
 

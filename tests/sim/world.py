@@ -6,6 +6,7 @@ names:
 - `nodes`: clocks, pauses and crashes
 - `assigning`: which node is to own what
 - `owners`: what the owner of a partition does
+- `asking`: what owners ask of the homes of groups
 - `materializing`: how the history is written
 - `upgrading`: which version a node runs
 - `spoiling`, `cutting`, `losing`, `vanishing`: what goes wrong with the records of a log
@@ -19,6 +20,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+from tests.sim.asking import Asks
 from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
 from tests.sim.history import Audit, Materializer
@@ -32,7 +34,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(People, Owners, Materializing, Upgrading, Vanishing):
+class World(People, Owners, Asks, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -61,22 +63,23 @@ class World(People, Owners, Materializing, Upgrading, Vanishing):
         valid = self.valid()
         gone = self.gone() | self.vanished(valid)
         late = self.history.late & gone
+        named = self.belonging().named
         return Evidence(
             [client.record for client in self.clients.values()],
-            self.history.rows.keys() - late,
-            set(valid),
+            named(self.history.rows.keys() - late),
+            named(set(valid)),
             quiet,
             self.looks,
-            self.history.holes - late,
-            Loss(self.lost, self.lost_copies),
+            named(self.history.holes - late),
+            Loss(self.lost, self.lost_copies, self.lost_changes),
             self.now_ms,
             self.told_lost(),
             self.sent_away,
             self.unacknowledged,
-            [row for audit in self.audits for row in audit.alarms],
+            list(named({row for audit in self.audits for row in audit.alarms})),
             self.agrees,
-            gone,
+            named(gone),
             self.history.ranges(),
-            self.to_be_told(),
+            named(self.to_be_told()),
             self.told_too_often(),
         )

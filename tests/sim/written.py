@@ -13,9 +13,7 @@ HOME = 0  # the partition of a and d, and the node that has it
 def world() -> World:
     """Every partition is taken over; d has joined the group."""
     made = World(Shape())
-    made.do_member("d", True)
     for node in range(3):
-        made.do_refresh(node)
         made.do_learn(node)
         made.do_claim(node, node)
         append(made, node)

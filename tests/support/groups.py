@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from cecochat.domain.groups.changes import standings
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.spans import Span, Spans
 from cecochat.domain.log.ids import ChatId, UserId, message_id
+from cecochat.domain.log.spans import Span, Spans
 from cecochat.ports.history import MembershipRow, MessageRow, PersonRow
 from cecochat.v1.events_pb2 import Event, Membership, Message
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, UserId, message_id, stamp_at, time_ms
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
@@ -19,14 +20,16 @@ from cecochat.v1.messaging_pb2 import Send
 
 # -- state records
 
+HERE = Here(0, lambda _: 0)
+
 
 def test_a_state_record_is_due_by_number_and_by_time() -> None:
     limits = OwnerLimits(state_every=3, state_after_ms=1_000)
-    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=limits)
+    owner = Owner(0, "session", Fold(HERE), cursor=0, forwarded=-1, limits=limits)
     owner.read(0, owner.takeover("server", 1, 5_000), 4_000, 5_000)
     assert not owner.state_due(5_999)
     assert owner.state_due(6_000), "on a quiet partition retention would leave none"
-    state = owner.state(6_000)
+    state = owner.states(6_000)[0]
     assert (state.as_of, state.clock_ms) == (0, 4_000)
     assert not owner.state_due(6_999)
     owner.read(1, state, 4_001, 6_500)
@@ -41,7 +44,7 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 
 
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
-    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    owner = Owner(0, "session", Fold(HERE), cursor=0, forwarded=-1, limits=OwnerLimits())
     owner.read(0, owner.takeover("server", 1, EPOCH_MS), EPOCH_MS + 1, EPOCH_MS + 2)
     session = Session("s", UserId("alice"), queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
@@ -49,18 +52,18 @@ def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     for year in (2090, 9_999):
         far_ms = (year - 1_970) * 366 * 86_400_000
         with pytest.raises(Refusal, match="ahead of the log's"):
-            owner.accept(session, send, (UserId("bob"),), far_ms)
+            owner.accept(session.user_id, send, (UserId("bob"),), far_ms)
         with pytest.raises(Refusal, match="no message ids are left"):
             owner.next_stamp(far_ms)
     assert not owner.pending
-    origin = owner.accept(session, send, (UserId("bob"),), EPOCH_MS + 5)
+    origin = owner.accept(session.user_id, send, (UserId("bob"),), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
     assert owner.read(1, decode(*encode(origin)), 2, 0)
 
 
 def test_a_clock_that_is_ahead_of_the_log_accepts_nothing_until_a_record_shows_it_right() -> None:
     """It jumps by an hour, and is put right again."""
-    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    owner = Owner(0, "session", Fold(HERE), cursor=0, forwarded=-1, limits=OwnerLimits())
     right_ms, hour_ms = EPOCH_MS + 10_000, 3_600_000
     owner.read(0, owner.takeover("server", 1, right_ms), right_ms + 5, right_ms + 9)
     assert owner.clock.is_right(right_ms + 9)
@@ -68,14 +71,14 @@ def test_a_clock_that_is_ahead_of_the_log_accepts_nothing_until_a_record_shows_i
     owner.expire(ahead_ms)
     assert not owner.clock.is_right(ahead_ms)
     assert owner.state_due(ahead_ms), "a record has to show how it is"
-    owner.read(1, owner.state(ahead_ms), right_ms + 50, ahead_ms + 9)
+    owner.read(1, owner.states(ahead_ms)[0], right_ms + 50, ahead_ms + 9)
     assert owner.clock.ahead_ms == hour_ms - 50
     assert not owner.clock.is_right(ahead_ms + 9)
     assert not owner.state_due(ahead_ms + 10)
     assert owner.state_due(ahead_ms + LOOK_AGAIN_MS)
     again_ms = right_ms + 20_000
     assert owner.state_due(again_ms), "it was put right: look at once"
-    owner.read(2, owner.state(again_ms), again_ms + 5, again_ms + 9)
+    owner.read(2, owner.states(again_ms)[0], again_ms + 5, again_ms + 9)
     assert owner.clock.is_right(again_ms + 9)
 
 
@@ -108,7 +111,7 @@ def test_a_clock_that_jumps_to_and_fro_is_not_right_by_what_was_measured_in_betw
 
 
 def test_a_clock_behind_the_log_is_not_asked() -> None:
-    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    owner = Owner(0, "session", Fold(HERE), cursor=0, forwarded=-1, limits=OwnerLimits())
     behind_ms, log_ms = EPOCH_MS + 10_000, EPOCH_MS + 99_000
     owner.read(0, owner.takeover("server", 1, behind_ms), log_ms, behind_ms)
     stamp = owner.next_stamp(behind_ms, message_id(stamp_at(log_ms + 30_000), 7))

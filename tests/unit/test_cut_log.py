@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId
@@ -112,8 +113,8 @@ def test_a_state_record_proves_nothing_behind_a_hole_that_a_failed_append_left()
 
 def test_what_is_known_of_a_target_from_before_the_beginning_stays_known() -> None:
     """So a copy names that, and its target does not ask for what there never was."""
-    cut, before = CutLog(10, lambda _: 1), Copied(at(5), 5 << 22)
-    cut.take(10, State(9, at(3), 6, 9 << 10, {}, 5 << 22, {1: before}), at(10).clock_ms)
+    cut, before = CutLog(10, Here(0, lambda _: 1)), Copied(at(5), 5 << 22)
+    cut.take(10, State(9, at(3), 6, 9 << 10, {}, 5 << 22, {1: before}, groups=()), at(10).clock_ms)
     assert cut.fold
     assert cut.fold.chain.last_for(1) == before
 
@@ -172,12 +173,12 @@ def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:
     copied again: were it named, no target would count them. Nor is the clock of then known here.
     The first names the last that is gone, so that a target that lacks it asks.
     """
-    whole, start = Fold(lambda _: 1), 4
+    whole, start = Fold(Here(0, lambda _: 1)), 4
     records: list[LogRecord] = [TAKEOVER, *map(to_bob, range(7))]
     for offset, record in enumerate(records):
         whole.step(offset, record, at(offset).clock_ms)
-    records.append(whole.state(len(records) - 1))
-    cut = CutLog(start, lambda _: 1)
+    records.extend(whole.states(len(records) - 1, 100))
+    cut = CutLog(start, Here(0, lambda _: 1))
     for offset in range(start, len(records)):
         cut.take(offset, records[offset], at(offset).clock_ms)
     fold = cut.fold

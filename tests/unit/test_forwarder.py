@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from cecochat.domain.log.chain import Chain, Link
+from cecochat.domain.log.chain import Chain, Here, Link
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
@@ -20,6 +20,7 @@ from cecochat.domain.ownership.forwarder import Forwarder, Lost
 from cecochat.v1.events_pb2 import Event
 
 PLACES = {name: n for n, name in enumerate("abcde")}
+HERE = Here(9, PLACES.__getitem__)
 RECIPIENTS = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True)
 
 
@@ -55,7 +56,7 @@ class Forwarding(RuleBasedStateMachine):
     def start(self, done: int, lane_max_bytes: int, lanes_max_bytes: int) -> None:
         self.limits = OwnerLimits(lane_max_bytes=lane_max_bytes, lanes_max_bytes=lanes_max_bytes)
         self.forwarder = Forwarder(3, done, self.limits)
-        self.chain = Chain(PLACES.__getitem__, {})
+        self.chain = Chain(HERE, {})
         self.chain_again = self.chain  # of what is read again
         self.log: dict[int, Origin] = {}
         self.end = 0
@@ -140,7 +141,7 @@ class Forwarding(RuleBasedStateMachine):
         start = self.forwarder.begin_recall()
         if start is not None:
             self.recall = [offset for offset in self.log if offset >= start]
-            self.chain_again = Chain(PLACES.__getitem__, {})
+            self.chain_again = Chain(HERE, {})
             for offset in self.log.keys() - set(self.recall):
                 self.chain_again.add(place(offset), self.log[offset])
             self.recall_end = self.end

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.changes import Standing, as_group, seen, standings, stays
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.spans import STILL, Span
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.groups import Resident, StandingRow, residents
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,

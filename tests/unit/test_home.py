@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
@@ -22,7 +23,7 @@ class Home:
     """A log and its owner: alice and bob are at home, carol is not."""
 
     def __init__(self) -> None:
-        fold = Fold({ALICE: 0, BOB: 0, CAROL: 1}.__getitem__)
+        fold = Fold(Here(0, {ALICE: 0, BOB: 0, CAROL: 1}.__getitem__))
         self.owner = Owner(0, "s", fold, cursor=0, forwarded=-1, limits=OwnerLimits())
         self.offsets, self.numbers = count(), count()
         self.alice, self.bob = self.session(ALICE), self.session(BOB)
@@ -36,9 +37,11 @@ class Home:
         return Session(user_id, user_id, queue_max_bytes=10_000, wake=lambda: None)
 
     def accepts(self, *recipients: UserId) -> Origin:
-        send = Send(client_message_id=str(next(self.numbers)), chat_id="g:all")
+        send = Send(client_message_id=str(next(self.numbers)), chat_id="d:alice~bob")
         send.message.text = "hello"
-        return self.owner.accept(self.alice, send, recipients, NOW_MS)
+        origin = self.owner.accept(ALICE, send, recipients, NOW_MS)
+        self.owner.wait(self.alice, send.client_message_id)
+        return origin
 
     def lands(self, record: LogRecord) -> None:
         self.owner.read(next(self.offsets), decode(*encode(record)), NOW_MS, NOW_MS)

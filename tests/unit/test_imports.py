@@ -31,7 +31,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.log": ("domain.errors", "v1"),
     "domain.changes": ("domain.errors", "domain.log", "v1"),
     "domain.session": ("domain.changes", "domain.errors", "domain.log", "v1"),
-    "domain.ownership": ("domain.errors", "domain.log", "domain.session", "v1"),
+    "domain.ownership": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.cluster": ("domain.errors", "domain.log", "v1"),
     "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "domain.signals": ("domain.errors", "domain.log", "domain.session", "v1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
@@ -106,7 +107,7 @@ def origin(owner: Owner, number: int, to: str) -> Origin:
 def an_owner() -> Owner:
     """It has brought everything to both of its targets."""
     places = {"bob": 1, "carol": 2}
-    fold = Fold(places.__getitem__)
+    fold = Fold(Here(0, places.__getitem__))
     owner = Owner(0, "session", fold, cursor=0, forwarded=-1, limits=OwnerLimits())
     owner.read(0, owner.takeover("server", 1, NOW_MS), NOW_MS, 0)
     for number, to in enumerate(["bob", "carol", "bob"]):

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from typing_extensions import override
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
@@ -106,7 +107,7 @@ class Partition(RuleBasedStateMachine):
             resend_window_ms=5_000, resend_entries_max=entries, tail_max_bytes=tail, state_every=7
         )
         self.owner = Owner(
-            0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=self.limits
+            0, "session", Fold(Here(0, lambda _: 0)), cursor=0, forwarded=-1, limits=self.limits
         )
         self.log: list[tuple[LogRecord, int]] = []  # and when each was appended
         self.append(self.owner.takeover("server", 1, self.now_ms))
@@ -148,7 +149,8 @@ class Partition(RuleBasedStateMachine):
             assert self.owner.read(offset, record, appended_at_ms, self.now_ms) == counts
             self.owner.forwarder.take(10)
             if self.owner.state_due(self.now_ms):
-                self.append(self.owner.state(self.now_ms))
+                for state in self.owner.states(self.now_ms):
+                    self.append(state)
 
     @rule(user=st.sampled_from(USERS), skipped=st.booleans(), again=st.booleans())
     def copy(self, user: str, skipped: bool, again: bool) -> None:
@@ -243,11 +245,11 @@ class Partition(RuleBasedStateMachine):
                 continue
             assert not client.session.closed
             assert not client.session.blocked
-            assert client.position >= self.owner.sent.floor
+            assert client.position >= self.owner.sent.floor.offset
             others = tuple(user for user in USERS if user != client.user_id)
-            self.append(
-                self.owner.accept(client.session, made, tuple(map(UserId, others)), self.now_ms)
-            )
+            recipients = tuple(map(UserId, others))
+            self.append(self.owner.accept(client.session.user_id, made, recipients, self.now_ms))
+            self.owner.wait(client.session, made.client_message_id)
 
     @precondition(lambda self: any(client.session for client in self.clients))
     @rule(number=st.integers(0, 3))

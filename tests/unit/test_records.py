@@ -206,7 +206,7 @@ def test_a_state_of_a_first_version_knows_no_clocks() -> None:
     former = StateValue(as_of=9, epoch=1, count=2, top=3, last_id=4)
     former.copied[7].offset, former.copied[7].message_id = 5, 6
     known = decode(b"", former.SerializeToString(), (("kind", "state"), ("v", "1")))
-    assert known == State(9, Place(0, 1), 2, 3, {7: Copied(Place(0, 5), 6)}, 4)
+    assert known == State(9, Place(0, 1), 2, 3, {7: Copied(Place(0, 5), 6)}, 4, groups=())
 
 
 def test_an_origin_without_headers_is_undecodable() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.groups.spans import Spans
+from cecochat.domain.log.spans import Spans
 
 
 def test_coming_and_going_are_seen_and_what_is_between_absences_is_not() -> None:
@@ -26,8 +26,10 @@ def test_spans_say_what_a_recount_says(comings: list[tuple[str, bool]], before: 
         (spans.begin if comes else spans.end)(who, id_)
         gets[id_] = here | {who} if comes or who in here else set(here)
         here = here | {who} if comes else here - {who}
-    spans.forget(before)
+    for who in "ab":
+        spans.forget(who, before)
     for id_, those in gets.items():
-        if id_ >= before:
-            assert set(spans.at(id_)) == those
+        if id_ > before:
+            assert {who for who in spans if spans.covers(who, id_)} == those
+    assert spans.count == len(here)
     assert {who for who in "ab" if spans.belongs(who)} == here

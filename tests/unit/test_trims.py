@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
@@ -14,6 +15,8 @@ from cecochat.servers.materialize.trims import Loss, trimmed
 
 APPENDED_AT_MS = 1_795_000_000_000
 
+HERE = Here(0, lambda _: 0)
+
 
 def farthest_id(appended_at_ms: int) -> int:
     """Of an owner whose clock has just jumped, an answer to what a client shows of the future."""
@@ -22,7 +25,7 @@ def farthest_id(appended_at_ms: int) -> int:
     now_ms = ahead_ms + CLOCKS_APART_MAX_MS
     assert clock.is_right(now_ms)
     assert not clock.is_right(now_ms + 1)
-    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    owner = Owner(0, "session", Fold(HERE), cursor=0, forwarded=-1, limits=OwnerLimits())
     seen = message_id(stamp_at(now_ms + 10 * CLOCKS_APART_MAX_MS), 0)
     return message_id(owner.next_stamp(now_ms, seen), 0)
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from cecochat.domain.groups.changes import Seen, is_group
 from cecochat.domain.groups.rights import not_found
-from cecochat.domain.groups.spans import STILL, Span
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.history import History
 from cecochat.v1.events_pb2 import ROLE_MEMBER
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from cecochat.domain.groups.changes import Seen, Standing, stays
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.spans import STILL, Span
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
+from cecochat.domain.log.spans import STILL, Span
 
 StandingRow = tuple[ChatId, UserId, Standing]
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
-from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.chain import Here, PartitionOf
 from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
@@ -38,11 +38,13 @@ def decode_once(record: Record) -> LogRecord | Undecodable:
 
 
 async def first_known(backplane: Backplane, partition: int) -> int:
-    """Return the lowest position whose state can be had; -1 where the log is whole."""
+    """Return the lowest position whose state can be had, with all groups; -1 where the log is
+    whole.
+    """
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
-    reliable = ReliableStates(start)
+    reliable = ReliableStates(start, with_groups=True)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
             if state := _state_in(record, reliable):
@@ -55,7 +57,7 @@ async def fold_at(
 ) -> Fold:
     """Return the fold after the record at `position`, which must not lie below `first_known`: an
     empty one at the end of a log that does not tell. Raises `Trimmed`. `partition_of` is for those
-    who forward: see `Chain`.
+    who serve users: see `Fold`.
     """
     if fold := await known_fold_at(backplane, partition, position, partition_of):
         return fold
@@ -64,7 +66,11 @@ async def fold_at(
         raise Trimmed(partition, position, start)
     named = {"partition": partition}
     log.warning("partition %s: no state is left in %s to %s", partition, start, end, extra=named)
-    return Fold(partition_of)
+    return Fold(_here(partition, partition_of))
+
+
+def _here(partition: int, partition_of: PartitionOf | None) -> Here | None:
+    return Here(partition, partition_of) if partition_of else None
 
 
 async def known_fold_at(
@@ -72,6 +78,7 @@ async def known_fold_at(
 ) -> Fold | None:
     """Like `fold_at`, but None if what is left of the log does not say. Raises `Trimmed`."""
     start, _ = await backplane.bounds(MESSAGES, partition)
+    here = _here(partition, partition_of)
     records: list[Record] = []
     low = position + 1
     while low > start:
@@ -79,11 +86,12 @@ async def known_fold_at(
         earlier = records_between(backplane, partition, low, high)
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
-        if state := _last_state(records, start if low == start else low + 1):
-            return _continued(Fold.restored(state, partition_of), state.as_of, records)
+        known_from = start if low == start else low + 1
+        if state := _last_state(records, known_from, with_groups=here is not None):
+            return _continued(Fold.restored(state, here), state.as_of, records)
     if start == 0:
-        return _continued(Fold(partition_of), -1, records)
-    return await _from_first_state(backplane, partition, start, position, partition_of)
+        return _continued(Fold(here), -1, records)
+    return await _from_first_state(backplane, start, position, partition, here)
 
 
 async def last_for(
@@ -215,8 +223,8 @@ def _state_in(record: Record, states: ReliableStates) -> State | None:
     return states.take(record.offset, known, record.appended_at_ms)
 
 
-def _last_state(records: list[Record], start: int) -> State | None:
-    reliable = ReliableStates(start)
+def _last_state(records: list[Record], start: int, *, with_groups: bool) -> State | None:
+    reliable = ReliableStates(start, with_groups=with_groups)
     states = [state for record in records if (state := _state_in(record, reliable))]
     return states[-1] if states else None
 
@@ -230,23 +238,19 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
 
 
 async def _from_first_state(
-    backplane: Backplane,
-    partition: int,
-    start: int,
-    position: int,
-    partition_of: PartitionOf | None,
+    backplane: Backplane, start: int, position: int, partition: int, here: Here | None
 ) -> Fold | None:
     """Return the only state record for a position just above what retention left stands above it;
     owners append one every hour.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
-    reliable = ReliableStates(start)
+    reliable = ReliableStates(start, with_groups=here is not None)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
             if (state := _state_in(record, reliable)) and state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
-                return _continued(Fold.restored(state, partition_of), state.as_of, known)
+                return _continued(Fold.restored(state, here), state.as_of, known)
             before.append(record)
     return None
 
@@ -261,7 +265,7 @@ async def read_cut_log(
     """Read from `start`, where the log begins, until it is known which origins count; with `end`,
     below which that may not be known: until everything is. Raises `Trimmed`.
     """
-    cut = CutLog(start, partition_of)
+    cut = CutLog(start, _here(partition, partition_of))
     batches = between(backplane, partition, start, NEVER if end is None else end)
     async with aclosing(batches) as records:
         async for record in records:

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x65\x63ochat/v1/log.proto\x12\x0b\x63\x65\x63ochat.v1\"\xb9\x01\n\x08Takeover\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x1a\n\x12\x61ssignment_version\x18\x03 \x01(\x03\x12\x13\n\x0bkeeps_clock\x18\x04 \x01(\x08\x12\x15\n\runcopied_from\x18\x05 \x01(\x03\x12\x16\n\x0euncopied_below\x18\x06 \x01(\x03\x12\x12\n\nlost_below\x18\x07 \x01(\x03\x12\x15\n\rlost_clock_ms\x18\x08 \x01(\x03\"\x8e\x05\n\x05State\x12\r\n\x05\x61s_of\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0b\n\x03top\x18\x04 \x01(\x03\x12*\n\x04high\x18\x05 \x03(\x0b\x32\x1c.cecochat.v1.State.HighEntry\x12.\n\x06\x63opied\x18\x06 \x03(\x0b\x32\x1e.cecochat.v1.State.CopiedEntry\x12\x0f\n\x07last_id\x18\x07 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x08 \x01(\x03\x12\x16\n\x0e\x65poch_clock_ms\x18\t \x01(\x03\x12*\n\x04last\x18\x0c \x03(\x0b\x32\x1c.cecochat.v1.State.LastEntry\x12*\n\x04owed\x18\n \x03(\x0b\x32\x1c.cecochat.v1.State.OwedEntry\x12\x15\n\runread_before\x18\x0b \x01(\x03\x1a+\n\tHighEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a>\n\x06\x43opied\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x1aH\n\x0b\x43opiedEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\x1a\x46\n\tLastEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\x1a\x46\n\tOwedEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x65\x63ochat/v1/log.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/events.proto\"\xb9\x01\n\x08Takeover\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x1a\n\x12\x61ssignment_version\x18\x03 \x01(\x03\x12\x13\n\x0bkeeps_clock\x18\x04 \x01(\x08\x12\x15\n\runcopied_from\x18\x05 \x01(\x03\x12\x16\n\x0euncopied_below\x18\x06 \x01(\x03\x12\x12\n\nlost_below\x18\x07 \x01(\x03\x12\x15\n\rlost_clock_ms\x18\x08 \x01(\x03\"\xf1\x05\n\x05State\x12\r\n\x05\x61s_of\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0b\n\x03top\x18\x04 \x01(\x03\x12*\n\x04high\x18\x05 \x03(\x0b\x32\x1c.cecochat.v1.State.HighEntry\x12.\n\x06\x63opied\x18\x06 \x03(\x0b\x32\x1e.cecochat.v1.State.CopiedEntry\x12\x0f\n\x07last_id\x18\x07 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x08 \x01(\x03\x12\x16\n\x0e\x65poch_clock_ms\x18\t \x01(\x03\x12*\n\x04last\x18\x0c \x03(\x0b\x32\x1c.cecochat.v1.State.LastEntry\x12*\n\x04owed\x18\n \x03(\x0b\x32\x1c.cecochat.v1.State.OwedEntry\x12\x15\n\runread_before\x18\x0b \x01(\x03\x12\x14\n\x0clacks_groups\x18\r \x01(\x08\x12\x0c\n\x04part\x18\x0e \x01(\x05\x12\x12\n\npart_count\x18\x0f \x01(\x05\x12)\n\x06groups\x18\x10 \x03(\x0b\x32\x19.cecochat.v1.GroupMembers\x1a+\n\tHighEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a>\n\x06\x43opied\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x1aH\n\x0b\x43opiedEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\x1a\x46\n\tLastEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\x1a\x46\n\tOwedEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.cecochat.v1.State.Copied:\x02\x38\x01\"\x9f\x01\n\x0cGroupMembers\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x12\n\nchanged_id\x18\x02 \x01(\x03\x12)\n\x07members\x18\x03 \x03(\x0b\x32\x18.cecochat.v1.Appointment\x12\x13\n\x0binvited_ids\x18\x04 \x03(\t\x12*\n\x07options\x18\x05 \x01(\x0b\x32\x19.cecochat.v1.GroupOptionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +40,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATE_LASTENTRY']._serialized_options = b'8\001'
   _globals['_STATE_OWEDENTRY']._loaded_options = None
   _globals['_STATE_OWEDENTRY']._serialized_options = b'8\001'
-  _globals['_TAKEOVER']._serialized_start=39
-  _globals['_TAKEOVER']._serialized_end=224
-  _globals['_STATE']._serialized_start=227
-  _globals['_STATE']._serialized_end=881
-  _globals['_STATE_HIGHENTRY']._serialized_start=556
-  _globals['_STATE_HIGHENTRY']._serialized_end=599
-  _globals['_STATE_COPIED']._serialized_start=601
-  _globals['_STATE_COPIED']._serialized_end=663
-  _globals['_STATE_COPIEDENTRY']._serialized_start=665
-  _globals['_STATE_COPIEDENTRY']._serialized_end=737
-  _globals['_STATE_LASTENTRY']._serialized_start=739
-  _globals['_STATE_LASTENTRY']._serialized_end=809
-  _globals['_STATE_OWEDENTRY']._serialized_start=811
-  _globals['_STATE_OWEDENTRY']._serialized_end=881
+  _globals['_TAKEOVER']._serialized_start=65
+  _globals['_TAKEOVER']._serialized_end=250
+  _globals['_STATE']._serialized_start=253
+  _globals['_STATE']._serialized_end=1006
+  _globals['_STATE_HIGHENTRY']._serialized_start=681
+  _globals['_STATE_HIGHENTRY']._serialized_end=724
+  _globals['_STATE_COPIED']._serialized_start=726
+  _globals['_STATE_COPIED']._serialized_end=788
+  _globals['_STATE_COPIEDENTRY']._serialized_start=790
+  _globals['_STATE_COPIEDENTRY']._serialized_end=862
+  _globals['_STATE_LASTENTRY']._serialized_start=864
+  _globals['_STATE_LASTENTRY']._serialized_end=934
+  _globals['_STATE_OWEDENTRY']._serialized_start=936
+  _globals['_STATE_OWEDENTRY']._serialized_end=1006
+  _globals['_GROUPMEMBERS']._serialized_start=1009
+  _globals['_GROUPMEMBERS']._serialized_end=1168
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from cecochat.v1 import events_pb2 as _events_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -201,6 +202,10 @@ class State(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     OWED_FIELD_NUMBER: _builtins.int
     UNREAD_BEFORE_FIELD_NUMBER: _builtins.int
+    LACKS_GROUPS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    PART_COUNT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     as_of: _builtins.int
     epoch: _builtins.int
     count: _builtins.int
@@ -214,6 +219,13 @@ class State(_message.Message):
     """The log's clock at `epoch`."""
     unread_before: _builtins.int
     """One above the last offset that could not be read, while it is not known whether it was a copy; 0 if there is none."""
+    lacks_groups: _builtins.bool
+    """Says nothing of groups, though there may be some. A record of a version that knew no groups says nothing either, and there were none."""
+    part: _builtins.int
+    """Of what is known of groups, this is the part `part` of `part_count`; the other parts are state records with the same `as_of`. Both are 0
+    if it is all in this record.
+    """
+    part_count: _builtins.int
     @_builtins.property
     def high(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
         """Still read, but no longer written: as `copied`, without the ids."""
@@ -230,6 +242,10 @@ class State(_message.Message):
     def owed(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
         """Origin partition -> the highest origin known to concern this partition and to be missing here."""
 
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMembers]:
+        """A group may be in several entries."""
+
     def __init__(
         self,
         *,
@@ -245,11 +261,56 @@ class State(_message.Message):
         last: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
         owed: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
         unread_before: _builtins.int = ...,
+        lacks_groups: _builtins.bool = ...,
+        part: _builtins.int = ...,
+        part_count: _builtins.int = ...,
+        groups: _abc.Iterable[Global___GroupMembers] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "clock_ms", b"clock_ms", "copied", b"copied", "count", b"count", "epoch", b"epoch", "epoch_clock_ms", b"epoch_clock_ms", "high", b"high", "last", b"last", "last_id", b"last_id", "owed", b"owed", "top", b"top", "unread_before", b"unread_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "clock_ms", b"clock_ms", "copied", b"copied", "count", b"count", "epoch", b"epoch", "epoch_clock_ms", b"epoch_clock_ms", "groups", b"groups", "high", b"high", "lacks_groups", b"lacks_groups", "last", b"last", "last_id", b"last_id", "owed", b"owed", "part", b"part", "part_count", b"part_count", "top", b"top", "unread_before", b"unread_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___State: _TypeAlias = State  # noqa: Y015
+
+@_typing.final
+class GroupMembers(_message.Message):
+    """Members of a group: all of them in the group's home partition, and elsewhere those who live in the partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    CHANGED_ID_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    INVITED_IDS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    changed_id: _builtins.int
+    """The event of the last change that counted."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Appointment]:
+        """In the order of their coming; the roles are only in the home."""
+
+    @_builtins.property
+    def invited_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rest is only in the home."""
+
+    @_builtins.property
+    def options(self) -> _events_pb2.GroupOptions: ...
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+        changed_id: _builtins.int = ...,
+        members: _abc.Iterable[_events_pb2.Appointment] | None = ...,
+        invited_ids: _abc.Iterable[_builtins.str] | None = ...,
+        options: _events_pb2.GroupOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_id", b"changed_id", "chat_id", b"chat_id", "invited_ids", b"invited_ids", "members", b"members", "options", b"options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMembers: _TypeAlias = GroupMembers  # noqa: Y015

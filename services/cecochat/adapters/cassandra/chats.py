@@ -13,8 +13,8 @@ from cecochat.adapters.cassandra.reached import Shown
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.groups.changes import is_group
-from cecochat.domain.groups.spans import STILL, Span
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.groups import Groups, Line, memberships, standing_of
 from cecochat.ports.history import MARKS_MAX, UNREAD_MAX, ChatRow, GroupLine, MarkRow
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.spans import STILL, Span, Spans
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import STILL, Span, Spans
 from cecochat.v1.events_pb2 import (
     ROLE_MEMBER,
     ROLE_UNSPECIFIED,

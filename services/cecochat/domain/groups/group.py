@@ -10,17 +10,16 @@ from collections.abc import Iterable, Iterator
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.groups.rights import Act, may, not_found
-from cecochat.domain.log.ids import ChatId, UserId, user_id
+from cecochat.domain.log.ids import UserId, user_id
+from cecochat.domain.log.roster import Roster
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,
     ROLE_MEMBER,
     ROLE_OWNER,
-    ROLE_UNSPECIFIED,
     Appointment,
     GroupOptions,
     Membership,
-    Role,
 )
 
 NAME_MAX = 128
@@ -28,25 +27,15 @@ CHANGE_MAX = 100
 """How many people one change may name, so that no event grows with its group."""
 
 
-class Group:
-    """The members of a group after some of its events, with their roles. Nobody is a member of a
-    group that does not exist, and of one that all have left.
-    """
+class Group(Roster):
+    """A group whose changes are checked."""
 
-    def __init__(self, chat_id: ChatId) -> None:
-        self.chat_id = chat_id
-        self.options = GroupOptions()
-        self.roles: dict[UserId, Role.ValueType] = {}  # in the order of their coming
-        self.invited: set[UserId] = set()
-
-    @property
-    def exists(self) -> bool:
-        """Whether it was created, even if all have left it since."""
-        return bool(self.options.name)
-
-    def role_of(self, user: UserId) -> Role.ValueType:
-        """Return the role of a user; `ROLE_UNSPECIFIED` if they are not a member."""
-        return self.roles.get(user, ROLE_UNSPECIFIED)
+    @classmethod
+    def of(cls, roster: Roster) -> Group:
+        """Return the group with these members. It follows what becomes of them."""
+        group = cls(roster.chat_id)
+        group.options, group.roles, group.invited = roster.options, roster.roles, roster.invited
+        return group
 
     def authorise(self, user: UserId, act: Act) -> None:
         """Raise `Refusal` if a user may not do that here. Who does not belong to a group cannot
@@ -148,21 +137,6 @@ class Group:
         renamed.name = options.name
         if options != renamed:  # options of later versions count as well
             self.authorise(actor, Act.CONFIGURE)
-
-    # -- what readers do
-
-    def after(self, change: Membership) -> Group:
-        """Return the group as it is after a change that was settled; this one stays as it is."""
-        group = Group(self.chat_id)
-        group.options.CopyFrom(change.options if change.HasField("options") else self.options)
-        group.roles = dict(self.roles)
-        group.roles |= {UserId(user): ROLE_MEMBER for user in change.added_ids}
-        group.roles |= {UserId(each.user_id): each.role for each in change.appointments}
-        for user in change.removed_ids:
-            group.roles.pop(UserId(user), None)
-        group.invited = self.invited | {UserId(user) for user in change.invited_ids}
-        group.invited -= {UserId(user) for user in (*change.added_ids, *change.removed_ids)}
-        return group
 
 
 def _check(wanted: Membership) -> None:

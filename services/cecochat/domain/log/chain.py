@@ -27,23 +27,38 @@ PartitionOf = Callable[[UserId], int]
 """A function that returns the partition of a user id."""
 
 
+class Here(NamedTuple):
+    """A partition, and where everybody lives."""
+
+    partition: int
+    partition_of: PartitionOf
+
+    def home_of(self, chat_id: str) -> int:
+        """Return the home partition of a group."""
+        return self.partition_of(UserId(chat_id))
+
+    def has(self, id_: str) -> bool:
+        """Return whether that user or group lives in this partition."""
+        return self.partition_of(UserId(id_)) == self.partition
+
+
 class Chain:
     """Remembers the last valid origin that concerns each target partition.
 
-    `partition_of` returns the partition of a user. Most readers of a log do not need the links, so
-    they leave it out, and then `links` stays empty.
+    Most readers of a log do not need the links, so they do not say where they are, and then `links`
+    stays empty.
     """
 
-    def __init__(self, partition_of: PartitionOf | None, last: dict[int, Copied]) -> None:
-        self._partition_of = partition_of
+    def __init__(self, here: Here | None, last: dict[int, Copied]) -> None:
+        self._here = here
         self.last = last
         self.links: Links = {}  # of the valid origin that was read last
         self.home: list[UserId] = []  # its recipients that get that record itself
 
     def add(self, at: Place, origin: Origin) -> None:
         """Take in the next valid origin, which was read at `at`."""
-        if self._partition_of:
-            targets = self._targets(origin, self._partition_of)
+        if self._here:
+            targets = self._targets(origin, self._here.partition_of)
             self.home = targets.pop(partition_in(origin.id), []) if origin.serves_home else []
             self.links = {
                 target: Link(user_ids, self.last_for(target).origin)
@@ -56,7 +71,7 @@ class Chain:
         return self.last.get(target, NOTHING)
 
     def _targets(self, origin: Origin, partition_of: PartitionOf) -> dict[int, list[UserId]]:
-        targets: dict[int, list[UserId]] = {}
+        targets: dict[int, list[UserId]] = {target: [] for target in origin.targets}
         for user_id in self.recipients(origin):
             targets.setdefault(partition_of(user_id), []).append(user_id)
         return targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, LogRecord, Origin, State, Takeover
@@ -31,10 +31,10 @@ class CutLog:
     unless the reader goes on and finds a state record of the previous owner after all.
     """
 
-    def __init__(self, start: int, partition_of: PartitionOf | None = None) -> None:
+    def __init__(self, start: int, here: Here | None = None) -> None:
         self._start = start
-        self._partition_of = partition_of
-        self._states = ReliableStates(start)
+        self._here = here
+        self._states = ReliableStates(start, with_groups=here is not None)
         self._origins: list[UnprovenOrigin] = []
         self.fold: Fold | None = None  # exact for origins
         self.unproven: list[UnprovenOrigin] = []
@@ -51,11 +51,11 @@ class CutLog:
             case Origin() if self.fold is None:
                 self._origins.append(UnprovenOrigin(offset, record.id, record.epoch, record.number))
             case Takeover() if self.fold is None:
-                self.fold, self.unproven = Fold(self._partition_of), self._origins
+                self.fold, self.unproven = Fold(self._here), self._origins
                 self._takeover_offset = offset
 
     def _complete(self, state: State) -> None:
-        after_takeover, self.fold = self.fold, Fold.restored(state, self._partition_of)
+        after_takeover, self.fold = self.fold, Fold.restored(state, self._here)
         # The log is read once more from `start`. What the state record says of later records must
         # not be known there yet, except of copies. The last origin for a target may be any of those
         # that are gone.

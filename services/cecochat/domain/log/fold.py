@@ -5,9 +5,13 @@ reader may know less, and `gaps` says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.chain import Chain, PartitionOf
+from cecochat.domain.log.chain import Chain, Here
 from cecochat.domain.log.gaps import Gaps
+from cecochat.domain.log.groups import Groups
 from cecochat.domain.log.ids import (
     PARTITION_BITS,
     PARTITIONS_MAX,
@@ -22,6 +26,7 @@ from cecochat.domain.log.ids import (
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
+from cecochat.v1.log_pb2 import GroupMembers
 
 
 class Fold:
@@ -34,10 +39,11 @@ class Fold:
     every origin whose copy has counted, and if no copy between the two is missing. Both are
     compared as places in the origin's log. A record that cannot be decoded counts for nobody.
 
-    Pass `partition_of` if you forward copies: see `Chain`.
+    Say where you are if you serve users of the partition: then `chain` knows the copies that each
+    origin needs, and `groups` who belongs to which group.
     """
 
-    def __init__(self, partition_of: PartitionOf | None = None) -> None:
+    def __init__(self, here: Here | None = None) -> None:
         self.epoch = NOWHERE  # of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
@@ -46,9 +52,11 @@ class Fold:
         # Origin partition -> the highest origin that concerns this partition and is known to be
         # missing. There is no entry where the chain of copies is whole.
         self.owed: dict[int, Place] = {}
-        self.copied_to = -1  # `high` already covers the copies up to this offset
+        self.copied_to = -1  # `high` and `groups` already cover the records up to this offset
         self.unread = -1  # the last offset that nobody could read: it may have been a copy
-        self.chain = Chain(partition_of, {})
+        self.chain = Chain(here, {})
+        self.here = here
+        self.groups = Groups(here) if here else None
         self.clock_ms = 0  # the latest append time; 0: not known
         self.is_afresh = False  # nothing is known of the log before, and no takeover was read yet
         self.gaps = Gaps()
@@ -125,7 +133,12 @@ class Fold:
         self.top = max(self.top, stamp_of(record.id))
         self.last_id, self._vanished_id = record.id, 0
         self.chain.add(Place(self.clock_ms, offset), record)
+        self._take_group(offset, record)
         return True
+
+    def _take_group(self, offset: int, record: Origin | Copy) -> None:
+        if self.groups and (event := record.group_event) and offset > self.copied_to:
+            self.groups.take(event, record.changed_id)
 
     def _begin_ids(self, appended_at_ms: int) -> None:
         """Start the ids above all that were given before.
@@ -186,6 +199,7 @@ class Fold:
         self.high[origin] = Copied(record.origin, record.id)
         self._settle_owed(origin)
         self.top = self.top_after_copy(record)
+        self._take_group(offset, record)
         return True
 
     def high_of(self, origin: int) -> Place:
@@ -233,6 +247,17 @@ class Fold:
             self.clock_ms,
         )
 
+    def states(self, as_of: int, part_members: int) -> list[State]:
+        """The same with all that is known of groups, as one or several records of up to so many
+        members.
+        """
+        assert self.groups, "who says nothing of where they are knows no groups"
+        state, parts = self.state(as_of), list(self.groups.parts(part_members))
+        return [
+            replace(state, groups=part, part=number, part_count=len(parts))
+            for number, part in enumerate(parts)
+        ]
+
     def ids(self, partition: int) -> dict[int, int]:
         """Origin partition -> the highest id of its messages that concern the users of `partition`,
         the partition that this fold reads.
@@ -252,27 +277,36 @@ class Fold:
 
     @classmethod
     def afresh(
-        cls, position: int, high: dict[int, Copied], partition_of: PartitionOf | None = None
+        cls,
+        position: int,
+        high: dict[int, Copied],
+        here: Here | None = None,
+        groups: Iterable[GroupMembers] = (),
     ) -> Fold:
         """Return the fold after `position` of a partition whose log no longer says what its state
         was.
 
         `high` has the last origin of each other partition that concerns this one. All up to there
         counts as copied: the history has it, and devices that come back are told of a gap. An id of
-        0 in it is not known.
+        0 in it is not known. `groups` are those that other partitions are the home of, after these
+        origins.
         """
-        fold = cls(partition_of)
+        fold = cls(here)
+        if here:
+            fold.groups = Groups.restored(groups, here)
         fold.is_afresh, fold.high = True, high
         fold.gaps.begin(position + 1)
         fold.chain.last = dict.fromkeys(high, Copied(Place(0, position), 0))
         return fold
 
     @classmethod
-    def restored(cls, state: State, partition_of: PartitionOf | None = None) -> Fold:
+    def restored(cls, state: State, here: Here | None = None) -> Fold:
         """Return the fold as it was after `state.as_of`. If the log is not read on from there, say
         where with `gaps.begin`.
         """
-        fold = cls(partition_of)
+        fold = cls(here)
+        if here and state.groups is not None:
+            fold.groups = Groups.restored(state.groups, here)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
         fold.owed, fold.unread = dict(state.owed), state.unread

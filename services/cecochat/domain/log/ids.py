@@ -50,6 +50,11 @@ def chat_id(text: str) -> ChatId:
     )
 
 
+def is_group(chat_id: str) -> bool:
+    """Return whether a chat is a group; if not, it is a dialog."""
+    return chat_id.startswith("g:")
+
+
 def participants(chat_id: ChatId) -> tuple[UserId, ...]:
     """Return the two users of a dialog. Raises `Refusal` for a group, since groups are not built
     yet.

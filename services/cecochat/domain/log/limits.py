@@ -24,4 +24,6 @@ class OwnerLimits:
     lane_max_bytes: int = 128 << 10  # of copies that may wait for one target in any case
     lanes_max_bytes: int = 4 << 20  # of copies for all targets: until then a lane may hold more
     state_every: int = 1_000
+    members_per_record: float = 8.0  # that state records may repeat, for each record in between
+    part_members: int = 5_000  # of groups in one state record
     state_after_ms: int = 3_600_000  # nothing after the last state record can be released

@@ -14,15 +14,16 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id
+from cecochat.domain.log import headers
+from cecochat.domain.log.headers import Headers
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, is_group, message_id
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
+from cecochat.v1.log_pb2 import GroupMembers
 from cecochat.v1.log_pb2 import State as StateValue
 from cecochat.v1.log_pb2 import Takeover as TakeoverValue
 
 FORMAT_VERSION = "1"
-
-Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,6 +73,11 @@ class State:
     owed: dict[int, Place] = field(default_factory=dict)  # as in `Fold`
     unread: int = -1  # as in `Fold`
     clock_ms: int = 0
+    # What is known of groups; None: this record does not say. Of a long list, this is only the part
+    # `part` of `part_count`.
+    groups: tuple[GroupMembers, ...] | None = None
+    part: int = 0
+    part_count: int = 0
 
 
 @dataclass(slots=True)
@@ -90,6 +96,15 @@ class Origin:
     # Whether the recipients in its own partition get this record itself. Otherwise they get a copy,
     # as everybody did in the first version.
     serves_home: bool = False
+    # The other partitions where members of its group lived when it was accepted; none in a dialog.
+    targets: tuple[int, ...] = ()
+    new_targets: tuple[int, ...] = ()  # those where none had lived before
+    changed_id: int = 0  # the change of its group before it; 0: there was none
+
+    @property
+    def group_event(self) -> Event | None:
+        """The event, if it happened in a group."""
+        return self.parsed if is_group(self.parsed.chat_id) else None
 
 
 @dataclass(slots=True)
@@ -100,9 +115,11 @@ class Copy:
     origin_partition: int
     origin: Place
     after: Place  # the previous origin that concerns this partition, or `NOWHERE`
-    recipient_ids: tuple[UserId, ...]  # those in this partition
+    recipient_ids: tuple[UserId, ...]  # those in this partition; none in a group
     event: bytes
     trace: str = ""
+    group_event: Event | None = None  # `event`, parsed, if it happened in a group
+    changed_id: int = 0  # as in `Origin`; 0 as well where no members had lived before
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,7 +146,7 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
         case Origin():
             return record.user_id.encode(), record.event, _origin_headers(record)
         case Copy():
-            return "\n".join(record.recipient_ids).encode(), record.event, _copy_headers(record)
+            return _copy_key(record), record.event, _copy_headers(record)
         case Missing():
             return b"", b"", _missing_headers(record)
         case Takeover():
@@ -138,6 +155,13 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
         case State():
             value = _state_value(record)
             return b"", value.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _copy_key(record: Copy) -> bytes:
+    """Return the users, a line each. In a group, whoever lives there finds out for whom it is."""
+    if record.group_event:
+        return f"*{record.group_event.chat_id}".encode()  # no user is called that
+    return "\n".join(record.recipient_ids).encode()
 
 
 def _origin_headers(record: Origin) -> Headers:
@@ -149,6 +173,9 @@ def _origin_headers(record: Origin) -> Headers:
         ("number", str(record.number)),
         ("clock", str(record.epoch.clock_ms)),
         *((("home", "1"),) if record.serves_home else ()),
+        *headers.partitions("to", record.targets),
+        *headers.partitions("new", record.new_targets),
+        *_changed(record),
         *_trace(record),
     )
 
@@ -161,8 +188,13 @@ def _copy_headers(record: Copy) -> Headers:
         ("origin", f"{record.origin_partition}:{record.origin.offset}"),
         ("after", str(record.after.offset)),
         ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
+        *_changed(record),
         *_trace(record),
     )
+
+
+def _changed(record: Origin | Copy) -> Headers:
+    return (("changed", str(record.changed_id)),) if record.changed_id else ()
 
 
 def _missing_headers(record: Missing) -> Headers:
@@ -203,6 +235,10 @@ def _state_value(record: State) -> StateValue:
         owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
         unread_before=record.unread + 1,
         clock_ms=record.clock_ms,
+        lacks_groups=record.groups is None,
+        groups=record.groups,
+        part=record.part,
+        part_count=record.part_count,
     )
 
 
@@ -262,16 +298,16 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
 
 def _missing(header: dict[str, str]) -> Missing:
     target, _, high = header["missing"].partition(":")
-    place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
-    return Missing(_number(target, high=PARTITIONS_MAX), place)
+    place = Place(headers.number(header.get("clock", "0")), headers.number(high, low=-1))
+    return Missing(headers.number(target, high=PARTITIONS_MAX), place)
 
 
 def _origin(key: bytes, value: bytes, header: dict[str, str]) -> Origin:
     event = _event(value, header)
     return Origin(
         event.id,
-        Place(_number(header.get("clock", "0")), _number(header["epoch"])),
-        _number(header["number"]),
+        Place(headers.number(header.get("clock", "0")), headers.number(header["epoch"])),
+        headers.number(header["number"]),
         UserId(key.decode()),
         event.client_message_id,
         _user_ids(event.recipient_ids),
@@ -279,6 +315,9 @@ def _origin(key: bytes, value: bytes, header: dict[str, str]) -> Origin:
         event,
         header.get("traceparent", ""),
         "home" in header,
+        headers.partitions_in(header.get("to", "")),
+        headers.partitions_in(header.get("new", "")),
+        headers.number(header.get("changed", "0")),
     )
 
 
@@ -289,14 +328,17 @@ def _copy(key: bytes, value: bytes, header: dict[str, str]) -> Copy:
     event = _event(value, header)  # clients get these bytes, and cannot skip an empty event
     if not event.id:
         raise ValueError("it contains no event")
+    in_group = is_group(event.chat_id)
     return Copy(
         event.id,
-        _number(origin_partition, high=PARTITIONS_MAX),
-        Place(_number(origin_clock), _number(origin_offset)),
-        Place(_number(after_clock), _number(header["after"], low=-1)),
-        _user_ids(key.decode().split("\n")),
+        headers.number(origin_partition, high=PARTITIONS_MAX),
+        Place(headers.number(origin_clock), headers.number(origin_offset)),
+        Place(headers.number(after_clock), headers.number(header["after"], low=-1)),
+        () if in_group else _user_ids(key.decode().split("\n")),
         value,
         header.get("traceparent", ""),
+        event if in_group else None,
+        headers.number(header.get("changed", "0")),
     )
 
 
@@ -320,7 +362,7 @@ def _event(value: bytes, header: dict[str, str]) -> Event:
     as an event, too.
     """
     event = Event.FromString(value)
-    if event.id != _number(header["id"]):
+    if event.id != headers.number(header["id"]):
         raise ValueError(f"its value is not the event {header['id']}")
     return event
 
@@ -340,6 +382,9 @@ def _state(value: StateValue) -> State:
         {origin: copied.origin for origin, copied in _copied(value.owed).items()},
         value.unread_before - 1,
         value.clock_ms,
+        None if value.lacks_groups else tuple(value.groups),
+        value.part,
+        value.part_count,
     )
 
 
@@ -348,13 +393,3 @@ def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
         partition: Copied(Place(value.clock_ms, value.offset), value.message_id)
         for partition, value in values.items()
     }
-
-
-def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:
-    """Return a number from `low` to below `high`, so that it can be written again. Raises
-    `ValueError`.
-    """
-    number = int(text)
-    if not low <= number < high:
-        raise ValueError(f"{text} is out of range")
-    return number

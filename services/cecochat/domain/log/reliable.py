@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.place import Place
@@ -16,10 +17,14 @@ class ReliableStates:
     Two kinds of state record do not. One was written by a producer session that had read an end
     which the log has since lost. The other landed behind the takeover of an owner that began
     afresh, but describes what was before it: what counts is what that owner knows, which is less.
+
+    With `with_groups`, it finds those alone that say all of groups, and joins their parts.
     """
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, *, with_groups: bool = False) -> None:
         self._start = start
+        self._with_groups = with_groups
+        self._parts: dict[tuple[int, int], dict[int, State]] = {}  # by `as_of` and their number
         self._offsets: list[int] = []
         self._appended_at_ms: list[int] = []
         self._afresh_offset = -1  # of the last takeover whose owner began afresh
@@ -35,7 +40,17 @@ class ReliableStates:
             self._afresh_offset = offset
         self._offsets.append(offset)
         self._appended_at_ms.append(appended_at_ms)
-        return state
+        return self._joined(state) if state and self._with_groups else state
+
+    def _joined(self, state: State) -> State | None:
+        if state.groups is None or state.part_count <= 1:
+            return None if state.groups is None else state
+        parts = self._parts.setdefault((state.as_of, state.part_count), {})
+        parts[state.part] = state
+        if len(parts) < state.part_count:
+            return None
+        groups = (entry for number in sorted(parts) for entry in parts[number].groups or ())
+        return replace(state, groups=tuple(groups), part=0, part_count=0)
 
     def _is_valid(self, offset: int, state: State) -> bool:
         if not self._start - 1 <= state.as_of < offset or self._afresh_offset > state.as_of:

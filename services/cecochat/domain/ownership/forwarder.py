@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from cecochat.domain.log.chain import Link, Links
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, Copy, Origin
@@ -150,14 +151,12 @@ class Lane:
         """Whether a batch may leave: something waits, and no other batch is under way."""
         return bool(self._waiting) and not self.under_way
 
-    def take(self, partition: int, limit: int) -> list[Copy]:
+    def take(self, partition: int, target: int, limit: int) -> list[Copy]:
         """Take the next copies, at most `limit`. They are under way from now on."""
         copies: list[Copy] = []
         while self._waiting and len(copies) < limit:
             at, origin, (user_ids, after) = self._pop()
-            copies.append(
-                Copy(origin.id, partition, at, after, tuple(user_ids), origin.event, origin.trace)
-            )
+            copies.append(_copy(origin, target, (partition, at, after), user_ids))
             self.under_way.append(at.offset)
         return copies
 
@@ -175,6 +174,20 @@ class Lane:
         under_way = self.under_way[0] if self.under_way else None
         offsets = (each for each in (under_way, waiting, self.behind) if each is not None)
         return min(offsets, default=None)
+
+
+def _copy(
+    origin: Origin, target: int, where: tuple[int, Place, Place], user_ids: Iterable[UserId]
+) -> Copy:
+    return Copy(
+        origin.id,
+        *where,
+        tuple(user_ids),
+        origin.event,
+        origin.trace,
+        origin.group_event,
+        0 if target in origin.new_targets else origin.changed_id,
+    )
 
 
 class Forwarder:
@@ -245,7 +258,9 @@ class Forwarder:
         """
         idle, self._idle = self._idle, {}
         return [
-            (target, lane.take(self.partition, limit)) for target, lane in idle.items() if lane.idle
+            (target, lane.take(self.partition, target, limit))
+            for target, lane in idle.items()
+            if lane.idle
         ]
 
     def acknowledged(self, target: int, count: int = 1) -> None:

@@ -7,48 +7,36 @@ acknowledged, delivered and forwarded only after its record was read back from t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from cecochat.domain.errors import Refusal, Undecodable
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import (
-    SEQUENCE_MAX,
-    STAMP_MAX,
     UserId,
-    message_id,
-    stamp_at,
-    stamp_of,
 )
-from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State, Takeover
-from cecochat.domain.ownership import refusals
-from cecochat.domain.ownership.clock import OwnClock
+from cecochat.domain.ownership.accepting import Accepting
+from cecochat.domain.ownership.asking import Asking
 from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.hidden import Hidden
 from cecochat.domain.ownership.incoming import Incoming
-from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
+from cecochat.domain.ownership.seen import Seen
+from cecochat.domain.ownership.sent import Accepted, content_of
 from cecochat.domain.ownership.states import StateRecords
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.messaging_pb2 import Send
 
 OUTDATED = "says more than this owner was loaded with"
+LACKS_MEMBERS = "shows that changes of a group are missing"
 HIDES = "may hide a send of this owner, and then no later one counts"
 
 
-class Pending(NamedTuple):
-    """A send whose append is under way, and the sessions that wait for it."""
-
-    content: int
-    sessions: list[Session]
-    accepted_ms: int
-
-
-class Owner:
+class Owner(Accepting):
     """The owner of a partition in one producer session, whose name is `session`; see the module.
 
     `cursor` is the next offset to read, and `fold` stands just below it. The fold was loaded from
@@ -67,12 +55,8 @@ class Owner:
         limits: OwnerLimits,
         log_end: int = 0,
     ) -> None:
-        self.partition = partition
+        super().__init__(partition, fold, cursor, limits)
         self.session = session
-        self.fold = fold
-        self.cursor = cursor
-        self.limits = limits
-        self.epoch: Place | None = None  # set when the own takeover is read; then it can accept
         self.superseded: Takeover | None = None
         self._is_afresh = fold.is_afresh
         self._log_end = log_end
@@ -82,26 +66,32 @@ class Owner:
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
-        self.sent = SentTable(cursor - 1, limits)
-        self.tail = Tail(self.place)
+        self.seen = Seen(cursor - 1, fold.high, limits.resend_entries_max)
+        self.asking = Asking(self)
+        self.tail = Tail(self.place, fold.groups)
         self.sessions: dict[UserId, list[Session]] = {}
-        self.pending: dict[Key, Pending] = {}
-        self._number = 0
-        self._stamp = 0
-        self._serves_home = False  # whether the next origin is also for recipients in its partition
-        self.clock = OwnClock()
         self._taken_over_ms = 0  # when the takeover was made
         self._states = StateRecords(cursor - 1, limits)
 
     @property
-    def place(self) -> Place:
-        """The place up to which this owner has read the log."""
-        return Place(self.fold.clock_ms, self.cursor - 1)
+    def here(self) -> Here:
+        """This partition, and where everybody lives."""
+        assert self.fold.here, "who owns a partition knows where everybody lives"
+        return self.fold.here
 
     @property
     def ready(self) -> bool:
-        """Whether this owner has read its own takeover, and no other after it."""
-        return self.epoch is not None and self.superseded is None
+        """Whether this owner has read its own takeover, and no other after it, and knows who
+        belongs to each group.
+        """
+        return self.epoch is not None and self.superseded is None and not self.lacks_members
+
+    @property
+    def lacks_members(self) -> bool:
+        """Whether the log does not say who belongs to some groups. If so, the homes of these groups
+        have to say it, before this owner is ready; if it was ready already, its epoch ends.
+        """
+        return bool(self.fold.groups and self.fold.groups.wrong)
 
     def takeover(
         self,
@@ -115,118 +105,6 @@ class Owner:
         self._taken_over_ms = now_ms
         return Takeover(server_id, self.session, assignment_version, uncopied, lost=lost)
 
-    # -- sends
-
-    def accept(
-        self, session: Session, send: Send, recipients: Sequence[UserId], now_ms: int
-    ) -> Origin:
-        """Return the record to append for a send that was checked and that `settle` did not settle.
-
-        Raises `Refusal` and changes nothing if this server's clock is ahead of the log's, or past
-        the last message id.
-        """
-        if not self.clock.is_right(now_ms):
-            raise refusals.clock_ahead()
-        origin = self._origin(session.user_id, send, recipients, now_ms)
-        key = (session.user_id, send.client_message_id)
-        self.pending[key] = Pending(content_of(send), [session], now_ms)
-        return origin
-
-    def settle(self, session: Session, send: Send, seen: int) -> bool:
-        """Whether a send needs no append, because it is answered here.
-
-        It may be a repeat, which is acknowledged again or joins the append under way. Or the
-        session takes no more sends, or its client has to catch up first. `seen` is the offset up to
-        which the client has seen the stream.
-
-        Call this before any check that can refuse a send: a send that was accepted once must not be
-        refused when it comes again.
-        """
-        if session.closed or session.blocked:
-            return True
-        key = (session.user_id, send.client_message_id)
-        first = self.sent.find(key) or self.under_way(key)
-        if first is None:
-            if refusal := self._refuses(seen):
-                session.close(refusal)
-            return refusal is not None
-        if first.content != content_of(send):
-            session.refuse(key[1], refusals.reused_id(key[1]))
-        elif isinstance(first, Accepted):
-            session.push(frames.ack(key[1], first.message_id, first.at))
-        elif session not in first.sessions:
-            first.sessions.append(session)
-        return True
-
-    def _refuses(self, seen: int) -> Refusal | None:
-        """Return why a send from a client that has seen the stream up to `seen` cannot be taken as
-        a new one; None if it can.
-        """
-        if seen >= self.cursor:
-            return refusals.ahead(seen)
-        return None if self.sent.covers(seen) else refusals.catch_up()
-
-    def is_repeat(self, key: Key) -> bool:
-        """Return whether a send with that key was accepted before, or its append is under way."""
-        return key in self.pending or self.sent.find(key) is not None
-
-    def under_way(self, key: Key) -> Pending | None:
-        """Return the send with that key, if its append is under way."""
-        return self.pending.get(key)
-
-    def _origin(
-        self, user_id: UserId, send: Send, recipients: Sequence[UserId], now_ms: int
-    ) -> Origin:
-        assert self.epoch is not None, "an owner accepts only once it has read its takeover"
-        body = send.WhichOneof("body")
-        assert body is not None, "a send without a body is refused at the edge"
-        event = Event(
-            id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),
-            user_id=user_id,
-            chat_id=send.chat_id,
-            client_message_id=send.client_message_id,
-            recipient_ids=recipients,
-            **{body: getattr(send, body)},
-        )
-        number, self._number = self._number, self._number + 1
-        self._serves_home = self._serves_home or self.can_serve_home()
-        return Origin(
-            event.id,
-            self.epoch,
-            number,
-            user_id,
-            send.client_message_id,
-            tuple(recipients),
-            event.SerializeToString(),
-            event,
-            serves_home=self._serves_home,
-        )
-
-    def can_serve_home(self) -> bool:
-        """Return whether recipients in this partition may get the next origin itself.
-
-        They may once nothing is on its way to them as a copy, which the next origin would overtake.
-        Once they do, no origin of this epoch is copied to them any more.
-        """
-        chain, home = self.fold.chain, self.partition
-        is_whole = not chain.last_for(home).origin.lies_above(self.fold.high_of(home))
-        return is_whole and not self.pending
-
-    def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
-        """Return the next stamp. Stamps strictly increase and lie above everything that this
-        partition has seen, whatever the clocks do.
-
-        They also lie above the whole millisecond of `seen_id`, unless that is far in the future. If
-        this server's clock is behind the log's, the log's clock is used.
-        """
-        now_ms = max(now_ms, self.fold.clock_ms)
-        seen = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
-        stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, seen + 1)
-        if stamp > STAMP_MAX:
-            raise refusals.no_more_ids()
-        self._stamp = stamp
-        return stamp
-
     # -- the log
 
     def read(self, offset: int, record: LogRecord, appended_at_ms: int, now_ms: int) -> bool:
@@ -235,15 +113,18 @@ class Owner:
         """
         self.cursor = offset + 1
         self._states.begin(now_ms)
+        was_ready = self.ready
         counts = self.fold.step(offset, record, appended_at_ms)
         self._look_for_own_sends(offset)
-        if not counts:
-            return False
+        if was_ready and self.lacks_members:
+            self.must_end = LACKS_MEMBERS
+        if not counts or self.must_end:
+            return counts
         match record:
             case Origin():
                 self._read_origin(record, appended_at_ms, now_ms)
             case Copy():
-                self._publish(Valid(self.place, record.recipient_ids, record.event))
+                self._read_copy(record, now_ms)
             case Takeover():
                 self._read_takeover(record, appended_at_ms)
             case Missing():
@@ -251,7 +132,7 @@ class Owner:
             case State():
                 if self._is_afresh and self.epoch is None:
                     self.must_end = OUTDATED
-                if (made_ms := self._states.read(offset, record.as_of, now_ms)) is not None:
+                if (made_ms := self._states.read(offset, record, now_ms)) is not None:
                     self.clock.compare(made_ms, appended_at_ms)
         return True
 
@@ -294,15 +175,29 @@ class Owner:
         self.forwarder.add(at, record, self.fold.chain.links)
         if waiting:
             self.clock.compare(waiting.accepted_ms, appended_at_ms)
-            ack = frames.ack(record.client_message_id, record.id, at)
-            for session in waiting.sessions:
-                if session in self.sessions.get(record.user_id, ()):
-                    session.deliver(at.offset, ack)
-        self._publish(Valid(at, (record.user_id, *self.fold.chain.home), record.event))
+            self._acknowledge(record.parsed, waiting.sessions)
+        concerned = (record.user_id, *self.fold.chain.home)
+        self._publish(Valid(at, concerned, record.event, record.group_event))
+
+    def _read_copy(self, record: Copy, now_ms: int) -> None:
+        home, event = record.origin_partition, record.group_event
+        self.seen.add(self.cursor - 1, home, record.origin)
+        if event:
+            key = (UserId(event.user_id), event.client_message_id)
+            self._acknowledge(event, self.asking.read(home, key, now_ms))
+        self._publish(Valid(self.place, record.recipient_ids, record.event, event))
+
+    def _acknowledge(self, event: Event, sessions: Iterable[Session]) -> None:
+        ack = frames.ack(event.client_message_id, event.id, self.place)
+        for session in sessions:
+            if session in self.sessions.get(UserId(event.user_id), ()):
+                session.deliver(self.place.offset, ack)
 
     def _publish(self, valid: Valid) -> None:
+        groups, event = self.fold.groups, valid.group_event
+        user_ids = groups.concerned(event, self.sessions) if groups and event else valid.user_ids
         self.tail.add(valid, self.limits.tail_max_bytes)
-        for user_id in valid.user_ids:
+        for user_id in user_ids:
             for session in self.sessions.get(user_id, ()):
                 if session.position < valid.at.offset:
                     session.deliver(valid.at.offset, valid.chunk)
@@ -358,6 +253,7 @@ class Owner:
         sending. Call this about once a second.
         """
         self.clock.go_on(now_ms)
+        self.asking.expire(now_ms)
         announced = self.sent.expire(now_ms)
         for sessions in self.sessions.values():
             for session in sessions:
@@ -377,11 +273,15 @@ class Owner:
         """Make a state record due now, since a reader needs one to go on."""
         self._states.soon(self.cursor - 1)
 
-    def state(self, now_ms: int) -> State:
-        """Return the state record to append now."""
-        self._states.make(self.cursor - 1, now_ms)
+    def states(self, now_ms: int) -> list[State]:
+        """Return the state records to append now."""
+        as_of, groups = self.cursor - 1, self.fold.groups
+        states = [self.fold.state(as_of)]
+        if groups and self._states.tells_groups(as_of, groups.size):
+            states = self.fold.states(as_of, self.limits.part_members)
+        self._states.make(as_of, now_ms, len(states) if states[0].groups is not None else 0)
         self.clock.looks(now_ms)
-        return self.fold.state(self.cursor - 1)
+        return states
 
     def released(self, materialized: int) -> int | None:
         """Return the lowest offset that the protocol still needs if the history has everything

@@ -29,15 +29,17 @@ class Accepted(NamedTuple):
 
 def content_of(message: Send | Event) -> int:
     """Return a number that is the same for two sends with the same chat and body, and for the
-    events made of them. It is valid in this process only.
+    events made of them. It is valid in this process only. What a change of a group comes to is not
+    what was asked for, so one change is as good as another.
     """
     body = message.WhichOneof("body")
-    value = getattr(message, body).SerializeToString() if body else b""
+    is_settled = body in (None, "membership")
+    value = b"" if is_settled else getattr(message, str(body)).SerializeToString()
     return hash((message.chat_id, body, value))
 
 
 class SentTable:
-    """Accepted sends by key, oldest first. It has every accepted send above the offset `floor`.
+    """Accepted sends by key, oldest first. It has every accepted send above the place `floor`.
 
     Forgetting takes two steps, so that sessions can be told in between. `expire` forgets what the
     last call announced, and announces what it will forget next. A client that has been told an
@@ -45,7 +47,7 @@ class SentTable:
     table no longer covers its position.
     """
 
-    def __init__(self, floor: int, limits: OwnerLimits) -> None:
+    def __init__(self, floor: Place, limits: OwnerLimits) -> None:
         self.floor = floor
         self.announced = floor
         self._limits = limits
@@ -62,7 +64,13 @@ class SentTable:
         """Return whether this table still has every accepted send that a client at `position` does
         not know to be accepted.
         """
-        return position >= self.floor
+        return position >= self.floor.offset
+
+    def covers_place(self, seen: Place) -> bool:
+        """The same for a client that has seen this log up to a place in it, wherever it was told of
+        that.
+        """
+        return not self.floor.lies_above(seen)
 
     def add(self, key: Key, accepted: Accepted) -> None:
         """Add the send of a valid origin that was read. If the key is here already, because an
@@ -81,13 +89,13 @@ class SentTable:
         for index, accepted in enumerate(self._sent.values()):
             if index >= surplus and accepted.read_at_ms > now_ms - self._limits.resend_window_ms:
                 break
-            self.announced = accepted.at.offset
-        return self.announced
+            self.announced = accepted.at
+        return self.announced.offset
 
     def _forget_announced(self) -> None:
         gone = []
         for key, accepted in self._sent.items():
-            if accepted.at.offset > self.announced:
+            if accepted.at.offset > self.announced.offset:
                 break
             gone.append(key)
         for key in gone:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.session import frames
@@ -170,7 +170,8 @@ def replace(session: Session, others: Iterable[Session]) -> None:
 class Replay:
     """Delivers to a session what it missed, from records that are read from the log for it alone.
 
-    `fold` has to stand at the session's position or before it. Records are fed in order from there.
+    `fold` has to stand at the session's position or before it, and to know groups. Records are fed
+    in order from there.
     """
 
     def __init__(self, session: Session, fold: Fold) -> None:
@@ -182,17 +183,31 @@ class Replay:
         told of a gap when it comes back: the log does not show everything up to here.
         """
         counts = self._fold.step(offset, record, appended_at_ms)
-        if self._fold.gaps.hides:
+        if self._fold.gaps.hides or self._lacks_members(record):
             return False
-        if counts and isinstance(record, Origin | Copy) and concerns(record, self._session.user_id):
+        if counts and isinstance(record, Origin | Copy) and self._concerns(record):
             at = Place(self._fold.clock_ms, offset)
             self._session.deliver(offset, frames.delivered(at, record.event))
         self._session.position = max(self._session.position, offset)
         return True
 
+    def _lacks_members(self, record: LogRecord | Undecodable) -> bool:
+        """Return whether nobody knows for whom the record is."""
+        groups = self._fold.groups
+        event = record.group_event if isinstance(record, Origin | Copy) else None
+        return bool(groups and event and ChatId(event.chat_id) in groups.wrong)
+
+    def _concerns(self, record: Origin | Copy) -> bool:
+        user_id, groups = self._session.user_id, self._fold.groups
+        if event := record.group_event:
+            return groups is not None and groups.covers(event, user_id)
+        return concerns(record, user_id)
+
 
 def concerns(record: LogRecord, user_id: UserId) -> bool:
-    """Return whether a record of the user's own partition is to be shown to the user's devices."""
+    """Return whether a record of a dialog in the user's own partition is to be shown to the user's
+    devices.
+    """
     match record:
         case Origin():
             at_home = record.serves_home and user_id in record.recipient_ids

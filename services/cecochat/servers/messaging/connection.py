@@ -260,8 +260,9 @@ class Connection:
     async def _replay(self, partition: ReadyPartition) -> None:
         """Deliver from the log what the tail no longer has, no faster than the client reads."""
         owner, session = partition.owner, self.session
-        backplane, number = partition.log.backplane, partition.partition
-        replay = Replay(session, await fold_at(backplane, number, session.position))
+        log, number = partition.log, partition.partition
+        fold = await fold_at(log.backplane, number, session.position, log.partition_of)
+        replay = Replay(session, fold)
         while not owner.can_attach(session):
             await self._replay_to(owner.tail.floor.offset, replay, partition)
 

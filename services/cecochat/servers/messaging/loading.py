@@ -9,6 +9,7 @@ import uuid
 from contextlib import aclosing
 
 from cecochat.domain.errors import Trimmed
+from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import ALL_BEFORE, NOTHING, Copied, Origin
@@ -77,7 +78,7 @@ class Loading:
         """
         backplane = self._log.backplane
         start, end = await backplane.bounds(MESSAGES, self.partition)
-        if await known_fold_at(backplane, self.partition, end - 1):
+        if await known_fold_at(backplane, self.partition, end - 1, self._log.partition_of):
             raise Trimmed(self.partition, end - 1, start)  # the caller has to load again
         log.error(
             "partition %s begins afresh, since no state record is left below offset %s",
@@ -86,7 +87,8 @@ class Loading:
         )
         high = {origin: await self._last_from(origin) for origin in range(self._log.partitions)}
         high[self.partition] = Copied(Place(0, end - 1), 0)
-        fold = Fold.afresh(end - 1, high, self._log.partition_of)
+        here = Here(self.partition, self._log.partition_of)
+        fold = Fold.afresh(end - 1, high, here)
         owner = self._owner(fold, end - 1, end - 1)
         self._begins = ALL_BEFORE  # it does not know either what counts until it has taken over
         return owner

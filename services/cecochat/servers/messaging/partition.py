@@ -221,7 +221,11 @@ class OwnedPartition:
 
     def _state_if_due(self, owner: Owner, now: int) -> None:
         if owner.state_due(now):
-            self.appending.queue(owner.state(now))
+            self._say_state(owner, now)
+
+    def _say_state(self, owner: Owner, now: int) -> None:
+        for state in owner.states(now):
+            self.appending.queue(state)
 
     # -- housekeeping
 
@@ -257,7 +261,7 @@ class OwnedPartition:
         """
         if self.ready is None or not self.ready.owner.ready:
             return
-        self.appending.queue(self.ready.owner.state(now_ms()))
+        self._say_state(self.ready.owner, now_ms())
         await self._until(
             lambda owner: not (owner.pending or self.appending.waits or owner.forwarder.owes),
             deadline_s,

@@ -67,7 +67,8 @@ class ReadyPartition:
 
     def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
         """Append a send that was checked and not settled. Raises `Refusal`."""
-        origin = self.owner.accept(session, send, recipients, now_ms())
+        origin = self.owner.accept(session.user_id, send, recipients, now_ms())
+        self.owner.wait(session, send.client_message_id)
         self.host.metrics.accept()
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)

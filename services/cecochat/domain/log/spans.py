@@ -4,6 +4,7 @@ a group have ids of one partition, in one order, so two of them say it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key")
@@ -23,17 +24,20 @@ class Spans(Generic[Key]):
 
     def __init__(self) -> None:
         self._spans: dict[Key, list[Span]] = {}
+        self.count = 0  # of those that belong to the group now
 
     def begin(self, key: Key, id_: int) -> None:
         """Note that it belongs to the group from this event on."""
         if not self.belongs(key):
             self._spans.setdefault(key, []).append(Span(id_, STILL))
+            self.count += 1
 
     def end(self, key: Key, id_: int) -> None:
         """Note that this event was the last that it gets."""
         if self.belongs(key):
             spans = self._spans[key]
             spans[-1] = spans[-1]._replace(last_id=id_)
+            self.count -= 1
 
     def belongs(self, key: Key) -> bool:
         """Return whether it belongs to the group now."""
@@ -47,14 +51,17 @@ class Spans(Generic[Key]):
         """Return whether it gets the event with that id."""
         return any(first <= id_ <= last for first, last in self._spans.get(key, ()))
 
-    def at(self, id_: int) -> list[Key]:
-        """Return all that get the event with that id."""
-        return [key for key in self._spans if self.covers(key, id_)]
+    def __len__(self) -> int:
+        return len(self._spans)
 
-    def forget(self, before_id: int) -> None:
-        """Drop what ended before that id: nobody asks about such events any more."""
-        kept = {
-            key: [each for each in spans if each.last_id >= before_id]
-            for key, spans in self._spans.items()
-        }
-        self._spans = {key: spans for key, spans in kept.items() if spans}
+    def __iter__(self) -> Iterator[Key]:
+        """All that belong to the group, or did so in a span that is not forgotten."""
+        return iter(self._spans)
+
+    def forget(self, key: Key, up_to_id: int) -> None:
+        """Drop its spans that have ended by that id: nobody asks about such events any more."""
+        kept = [each for each in self._spans.get(key, ()) if each.last_id > up_to_id]
+        if kept:
+            self._spans[key] = kept
+        else:
+            self._spans.pop(key, None)

@@ -1,0 +1,173 @@
+"""What the owner of a group's home partition decides: who may do what there, and which sends that
+other owners ask for are accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from cecochat.domain.errors import Refusal
+from cecochat.domain.groups.group import Group
+from cecochat.domain.groups.rights import Act
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Origin
+from cecochat.domain.ownership import refusals
+from cecochat.domain.ownership.asks import Answer, Asked, AskedSend, Known, Left, Result, Taken
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.ownership.sent import Accepted, content_of
+from cecochat.v1.messaging_pb2 import Send
+
+
+class Ahead(NamedTuple):
+    """A group after a change that was accepted and may not have been read back."""
+
+    group: Group
+    changed_id: int
+
+
+class Asker(NamedTuple):
+    """The latest request of a partition that was looked at."""
+
+    epoch: Place
+    number: int
+
+
+class Home:
+    """The home of groups, for its owner, whose epoch is the life of this object.
+
+    Changes are checked against all that was accepted before, read back or not: if an origin turns
+    out not to count, no later one of this epoch does.
+    """
+
+    def __init__(
+        self, owner: Owner, members_max: Callable[[], int], check: Callable[[UserId, Send], None]
+    ) -> None:
+        """Make the home of an owner. `members_max` returns how many members a group may have;
+        `check` raises `Refusal` for a send that is not accepted whatever its group is.
+        """
+        self._members_max = members_max
+        self._check = check
+        self._owner = owner
+        self._ahead: dict[ChatId, Ahead] = {}
+        self._askers: dict[int, Asker] = {}
+        self._targets: dict[ChatId, tuple[int, frozenset[int]]] = {}
+
+    # -- sends
+
+    def accept(self, user_id: UserId, send: Send, now_ms: int) -> Origin:
+        """Return the record to append for a send of a user to a group that is no repeat. Raises
+        `Refusal`, and changes nothing then.
+        """
+        self._check(user_id, send)
+        chat_id = ChatId(send.chat_id)
+        group = self._group(chat_id)
+        targets = self._targets_of(chat_id, group)
+        if not send.HasField("membership"):
+            group.authorise(user_id, Act.SEND)
+            return self._append(user_id, send, now_ms, targets)
+        settled = Send()
+        settled.CopyFrom(send)
+        settled.membership.CopyFrom(group.settle(user_id, send.membership, self._members_max()))
+        after = group.after(settled.membership)
+        new = self._partitions(after) - targets
+        origin = self._append(user_id, settled, now_ms, targets | new)
+        origin.new_targets = tuple(sorted(new))
+        self._ahead[chat_id] = Ahead(after, origin.id)
+        return origin
+
+    def _append(self, user_id: UserId, send: Send, now_ms: int, targets: frozenset[int]) -> Origin:
+        origin = self._owner.accept(user_id, send, (), now_ms)
+        origin.targets = tuple(sorted(targets))
+        origin.changed_id = self._changed_id(ChatId(send.chat_id))
+        return origin
+
+    def _group(self, chat_id: ChatId) -> Group:
+        """Return a group after all that was accepted."""
+        groups = self._owner.fold.groups
+        assert groups, "an owner knows groups"
+        ahead = self._ahead.get(chat_id)
+        if ahead and groups.changed_id(chat_id) < ahead.changed_id:
+            return ahead.group
+        self._ahead.pop(chat_id, None)
+        return Group.of(groups.roster(chat_id))
+
+    def _targets_of(self, chat_id: ChatId, group: Group) -> frozenset[int]:
+        changed_id = self._changed_id(chat_id)
+        known = self._targets.get(chat_id)
+        if known is None or known[0] != changed_id:
+            known = self._targets[chat_id] = changed_id, self._partitions(group)
+        return known[1]
+
+    def _changed_id(self, chat_id: ChatId) -> int:
+        groups, ahead = self._owner.fold.groups, self._ahead.get(chat_id)
+        assert groups, "an owner knows groups"
+        return ahead.changed_id if ahead else groups.changed_id(chat_id)
+
+    def _partitions(self, group: Group) -> frozenset[int]:
+        """Return the other partitions where members live."""
+        partition_of = self._owner.here.partition_of
+        return frozenset(map(partition_of, group.roles)) - {self._owner.partition}
+
+    # -- requests
+
+    def answer(self, asked: Asked, now_ms: int) -> tuple[Answer, list[Origin]]:
+        """Return the answer to a request, and the records to append.
+
+        A request for another owner, or one that its asker has given up since, is not looked at:
+        what it asks for may have been refused meanwhile, or asked for once more.
+        """
+        owner = self._owner
+        if not owner.ready or owner.epoch is None:
+            return Answer(NOWHERE, ()), []
+        if not self._is_for(asked) or self._is_overtaken(asked):
+            return Answer(owner.epoch, ()), []
+        self._askers[asked.partition] = Asker(asked.epoch, asked.number)
+        origins: list[Origin] = []
+        results = tuple(self._results(asked, now_ms, origins))
+        last = owner.fold.chain.last_for(asked.partition).origin
+        return Answer(owner.epoch, results, last), origins
+
+    def _is_for(self, asked: Asked) -> bool:
+        return self._owner.epoch is not None and self._owner.epoch.is_same(asked.home_epoch)
+
+    def _is_overtaken(self, asked: Asked) -> bool:
+        latest = self._askers.get(asked.partition)
+        if latest is None or asked.epoch.lies_above(latest.epoch):
+            return False
+        return latest.epoch.lies_above(asked.epoch) or asked.number <= latest.number
+
+    def _results(self, asked: Asked, now_ms: int, origins: list[Origin]) -> Iterator[Result]:
+        refused: set[UserId] = set()
+        for each in asked.sends:
+            result = Left() if each.user_id in refused else self._take(asked, each, now_ms, origins)
+            if isinstance(result, Refusal):
+                refused.add(each.user_id)
+            yield result
+
+    def _take(
+        self, asked: Asked, asked_send: AskedSend, now_ms: int, origins: list[Origin]
+    ) -> Taken | Known | Refusal:
+        user_id, send, seen = asked_send
+        key = (user_id, send.client_message_id)
+        first = self._owner.sent.find(key) or self._owner.under_way(key)
+        if first is None:
+            if not self._knows(asked.partition, seen):
+                return refusals.catch_up()
+            try:
+                origins.append(self.accept(user_id, send, now_ms))
+            except Refusal as refusal:
+                return refusal
+            return Taken()
+        if first.content != content_of(send):
+            return refusals.reused_id(key[1])
+        return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
+
+    def _knows(self, asker: int, seen: Place) -> bool:
+        """Return whether this owner knows every send that was accepted and that a client who has
+        seen this log up to `seen` does not know to be accepted. Whatever is accepted for a client
+        concerns its partition.
+        """
+        last = self._owner.fold.chain.last_for(asker).origin
+        return self._owner.sent.covers_place(seen) or not last.lies_above(seen)

@@ -1,0 +1,167 @@
+"""The rules about groups, less one each: what is asked of a group's home, and who belongs to it."""
+
+from __future__ import annotations
+
+from cecochat.domain.log.groups import Groups
+from cecochat.domain.log.reliable import ReliableStates
+from cecochat.domain.log.spans import Spans
+from cecochat.domain.ownership import asking
+from cecochat.domain.ownership.asking import Asking
+from cecochat.domain.ownership.home import Home
+from cecochat.domain.ownership.owner import Owner
+from tests.sim import oracle, without
+from tests.sim import without_groups as less
+from tests.sim.ablation import Override, ablation
+
+_ASKS = {"give_up_ask": 10, "lose_answer": 6, "lose_ask": 3, "member": 4, "ask": 2, "answer_ask": 2}
+_HOMES_MOVE = _ASKS | {"assign": 6, "learn": 4, "pause": 2, "resume": 2}
+_HOMES_FAIL = _HOMES_MOVE | {"crash": 4, "fail": 5}
+_CHANGES = {"member": 8}
+_NEW_OWNERS = {"crash": 8, "restart": 5, "commit": 6, "land_commit": 8, "forward": 2, "read": 2}
+_NEW_OWNERS |= {"assign": 6, "learn": 4}
+_LOST_CHANGES = {"vanish": 0.03, "member": 6}
+
+_UNTOLD: Override = (Groups, "_follows", less.always)
+"""Else it costs time alone: who belongs would be found out once an event shows that it is wrong."""
+
+_ASKING = [
+    ablation(
+        "after a refusal, later sends of its user are left",
+        (Home, "_results", less.results_beyond_refusals),
+        expect=frozenset({oracle.SWAPPED}),
+        seed=31,
+        weights=_ASKS,
+    ),
+    ablation(
+        "a request that was given up is not looked at",
+        (Home, "_is_overtaken", without.never),
+        expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
+        seed=81,
+        weights=_ASKS,
+    ),
+    ablation(
+        "a request is for one owner of the home",
+        (Home, "_is_for", less.always),
+        expect=frozenset({oracle.SWAPPED}),
+        seed=137,
+        weights=_HOMES_MOVE,
+    ),
+    ablation(
+        "a request says what its client has seen",
+        (Home, "_knows", less.always),
+        expect=frozenset({oracle.DOUBLED}),
+        seed=161,
+        weights=_ASKS,
+    ),
+    ablation(
+        "a client that has the last copy knows all",
+        (Home, "_knows", less.knows_what_it_covers),
+        expect=frozenset({oracle.SENT_AWAY, oracle.STUCK}),
+        seed=470,
+        weights=_ASKS,
+    ),
+    ablation(
+        "the home knows its latest sends",
+        (Home, "_knows", less.knows_the_last),
+        expect=frozenset({oracle.SENT_AWAY}),
+        seed=38,
+        weights=_ASKS,
+    ),
+    ablation(
+        "who was given nothing has seen all",
+        (Asking, "_seen", less.seen_by_offset),
+        expect=frozenset({oracle.SENT_AWAY}),
+        seed=18,
+        weights=_ASKS,
+    ),
+    ablation(
+        "a known send is acknowledged after its copy",
+        (Asking, "_acknowledge_read", less.acknowledge_what_is_known),
+        expect=frozenset({oracle.WIRE_TWICE, oracle.MISSING}),
+        seed=4,
+        weights=_ASKS,
+    ),
+    ablation(
+        "a known send with a copy is acknowledged at once",
+        (Asking, "_acknowledge_read", without.never),
+        expect=frozenset({oracle.DOUBLED}),
+        seed=2,
+        weights=_ASKS,
+    ),
+    ablation(
+        "who lacks copies asks nothing until they come",
+        (asking, "_is_behind", less.not_at_all),
+        expect=frozenset({oracle.STUCK}),
+        seed=1,
+        weights=_ASKS | {"spoil_other": 0.03},
+    ),
+    ablation(
+        "what has not come back is asked for again",
+        (Asking, "expire", without.never),
+        expect=frozenset({oracle.STUCK}),
+        seed=562,
+        weights=_HOMES_FAIL,
+    ),
+]
+
+_BELONGING = [
+    ablation(
+        "a change is checked against all that was accepted",
+        (Home, "_group", less.group_as_read),
+        expect=frozenset({oracle.MISSING, oracle.SWAPPED, oracle.LEAKED}),
+        seed=17,
+        weights=_CHANGES,
+    ),
+    ablation(
+        "copies go wherever members live",
+        (Home, "_partitions", less.partitions_as_read),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_CHANGES,
+    ),
+    ablation(
+        "who belonged gets it",
+        (Spans, "covers", less.belongs_now),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_CHANGES,
+    ),
+    ablation(
+        "nobody else gets it",
+        (Spans, "covers", less.belonged_once),
+        expect=frozenset({oracle.LEAKED}),
+        seed=0,
+        weights=_CHANGES,
+    ),
+    ablation(
+        "who left is remembered for those who come back",
+        (Spans, "forget", less.forget_all),
+        expect=frozenset({oracle.MISSING}),
+        seed=479,
+        weights=_CHANGES,
+    ),
+    ablation(
+        "an owner begins where all of groups is said",
+        (ReliableStates, "_joined", less.state_itself),
+        _UNTOLD,
+        expect=frozenset({oracle.MISSING}),
+        seed=449,
+        weights=_NEW_OWNERS,
+    ),
+    ablation(
+        "an event names the change before it",
+        _UNTOLD,
+        expect=frozenset({oracle.MISSING}),
+        seed=12,
+        weights=_LOST_CHANGES,
+    ),
+    ablation(
+        "an epoch ends where a change is missing",
+        (Owner, "lacks_members", False),
+        expect=frozenset({oracle.MISSING}),
+        seed=12,
+        weights=_LOST_CHANGES,
+    ),
+]
+
+GROUP_RULES = [*_ASKING, *_BELONGING]

@@ -1,0 +1,80 @@
+"""What stands in the place of a rule about groups when it is taken away: see `group_rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cecochat.domain.groups.group import Group
+from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Origin, State
+from cecochat.domain.log.reliable import ReliableStates
+from cecochat.domain.log.spans import STILL, Spans
+from cecochat.domain.ownership.asking import Asking, Line
+from cecochat.domain.ownership.asks import Asked, Result
+from cecochat.domain.ownership.home import Home
+from cecochat.domain.session import frames
+
+
+def always(*_: object) -> bool:
+    return True
+
+
+def not_at_all(*_: object) -> bool:
+    return False
+
+
+def results_beyond_refusals(
+    self: Home, asked: Asked, now_ms: int, origins: list[Origin]
+) -> Iterator[Result]:
+    for each in asked.sends:
+        yield self._take(asked, each, now_ms, origins)
+
+
+def knows_what_it_covers(self: Home, asker: int, seen: Place) -> bool:
+    return self._owner.sent.covers_place(seen)
+
+
+def knows_the_last(self: Home, asker: int, seen: Place) -> bool:
+    return not self._owner.fold.chain.last_for(asker).origin.lies_above(seen)
+
+
+def acknowledge_what_is_known(self: Asking, line: Line, home: int) -> None:
+    for key, ask in list(line.asks.items()):
+        if ask.known:
+            del line.asks[key]
+            ack = frames.ack(key[1], ask.known.message_id, self._owner.place)
+            for session in ask.sessions:
+                if session in self._owner.sessions.get(key[0], ()):
+                    session.push(ack)
+
+
+def group_as_read(self: Home, chat_id: ChatId) -> Group:
+    assert self._owner.fold.groups
+    return Group.of(self._owner.fold.groups.roster(chat_id))
+
+
+def partitions_as_read(self: Home, group: Group) -> frozenset[int]:
+    assert self._owner.fold.groups
+    roles = self._owner.fold.groups.roster(group.chat_id).roles
+    return frozenset(map(self._owner.here.partition_of, roles)) - {self._owner.partition}
+
+
+def state_itself(self: ReliableStates, state: State) -> State:
+    return state
+
+
+def belongs_now(self: Spans[str], key: str, id_: int) -> bool:
+    return self.belongs(key)
+
+
+def belonged_once(self: Spans[str], key: str, id_: int) -> bool:
+    return bool(self._spans.get(key))
+
+
+def forget_all(self: Spans[str], key: str, up_to_id: int) -> None:
+    self._spans = {k: v for k, v in self._spans.items() if v[-1].last_id == STILL}
+
+
+def seen_by_offset(self: Asking, session: object, offset: int, home: int) -> Place:
+    return self._owner.seen.up_to(offset, home)
