@@ -13,7 +13,6 @@ import pytest
 from tests.sim import oracle, without
 from tests.sim.history import History, Materializer
 from tests.sim.server import Server
-from tests.sim.shape import GROUP
 from tests.sim.world import World
 from tests.sim.written import HOME, append, broken, say, world
 
@@ -44,7 +43,7 @@ def note(made: World) -> None:
     assert made.do_land_commit(0)
 
 
-def lose_and_go_on(made: World, messages: int, lost: int = 3) -> None:
+def lose_and_go_on(made: World, messages: int, lost: int = 3, chat: str = "d:b~d") -> None:
     """The log loses its last records, its owner finds out and takes it over again, and so many new
     ones come.
     """
@@ -52,7 +51,7 @@ def lose_and_go_on(made: World, messages: int, lost: int = 3) -> None:
     append(made, HOME)
     made.do_claim(HOME, HOME)
     append(made, HOME)
-    say(made, "d0", GROUP, messages)
+    say(made, "d0", chat, messages)
 
 
 def while_nobody_materializes(made: World) -> None:
@@ -77,7 +76,7 @@ def while_a_gap_is_filled(made: World) -> None:
     say(made, "a0", "d:a~c", 8)
     materialize(made)
     made.do_leave(HOME, True)
-    lose_and_go_on(made, 1, lost=8)
+    lose_and_go_on(made, 1, lost=8, chat="d:a~d")
     forward(made)
     made.do_cut("a0")
     made.do_connect("a0", HOME)

@@ -8,7 +8,6 @@ from unittest.mock import patch
 
 from cecochat.domain.ownership.owner import Owner
 from tests.sim import oracle
-from tests.sim.shape import GROUP
 from tests.sim.without_the_beginning import never_outdated
 from tests.sim.world import World
 from tests.sim.written import broken, say, world
@@ -37,7 +36,7 @@ def goes_on_after_another() -> World:
     made.do_crash(ONE)
     made.do_restart(ONE)
     read_by(made, ONE)
-    say(made, "a0", GROUP, 1)
+    say(made, "a0", "d:a~c", 1)
     assert made.do_cut_log(CUT, made.logs[CUT].end)
     made.do_check(0)
     made.do_assign(CUT, OTHER)

@@ -132,7 +132,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
     with ExitStack() as stack:
         for each in watched:
             stack.enter_context(each)
-        for seed in range(1_500):
+        for seed in range(3_000):
             reached.update(str(action[0]) for action in random_run(seed).actions)
             if not rare():
                 return
