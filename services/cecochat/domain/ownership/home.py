@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import Group
-from cecochat.domain.groups.rights import Act
+from cecochat.domain.groups.rights import act_of
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
@@ -65,7 +65,7 @@ class Home:
         group = self._group(chat_id)
         targets = self._targets_of(chat_id, group)
         if not send.HasField("membership"):
-            group.authorise(user_id, Act.SEND)
+            group.authorise(user_id, act_of(send))
             return self._append(user_id, send, now_ms, targets)
         settled = Send()
         settled.CopyFrom(send)
