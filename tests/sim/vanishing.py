@@ -7,8 +7,8 @@ Not covered, as in ADR 0205: a log that somebody cuts or that loses its end, too
 last record of a log, which show as a cut and as a lost end; an origin that is not copied yet, or
 where copies from its partition have vanished as well; a takeover with origins of an earlier owner
 behind it; the only state record that a trimmed log has left; and what vanishes just before an
-append that fails, or that nobody can read, and what was in flight behind that; and the changes of a
-group in its home.
+append that fails, or that nobody can read, and what was in flight behind that; and what happened in
+a group, in its home (ADR 0222).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Vanishing(Losing, Network, Spoiling):
     def _may_vanish(self, partition: int, offset: int) -> bool:
         match record := self.logs[partition].records[offset]:
             case Origin():
-                if record.parsed.HasField("membership"):
+                if record.group_event:
                     return False
                 return self._is_copied(partition, offset, record)
             case Copy():
