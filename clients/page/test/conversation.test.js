@@ -75,6 +75,19 @@ test("what has become of a message takes its place, and a deleted one is not unr
   );
 });
 
+test("a message that the server counted as unread, and that is deleted then, is not", () => {
+  const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: "", ...more });
+  const chats = new Chats("alice");
+  const chat = chats.with("bob");
+  chat.add(said(2n));
+  chats.summarize("bob", said(2n), 1);
+  assert.equal(chat.unread, 1);
+  chats.changed("bob", said(2n, { text: "", deleted: true }));
+  assert.equal(chat.unread, 0);
+  chats.changed("bob", said(2n, { text: "", deleted: true }));
+  assert.equal(chat.unread, 0);
+});
+
 test("a reply quotes what it answers as that is now", () => {
   const chat = new Conversation("alice", "bob");
   const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: `${id}`, ...more });

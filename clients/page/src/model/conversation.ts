@@ -29,8 +29,10 @@ export class Conversation {
   /** Add a message in its place by id, or what has become of it. Return whether it was not there yet. */
   add(message: Message): boolean {
     const at = this.placeOf(message.id);
-    if (this.messages[at]?.id === message.id) {
+    const known = this.messages[at];
+    if (known?.id === message.id) {
       this.messages[at] = message;
+      if (message.deleted && !known.deleted) this.uncount(message);
       return false;
     }
     this.messages.splice(at, 0, message);
@@ -53,6 +55,12 @@ export class Conversation {
   /** Note how many messages the server called unread, when that one was the last. */
   tell(unread: number, last: Message): void {
     if (last.id >= this.told.upTo) this.told = { unread, upTo: last.id };
+  }
+
+  /** The server has counted it as unread before it was deleted. */
+  private uncount({ from, id }: Message): void {
+    const { unread, upTo } = this.told;
+    if (from === this.peer && id > this.readUpTo && id <= upTo) this.told = { unread: Math.max(unread - 1, 0), upTo };
   }
 
   /** Note that this user has read up to a message, here or elsewhere. Return whether that is news. */
