@@ -65,7 +65,7 @@ def test_who_begins_at_a_state_record_knows_what_who_has_read_all_knows(
 
 
 @given(CHANGES)
-def test_a_member_gets_what_happens_from_his_coming_to_his_going(
+def test_members_get_what_happens_from_when_they_come_until_they_go(
     wanted: list[tuple[UserId, str]],
 ) -> None:
     told = events(wanted)

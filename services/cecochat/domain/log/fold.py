@@ -133,12 +133,9 @@ class Fold:
         self.top = max(self.top, stamp_of(record.id))
         self.last_id, self._vanished_id = record.id, 0
         self.chain.add(Place(self.clock_ms, offset), record)
-        self._take_group(offset, record)
+        if record.group_event and self.groups and offset > self.copied_to:
+            self.groups.take(record.group_event, record.changed_id)
         return True
-
-    def _take_group(self, offset: int, record: Origin | Copy) -> None:
-        if self.groups and (event := record.group_event) and offset > self.copied_to:
-            self.groups.take(event, record.changed_id)
 
     def _begin_ids(self, appended_at_ms: int) -> None:
         """Start the ids above all that were given before.
@@ -199,7 +196,8 @@ class Fold:
         self.high[origin] = Copied(record.origin, record.id)
         self._settle_owed(origin)
         self.top = self.top_after_copy(record)
-        self._take_group(offset, record)
+        if record.group_event and self.groups:
+            self.groups.take(record.group_event, record.changed_id)
         return True
 
     def high_of(self, origin: int) -> Place:

@@ -100,11 +100,10 @@ class Origin:
     targets: tuple[int, ...] = ()
     new_targets: tuple[int, ...] = ()  # those where none had lived before
     changed_id: int = 0  # the change of its group before it; 0: there was none
+    group_event: Event | None = field(init=False)  # the event, if it happened in a group
 
-    @property
-    def group_event(self) -> Event | None:
-        """The event, if it happened in a group."""
-        return self.parsed if is_group(self.parsed.chat_id) else None
+    def __post_init__(self) -> None:
+        self.group_event = self.parsed if is_group(self.parsed.chat_id) else None
 
 
 @dataclass(slots=True)
@@ -338,7 +337,7 @@ def _copy(key: bytes, value: bytes, header: dict[str, str]) -> Copy:
         value,
         header.get("traceparent", ""),
         event if in_group else None,
-        headers.number(header.get("changed", "0")),
+        headers.number(header.get("changed", "0")) if in_group else 0,
     )
 
 

@@ -178,9 +178,8 @@ class Asking:
                 self._settle(line, home, key, result)
         if line.lacks_above:
             self._owner.fold.owe(home, answer.last)
-        _drop_unwanted(
-            line
-        )  # or whoever sends all of it again would find this part before the rest
+        # Or whoever sends all of it again would find what was left here before the rest.
+        _drop_unwanted(line)
 
     def _follow(self, line: Line, answer: Answer) -> None:
         """What another owner has taken may not count."""

@@ -7,7 +7,7 @@ acknowledged, delivered and forwarded only after its record was read back from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.chain import Here
@@ -59,6 +59,7 @@ class Owner(Accepting):
         self.session = session
         self.superseded: Takeover | None = None
         self._is_afresh = fold.is_afresh
+        self._groups = fold.groups
         self._log_end = log_end
         self.must_end = ""  # why the epoch has to end; then this partition is loaded again
         self.hidden = Hidden(fold)
@@ -91,7 +92,7 @@ class Owner(Accepting):
         """Whether the log does not say who belongs to some groups. If so, the homes of these groups
         have to say it, before this owner is ready; if it was ready already, its epoch ends.
         """
-        return bool(self.fold.groups and self.fold.groups.wrong)
+        return self._groups is not None and bool(self._groups.wrong)
 
     def takeover(
         self,
@@ -113,10 +114,10 @@ class Owner(Accepting):
         """
         self.cursor = offset + 1
         self._states.begin(now_ms)
-        was_ready = self.ready
+        lacked_members = self.lacks_members
         counts = self.fold.step(offset, record, appended_at_ms)
         self._look_for_own_sends(offset)
-        if was_ready and self.lacks_members:
+        if self.lacks_members and not lacked_members and self.epoch is not None:
             self.must_end = LACKS_MEMBERS
         if not counts or self.must_end:
             return counts
@@ -194,8 +195,9 @@ class Owner(Accepting):
                 session.deliver(self.place.offset, ack)
 
     def _publish(self, valid: Valid) -> None:
-        groups, event = self.fold.groups, valid.group_event
-        user_ids = groups.concerned(event, self.sessions) if groups and event else valid.user_ids
+        user_ids: Sequence[UserId] = valid.user_ids
+        if valid.group_event and self._groups:
+            user_ids = self._groups.concerned(valid.group_event, self.sessions)
         self.tail.add(valid, self.limits.tail_max_bytes)
         for user_id in user_ids:
             for session in self.sessions.get(user_id, ()):

@@ -5,7 +5,6 @@ partition.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, deque
 from collections.abc import Mapping
 
 from cecochat.domain.log.place import NOWHERE, Place
@@ -19,32 +18,32 @@ class Seen:
 
     def __init__(self, offset: int, high: Mapping[int, Copied], entries_max: int) -> None:
         self._floor = offset  # below that, it is not known
-        self._before = {origin: copied.origin for origin, copied in high.items()}
-        self._copies: dict[int, list[tuple[int, Place]]] = {}  # by origin: (offset, origin's place)
-        self._order: deque[int] = deque()  # their origins
+        self._before = {partition: copied.origin for partition, copied in high.items()}
+        self._copies: list[
+            tuple[int, int, Place]
+        ] = []  # (offset, partition of the origin, its place)
         self._entries_max = entries_max
 
-    def add(self, offset: int, origin: int, place: Place) -> None:
+    def add(self, offset: int, partition: int, origin: Place) -> None:
         """Take in that the copy at `offset` counts."""
-        self._copies.setdefault(origin, []).append((offset, place))
-        self._order.append(origin)
-        if len(self._order) > self._entries_max:
-            self._drop()
+        self._copies.append((offset, partition, origin))
+        if len(self._copies) > self._entries_max:
+            self._forget_some()
 
-    def _drop(self) -> None:
-        """Forget the oldest quarter."""
-        oldest = Counter(self._order.popleft() for _ in range(len(self._order) // 4 + 1))
-        for origin, number in oldest.items():
-            offset, self._before[origin] = self._copies[origin][number - 1]
-            self._floor = max(self._floor, offset)
-            del self._copies[origin][:number]
+    def _forget_some(self) -> None:
+        oldest = self._copies[: len(self._copies) // 4 + 1]
+        self._before |= {partition: origin for _, partition, origin in oldest}
+        self._floor = oldest[-1][0]
+        del self._copies[: len(oldest)]
 
-    def up_to(self, offset: int, origin: int) -> Place:
-        """Return up to where a client at `offset` has seen the log of `origin`; `NOWHERE` if that
-        is not known any more.
+    def up_to(self, offset: int, partition: int) -> Place:
+        """Return up to where a client at `offset` has seen the log of that partition; `NOWHERE` if
+        it is not known any more.
         """
         if offset < self._floor:
             return NOWHERE
-        copies = self._copies.get(origin, [])
-        number = bisect_right(copies, offset, key=lambda each: each[0])
-        return copies[number - 1][1] if number else self._before.get(origin, NOWHERE)
+        number = bisect_right(self._copies, offset, key=lambda each: each[0])
+        for _, origin_partition, origin in reversed(self._copies[:number]):
+            if origin_partition == partition:
+                return origin
+        return self._before.get(partition, NOWHERE)
