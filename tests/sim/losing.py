@@ -33,7 +33,7 @@ class Losing(Cutting, Nodes):
 
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart. Not
-        while a takeover is on its way there, which cannot tell of that: see ADR 0093, "Not covered".
+        while a takeover is on its way there, which cannot tell of it (ADR 0093, "Not covered").
         """
         if self.cuts or any(each.gone for each in self.logs) or self._is_claimed(partition):
             return False
