@@ -178,6 +178,11 @@ def _pair(server: Server, name: str) -> Pair:
     return Pair((mint(server.secret_file, one), mint(server.secret_file, other)), other)
 
 
+def _times(cost_s: float, base_s: float) -> str:
+    """Return a multiple. The CPU of a few messages may be less than the kernel counts."""
+    return f"{cost_s / base_s:.2f}" if base_s else "-"
+
+
 def table(found: dict[tuple[int, str], Cost]) -> str:
     """CPU-s per 1,000 delivered, and as a multiple of Python's over gRPC."""
     rows = [["in flight", "clients", "clients' CPU", "ratio", "server's CPU", "ratio", "per s"]]
@@ -188,9 +193,9 @@ def table(found: dict[tuple[int, str], Cost]) -> str:
                 str(window),
                 name,
                 f"{cost.client:.3f}",
-                f"{cost.client / base.client:.2f}",
+                _times(cost.client, base.client),
                 f"{cost.server:.3f}",
-                f"{cost.server / base.server:.2f}",
+                _times(cost.server, base.server),
                 f"{cost.per_s:.0f}",
             ]
         )
