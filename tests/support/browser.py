@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 # A container has no sandbox for root, and often a small /dev/shm.
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
+
+expect.set_options(timeout=60_000)  # against a hang, no measure of speed; it was 5 s
 
 
 @asynccontextmanager
