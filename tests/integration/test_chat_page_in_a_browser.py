@@ -114,7 +114,7 @@ async def test_what_waits_survives_that_its_tab_is_closed(
     await alice.page.close()
     await server.start()
     again = await chatpage.at(windows[0], "alice", server.connect_url)
-    await again.chooses("bob")
+    await again.begins("bob")
     await again.sees("never lost")
     await again.sees_tick("Delivered")
     await bob.chooses("alice")
