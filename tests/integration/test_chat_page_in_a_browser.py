@@ -146,7 +146,6 @@ async def test_tabs_of_one_user_agree(
 
 async def test_a_chat_that_was_answered_unread_can_be_opened(alice: Person, bob: Person) -> None:
     """The last line is one's own then, and what is unread lies before it."""
-    await bob.is_connected()  # nobody says of what came before that it was delivered
     await alice.begins("bob")
     await alice.says("bob", "Are you there?")
     await bob.page.evaluate("document.hasFocus = () => false")  # and so reads nothing

@@ -16,7 +16,7 @@ def chat_of(me: str, chat: str) -> ids.ChatId:
     if not isinstance(chat, str):
         raise InvalidArgument(f"{chat!r} names no user and no chat: pass a str")
     try:
-        if "~" in chat or chat.startswith("g:"):
+        if "~" in chat or ids.is_group(chat):
             return ids.chat_id(chat)
         return ids.chat_id(ids.dialog(ids.UserId(me), ids.user_id(chat)))
     except Refusal as refusal:
@@ -40,7 +40,7 @@ def peer_of(me: str, chat_id: str) -> str:
         checked = ids.chat_id(chat_id)
     except Refusal as refusal:
         raise InvalidArgument(refusal.message) from None
-    if checked.startswith("g:"):
+    if ids.is_group(checked):
         return checked
     first, second = ids.participants(checked)
     return second if first == me else first

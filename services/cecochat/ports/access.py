@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from cecochat.domain.groups.changes import Seen, is_group
+from cecochat.domain.groups.changes import Seen
 from cecochat.domain.groups.rights import not_found
 from cecochat.domain.log import ids
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.history import History
 from cecochat.v1.events_pb2 import ROLE_MEMBER

@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 from cecochat.domain.changes.about import About
 from cecochat.domain.errors import CecochatError
-from cecochat.domain.groups.changes import Standing, is_group
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.groups.changes import Standing
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.ports.groups import Groups
 from cecochat.v1.events_pb2 import Role

@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Refusal, Unavailable
-from cecochat.domain.groups.changes import is_group
-from cecochat.domain.log.ids import ChatId, UserId, partition_in
+from cecochat.domain.log.ids import ChatId, UserId, is_group, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
 from cecochat.internal.client import InternalClient

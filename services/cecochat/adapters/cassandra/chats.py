@@ -12,8 +12,7 @@ from cecochat.adapters.cassandra.pages import Pages
 from cecochat.adapters.cassandra.reached import Shown
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.groups.changes import is_group
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.groups import Groups, Line, memberships, standing_of
 from cecochat.ports.history import MARKS_MAX, UNREAD_MAX, ChatRow, GroupLine, MarkRow

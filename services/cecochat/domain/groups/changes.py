@@ -105,8 +105,3 @@ def as_group(
             group.roles.pop(user, None)
         (group.invited.add if standing.is_invited else group.invited.discard)(user)
     return group
-
-
-def is_group(chat_id: str) -> bool:
-    """Return whether this is the id of a group, and not of a dialog."""
-    return chat_id.startswith("g:")

@@ -59,7 +59,7 @@ def participants(chat_id: ChatId) -> tuple[UserId, ...]:
     """Return the two users of a dialog. Raises `Refusal` for a group, since groups are not built
     yet.
     """
-    if chat_id.startswith("g:"):
+    if is_group(chat_id):
         raise Refusal(
             errors_pb2.ERROR_CODE_UNIMPLEMENTED,
             "groups are not built yet: use a dialog, d:<user>~<user>",

@@ -278,11 +278,12 @@ class Owner(Accepting):
     def states(self, now_ms: int) -> list[State]:
         """Return the state records to append now."""
         as_of, groups = self.cursor - 1, self.fold.groups
-        states = [self.fold.state(as_of)]
-        if groups and self._states.tells_groups(as_of, groups.size):
-            states = self.fold.states(as_of, self.limits.part_members)
-        self._states.make(as_of, now_ms, len(states) if states[0].groups is not None else 0)
         self.clock.looks(now_ms)
+        if groups is None or not self._states.tells_groups(as_of, groups.size):
+            self._states.make(as_of, now_ms)
+            return [self.fold.state(as_of)]
+        states = self.fold.states(as_of, self.limits.part_members)
+        self._states.make(as_of, now_ms, len(states))
         return states
 
     def released(self, materialized: int) -> int | None:

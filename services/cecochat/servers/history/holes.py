@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.groups.changes import Seen, is_group
-from cecochat.domain.log.ids import ChatId, UserId, participants
+from cecochat.domain.groups.changes import Seen
+from cecochat.domain.log.ids import ChatId, UserId, is_group, participants
 from cecochat.ports.history import History, Hole, HoleReason
 from cecochat.v1 import history_pb2
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.domain.groups.changes import Seen, Standing, is_group
+from cecochat.domain.groups.changes import Seen, Standing
 from cecochat.domain.log import ids, wire
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports import access
 from cecochat.ports.backplane import Log

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from cecochat.domain.changes.about import about
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.groups.changes import is_group, standings
+from cecochat.domain.groups.changes import standings
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.gaps import Gap
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.ports.backplane import Record
