@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -140,7 +140,7 @@ class Log:
             self.append(Copy(id_, source, high, NOWHERE, (UserId("bob"),), event))
 
     def state(self, _: int) -> None:
-        self.states.append(self.fold.state(len(self.records) - 1))
+        self.states.append(replace(self.fold.state(len(self.records) - 1), groups=()))
         self.append(self.states[-1])
 
     def late(self, number: int) -> None:
