@@ -574,10 +574,17 @@ class Ack(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    HOME_OFFSET_FIELD_NUMBER: _builtins.int
+    HOME_CLOCK_MS_FIELD_NUMBER: _builtins.int
     client_message_id: _builtins.str
     message_id: _builtins.int
     offset: _builtins.int
     clock_ms: _builtins.int
+    home_offset: _builtins.int
+    """Set for a send to a group whose home is another partition, which the message id names: where the message is in the log of that partition,
+    and the log's clock there. To make a read token, take these instead.
+    """
+    home_clock_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -585,10 +592,12 @@ class Ack(_message.Message):
         message_id: _builtins.int = ...,
         offset: _builtins.int = ...,
         clock_ms: _builtins.int = ...,
+        home_offset: _builtins.int = ...,
+        home_clock_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_message_id", b"client_message_id", "clock_ms", b"clock_ms", "message_id", b"message_id", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_message_id", b"client_message_id", "clock_ms", b"clock_ms", "home_clock_ms", b"home_clock_ms", "home_offset", b"home_offset", "message_id", b"message_id", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -676,7 +685,7 @@ Global___Gap: _TypeAlias = Gap  # noqa: Y015
 @_typing.final
 class ReadToken(_message.Message):
     """Asks for an answer that holds everything up to a place in each origin partition. To make one from an ack, take the `offset` and
-    `clock_ms` of that ack.
+    `clock_ms` of that ack, or `home_offset` and `home_clock_ms` if they are set.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -200,6 +200,8 @@ export const AckSchema: Schema<Ack> = [
   [2, "messageId", 3, 0],
   [3, "offset", 3, 0],
   [4, "clockMs", 3, 0],
+  [5, "homeOffset", 3, 0],
+  [6, "homeClockMs", 3, 0],
 ];
 
 export const RefusedSchema: Schema<Refused> = [

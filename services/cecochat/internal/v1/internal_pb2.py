@@ -22,37 +22,51 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cecochat.v1 import errors_pb2 as cecochat_dot_v1_dot_errors__pb2
+from cecochat.v1 import messaging_pb2 as cecochat_dot_v1_dot_messaging__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cecochat/internal/v1/internal.proto\x12\x14\x63\x65\x63ochat.internal.v1\"\x88\x02\n\x04Load\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x38\n\tmessaging\x18\x02 \x01(\x0b\x32#.cecochat.internal.v1.MessagingLoadH\x00\x12<\n\x0bmaterialize\x18\x03 \x01(\x0b\x32%.cecochat.internal.v1.MaterializeLoadH\x00\x12\x34\n\x07history\x18\x04 \x01(\x0b\x32!.cecochat.internal.v1.HistoryLoadH\x00\x12\x34\n\x07\x63onnect\x18\x05 \x01(\x0b\x32!.cecochat.internal.v1.ConnectLoadH\x00\x42\t\n\x07service\"\x99\x01\n\rMessagingLoad\x12\x10\n\x08sessions\x18\x01 \x01(\x04\x12\x16\n\x0esends_accepted\x18\x02 \x01(\x04\x12\x12\n\ndeliveries\x18\x03 \x01(\x04\x12\x1b\n\x13\x66orward_lag_records\x18\x04 \x01(\x04\x12-\n\x04\x61ges\x18\x05 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"<\n\tStageAges\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x62ounds_s\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\x84\x01\n\x0fMaterializeLoad\x12\x14\n\x0crows_written\x18\x01 \x01(\x04\x12\x17\n\x0fhistory_retries\x18\x02 \x01(\x04\x12\x13\n\x0blag_records\x18\x03 \x01(\x04\x12-\n\x04\x61ges\x18\x04 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"5\n\x0bHistoryLoad\x12\x0f\n\x07queries\x18\x01 \x01(\x04\x12\x15\n\rquery_seconds\x18\x02 \x01(\x01\"\x1e\n\x0b\x43onnectLoad\x12\x0f\n\x07lookups\x18\x01 \x01(\x04\"T\n\nPartitions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x33\n\x05owned\x18\x02 \x03(\x0b\x32$.cecochat.internal.v1.OwnedPartition\"4\n\x0eOwnedPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07read_to\x18\x02 \x01(\x04\"P\n\x08Sessions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\x05users\x18\x02 \x03(\x0b\x32\".cecochat.internal.v1.UserSessions\"t\n\x0cUserSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0f\n\x07read_to\x18\x03 \x01(\x04\x12/\n\x08sessions\x18\x04 \x03(\x0b\x32\x1d.cecochat.internal.v1.Session\"\x93\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x65gan_at\x18\x04 \x01(\x03\x12*\n\x05\x62\x65gan\x18\x05 \x01(\x0e\x32\x1b.cecochat.internal.v1.Began\x12\x14\n\x0cqueued_bytes\x18\x06 \x01(\x04*P\n\x05\x42\x65gan\x12\x15\n\x11\x42\x45GAN_UNSPECIFIED\x10\x00\x12\x0e\n\nBEGAN_LIVE\x10\x01\x12\x11\n\rBEGAN_RESUMED\x10\x02\x12\r\n\tBEGAN_GAP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cecochat/internal/v1/internal.proto\x12\x14\x63\x65\x63ochat.internal.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\"\x88\x02\n\x04Load\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x38\n\tmessaging\x18\x02 \x01(\x0b\x32#.cecochat.internal.v1.MessagingLoadH\x00\x12<\n\x0bmaterialize\x18\x03 \x01(\x0b\x32%.cecochat.internal.v1.MaterializeLoadH\x00\x12\x34\n\x07history\x18\x04 \x01(\x0b\x32!.cecochat.internal.v1.HistoryLoadH\x00\x12\x34\n\x07\x63onnect\x18\x05 \x01(\x0b\x32!.cecochat.internal.v1.ConnectLoadH\x00\x42\t\n\x07service\"\x99\x01\n\rMessagingLoad\x12\x10\n\x08sessions\x18\x01 \x01(\x04\x12\x16\n\x0esends_accepted\x18\x02 \x01(\x04\x12\x12\n\ndeliveries\x18\x03 \x01(\x04\x12\x1b\n\x13\x66orward_lag_records\x18\x04 \x01(\x04\x12-\n\x04\x61ges\x18\x05 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"<\n\tStageAges\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x62ounds_s\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\x84\x01\n\x0fMaterializeLoad\x12\x14\n\x0crows_written\x18\x01 \x01(\x04\x12\x17\n\x0fhistory_retries\x18\x02 \x01(\x04\x12\x13\n\x0blag_records\x18\x03 \x01(\x04\x12-\n\x04\x61ges\x18\x04 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"5\n\x0bHistoryLoad\x12\x0f\n\x07queries\x18\x01 \x01(\x04\x12\x15\n\rquery_seconds\x18\x02 \x01(\x01\"\x1e\n\x0b\x43onnectLoad\x12\x0f\n\x07lookups\x18\x01 \x01(\x04\"T\n\nPartitions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x33\n\x05owned\x18\x02 \x03(\x0b\x32$.cecochat.internal.v1.OwnedPartition\"4\n\x0eOwnedPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07read_to\x18\x02 \x01(\x04\"P\n\x08Sessions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\x05users\x18\x02 \x03(\x0b\x32\".cecochat.internal.v1.UserSessions\"t\n\x0cUserSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0f\n\x07read_to\x18\x03 \x01(\x04\x12/\n\x08sessions\x18\x04 \x03(\x0b\x32\x1d.cecochat.internal.v1.Session\"\x93\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x65gan_at\x18\x04 \x01(\x03\x12*\n\x05\x62\x65gan\x18\x05 \x01(\x0e\x32\x1b.cecochat.internal.v1.Began\x12\x14\n\x0cqueued_bytes\x18\x06 \x01(\x04\"\xc5\x01\n\x05\x41sked\x12\x0c\n\x04home\x18\x01 \x01(\r\x12\x11\n\tpartition\x18\x02 \x01(\r\x12*\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12/\n\nhome_epoch\x18\x05 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12.\n\x05sends\x18\x06 \x03(\x0b\x32\x1f.cecochat.internal.v1.AskedSend\")\n\x05Place\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x02 \x01(\x03\"h\n\tAskedSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04send\x18\x02 \x01(\x0b\x32\x11.cecochat.v1.Send\x12)\n\x04seen\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\"\xa1\x01\n\x06\x41nswer\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12*\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12)\n\x04last\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12-\n\x07results\x18\x04 \x03(\x0b\x32\x1c.cecochat.internal.v1.Result\"\x88\x01\n\x06Result\x12\x0f\n\x05taken\x18\x01 \x01(\x08H\x00\x12,\n\x05known\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.KnownH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x12\x0e\n\x04left\x18\x04 \x01(\x08H\x00\x42\x08\n\x06result\"D\n\x05Known\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\'\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place*P\n\x05\x42\x65gan\x12\x15\n\x11\x42\x45GAN_UNSPECIFIED\x10\x00\x12\x0e\n\nBEGAN_LIVE\x10\x01\x12\x11\n\rBEGAN_RESUMED\x10\x02\x12\r\n\tBEGAN_GAP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cecochat.internal.v1.internal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BEGAN']._serialized_start=1258
-  _globals['_BEGAN']._serialized_end=1338
-  _globals['_LOAD']._serialized_start=62
-  _globals['_LOAD']._serialized_end=326
-  _globals['_MESSAGINGLOAD']._serialized_start=329
-  _globals['_MESSAGINGLOAD']._serialized_end=482
-  _globals['_STAGEAGES']._serialized_start=484
-  _globals['_STAGEAGES']._serialized_end=544
-  _globals['_MATERIALIZELOAD']._serialized_start=547
-  _globals['_MATERIALIZELOAD']._serialized_end=679
-  _globals['_HISTORYLOAD']._serialized_start=681
-  _globals['_HISTORYLOAD']._serialized_end=734
-  _globals['_CONNECTLOAD']._serialized_start=736
-  _globals['_CONNECTLOAD']._serialized_end=766
-  _globals['_PARTITIONS']._serialized_start=768
-  _globals['_PARTITIONS']._serialized_end=852
-  _globals['_OWNEDPARTITION']._serialized_start=854
-  _globals['_OWNEDPARTITION']._serialized_end=906
-  _globals['_SESSIONS']._serialized_start=908
-  _globals['_SESSIONS']._serialized_end=988
-  _globals['_USERSESSIONS']._serialized_start=990
-  _globals['_USERSESSIONS']._serialized_end=1106
-  _globals['_SESSION']._serialized_start=1109
-  _globals['_SESSION']._serialized_end=1256
+  _globals['_BEGAN']._serialized_start=2035
+  _globals['_BEGAN']._serialized_end=2115
+  _globals['_LOAD']._serialized_start=117
+  _globals['_LOAD']._serialized_end=381
+  _globals['_MESSAGINGLOAD']._serialized_start=384
+  _globals['_MESSAGINGLOAD']._serialized_end=537
+  _globals['_STAGEAGES']._serialized_start=539
+  _globals['_STAGEAGES']._serialized_end=599
+  _globals['_MATERIALIZELOAD']._serialized_start=602
+  _globals['_MATERIALIZELOAD']._serialized_end=734
+  _globals['_HISTORYLOAD']._serialized_start=736
+  _globals['_HISTORYLOAD']._serialized_end=789
+  _globals['_CONNECTLOAD']._serialized_start=791
+  _globals['_CONNECTLOAD']._serialized_end=821
+  _globals['_PARTITIONS']._serialized_start=823
+  _globals['_PARTITIONS']._serialized_end=907
+  _globals['_OWNEDPARTITION']._serialized_start=909
+  _globals['_OWNEDPARTITION']._serialized_end=961
+  _globals['_SESSIONS']._serialized_start=963
+  _globals['_SESSIONS']._serialized_end=1043
+  _globals['_USERSESSIONS']._serialized_start=1045
+  _globals['_USERSESSIONS']._serialized_end=1161
+  _globals['_SESSION']._serialized_start=1164
+  _globals['_SESSION']._serialized_end=1311
+  _globals['_ASKED']._serialized_start=1314
+  _globals['_ASKED']._serialized_end=1511
+  _globals['_PLACE']._serialized_start=1513
+  _globals['_PLACE']._serialized_end=1554
+  _globals['_ASKEDSEND']._serialized_start=1556
+  _globals['_ASKEDSEND']._serialized_end=1660
+  _globals['_ANSWER']._serialized_start=1663
+  _globals['_ANSWER']._serialized_end=1824
+  _globals['_RESULT']._serialized_start=1827
+  _globals['_RESULT']._serialized_end=1963
+  _globals['_KNOWN']._serialized_start=1965
+  _globals['_KNOWN']._serialized_end=2033
 # @@protoc_insertion_point(module_scope)

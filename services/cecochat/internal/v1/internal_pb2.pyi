@@ -3,6 +3,8 @@
 isort:skip_file
 """
 
+from cecochat.v1 import errors_pb2 as _errors_pb2
+from cecochat.v1 import messaging_pb2 as _messaging_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -46,7 +48,7 @@ Global___Began: _TypeAlias = Began  # noqa: Y015
 
 @_typing.final
 class Load(_message.Message):
-    """What servers and commands of one cluster ask a server, with GET on its internal listener. It answers with one of these messages as
+    """What servers and commands of one cluster ask a server, with GET on its internal listener unless it says POST. It answers with one of these messages as
     application/x-protobuf. Servers of version N and N-1 understand each other: both ignore fields that they do not know, and take a missing
     counter as 0. A server that does not know the path counts as one that does not answer.
 
@@ -387,3 +389,198 @@ class Session(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class Asked(_message.Message):
+    """POST /internal/v1/asked, with the scope `pass_on`: the owner of a partition asks the owner of another to accept what its clients send to groups
+    that have their home there. The answer is Answer, or the status 503 if the server does not own that home.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOME_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HOME_EPOCH_FIELD_NUMBER: _builtins.int
+    SENDS_FIELD_NUMBER: _builtins.int
+    home: _builtins.int
+    partition: _builtins.int
+    """Who asks: a partition, the epoch of its owner, and a number that grows with the requests of that owner to this home."""
+    number: _builtins.int
+    @_builtins.property
+    def epoch(self) -> Global___Place: ...
+    @_builtins.property
+    def home_epoch(self) -> Global___Place:
+        """The epoch of the owner that is asked. Any other looks at nothing."""
+
+    @_builtins.property
+    def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___AskedSend]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        home: _builtins.int = ...,
+        partition: _builtins.int = ...,
+        epoch: Global___Place | None = ...,
+        number: _builtins.int = ...,
+        home_epoch: Global___Place | None = ...,
+        sends: _abc.Iterable[Global___AskedSend] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "home_epoch", b"home_epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "home", b"home", "home_epoch", b"home_epoch", "number", b"number", "partition", b"partition", "sends", b"sends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asked: _TypeAlias = Asked  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """A place in a partition of the log. If there is none, the offset is -1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CLOCK_MS_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    clock_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        clock_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
+
+@_typing.final
+class AskedSend(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SEND_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def send(self) -> _messaging_pb2.Send: ...
+    @_builtins.property
+    def seen(self) -> Global___Place:
+        """Up to where the sender has seen the home's log."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        send: _messaging_pb2.Send | None = ...,
+        seen: Global___Place | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen", "send", b"send"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen", "send", b"send", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskedSend: _TypeAlias = AskedSend  # noqa: Y015
+
+@_typing.final
+class Answer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    @_builtins.property
+    def epoch(self) -> Global___Place:
+        """Of the home's owner."""
+
+    @_builtins.property
+    def last(self) -> Global___Place:
+        """The last event there that concerns the asking partition."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]:
+        """One for each send, in order; none if the request was for another owner, or overtaken."""
+
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        epoch: Global___Place | None = ...,
+        last: Global___Place | None = ...,
+        results: _abc.Iterable[Global___Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "last", b"last", "results", b"results", "server_id", b"server_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
+
+@_typing.final
+class Result(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    taken: _builtins.bool
+    """It is in the log, or on its way there: its copy is the answer."""
+    left: _builtins.bool
+    """It was not looked at, since one of its user before it was refused."""
+    @_builtins.property
+    def known(self) -> Global___Known: ...
+    @_builtins.property
+    def refused(self) -> _errors_pb2.Error: ...
+    def __init__(
+        self,
+        *,
+        taken: _builtins.bool = ...,
+        known: Global___Known | None = ...,
+        refused: _errors_pb2.Error | None = ...,
+        left: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "left", b"left", "refused", b"refused", "result", b"result", "taken", b"taken"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "left", b"left", "refused", b"refused", "result", b"result", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["taken", "known", "refused", "left"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___Result: _TypeAlias = Result  # noqa: Y015
+
+@_typing.final
+class Known(_message.Message):
+    """The send was accepted before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.int
+    @_builtins.property
+    def at(self) -> Global___Place: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.int = ...,
+        at: Global___Place | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Known: _TypeAlias = Known  # noqa: Y015
