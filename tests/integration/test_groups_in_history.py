@@ -205,6 +205,21 @@ async def test_who_was_away_sees_nothing_of_that_time(tmp_path: Path) -> None:
         assert len(group.stays.of(BOB)) == 2
 
 
+async def test_a_gap_is_filled_with_what_came_while_a_member_was_there(tmp_path: Path) -> None:
+    """Carol may read what was said before she came, but no device of hers has missed it."""
+    group = new_group(1)
+    group.change(ANN, Membership(options=GroupOptions(name="Us")))
+    group.say(ANN, "before Carol")
+    group.change(ANN, Membership(added_ids=[CAROL]))
+    group.say(ANN, "to Carol")
+    await written(tmp_path, group)
+    async with running(tmp_path) as up:
+        for with_changes, first in ((False, 0), (True, 2)):
+            request = GetMessagesRequest(chat_id=US, after=0, with_changes=with_changes)
+            page = await up.messages(CAROL, request)
+            assert ids_of(page) == [row.message_id for row in group.rows[first:]]
+
+
 @on_one_database
 @given(happened=happenings(), limit=st.integers(1, 6))
 async def test_pages_joined_are_what_each_user_sees_once_in_order(

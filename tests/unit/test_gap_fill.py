@@ -62,6 +62,20 @@ def test_a_chat_is_read_from_what_was_shown_of_it() -> None:
     assert device.shown_up_to(CHAT) == event(6).id
 
 
+def test_a_group_is_read_from_the_last_that_was_shown_of_it() -> None:
+    """All of it comes in the order of ids, which have the partition of its home."""
+    home = partition_of("g:hikers", COUNT)
+    assert home not in (ALICE, BOB)
+    first, *rest = (message_id(number << 10, home) for number in range(5, 9))
+    device = Device("alice")
+    device.hello("phone")
+    device.receive(welcome(0, {home: first, BOB: event(99).id}))
+    assert device.shown_up_to("g:hikers") == first
+    for id_, user in zip(rest, ("bob", "carol", "alice"), strict=True):
+        device.show(Event(id=id_, user_id=user, chat_id="g:hikers", message=Message(text="hello")))
+        assert device.shown_up_to("g:hikers") == id_
+
+
 def test_a_kept_device_still_knows_when_it_began() -> None:
     device = in_a_gap(up_to=9, since=5)
     again = Device.restored(device.snapshot())

@@ -105,6 +105,7 @@ def test_a_group_that_shows_its_past_shows_also_what_was_said_between_two_stays(
         sight = seen(back[-1], spans, shows_past, 99)
         assert sight
         assert sight.ranges == ranges
+        assert sight.stays == (Span(10, 20), Span(30, 99)), "whatever is shown of the past"
 
 
 @given(cuts=st.sets(st.integers(1, 6)))

@@ -12,7 +12,7 @@ from cecochat.domain.log.spans import STILL, Span
 from cecochat.ports.history import History
 from cecochat.v1.events_pb2 import ROLE_MEMBER
 
-ALL: Final = Seen(ROLE_MEMBER, STILL, (Span(0, STILL),))
+ALL: Final = Seen(ROLE_MEMBER, STILL, (Span(0, STILL),), (Span(0, STILL),))
 """What the two users of a dialog see of it."""
 
 

@@ -41,7 +41,9 @@ class GetMessagesRequest(_message.Message):
     limit: _builtins.int
     """1 to `history.page_max`; 0: 50."""
     with_changes: _builtins.bool
-    """For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids. Only with `after`."""
+    """For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids, and of a group only
+    what came while the caller belonged to it. Only with `after`.
+    """
     @_builtins.property
     def token(self) -> _messaging_pb2.ReadToken:
         """Optional: the answer holds everything up to this token, or the call fails with BEHIND."""

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from cecochat.domain.cluster.partitions import partition_of
-from cecochat.domain.log.ids import ChatId, participants, partition_in
+from cecochat.domain.log.ids import ChatId, is_group, participants, partition_in
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
@@ -101,7 +101,8 @@ class Device:
     parts belonging together.
 
     The events of one sender in one chat come in the order of their ids. So one mark per chat and
-    sender says what was shown, whether it came from the stream or from the history.
+    sender says what was shown, whether it came from the stream or from the history. In a group, all
+    events come in that order.
     """
 
     def __init__(
@@ -112,8 +113,8 @@ class Device:
         device_id: str = "",
     ) -> None:
         """Make a device that has seen nothing yet. `partition_of` returns the partition of a user
-        id, given their number. `device_id` has to differ from that of the user's other devices, and
-        to stay the same as long as the snapshot is kept.
+        or a group by their id, given how many partitions there are. `device_id` has to differ from
+        that of the user's other devices, and to stay the same as long as the snapshot is kept.
         """
         self.user_id = user_id
         self.device_id = device_id
@@ -249,15 +250,15 @@ class Device:
         that this device has not shown.
         """
         since, marks = self.since or {}, self.shown.get(chat_id, {})
-        if not chat_id.startswith("d:"):
-            return min(since.values(), default=0)
+        if is_group(chat_id):  # all of it comes in the order of ids
+            return max(*marks.values(), since.get(self._partition(chat_id), 0), 0)
         return min(
             max(marks.get(user_id, 0), since.get(self._partition(user_id), 0))
             for user_id in participants(ChatId(chat_id))
         )
 
-    def _partition(self, user_id: str) -> int:
-        return self._partition_of(user_id, self.partition_count)
+    def _partition(self, name: str) -> int:
+        return self._partition_of(name, self.partition_count)
 
     def fill(self, event: Event) -> Happening | None:
         """Take in an event from the history while a gap is filled. Returns None if it was shown

@@ -4,7 +4,7 @@ after a change, when somebody belonged to the group, and which of its events the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cecochat.domain.groups.group import Group
@@ -33,6 +33,7 @@ class Seen(NamedTuple):
     role: Role.ValueType  # now; `ROLE_UNSPECIFIED`: not a member any more
     as_of: int  # the id at which they see who belongs to the group, and its options
     ranges: tuple[Span, ...]  # the ids of the events that they may read, oldest first
+    stays: tuple[Span, ...]  # the ids of those that came while they belonged to it
 
     def covers(self, id_: int) -> bool:
         """Return whether they may read the event with that id."""
@@ -85,9 +86,13 @@ def seen(last: Standing, stays: list[Span], shows_past: Iterable[bool], up_to: i
     """
     if not stays:
         return None
-    ranges = readable(stays, shows_past)
     as_of = min(stays[-1].last_id, up_to)
-    return Seen(last.role, as_of, (*ranges[:-1], ranges[-1]._replace(last_id=as_of)))
+    ranges = _up_to(as_of, readable(stays, shows_past))
+    return Seen(last.role, as_of, ranges, _up_to(as_of, stays))
+
+
+def _up_to(last_id: int, spans: Sequence[Span]) -> tuple[Span, ...]:
+    return (*spans[:-1], spans[-1]._replace(last_id=last_id))
 
 
 def as_group(

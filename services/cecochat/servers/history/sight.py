@@ -41,9 +41,11 @@ async def group_page(
 async def _above(
     history: History, chat_id: ChatId, seen: Seen, after: int, limit: int, *, with_changes: bool
 ) -> list[bytes]:
-    """Return up to `limit` events that are seen, above an id."""
+    """Return up to `limit` events that are seen, above an id. A page with changes is for a device
+    that missed them, which gets nothing from before its user came.
+    """
     found: list[bytes] = []
-    for first_id, last_id in seen.ranges:
+    for first_id, last_id in seen.stays if with_changes else seen.ranges:
         if last_id > after and len(found) < limit:
             page = await history.messages(
                 chat_id,

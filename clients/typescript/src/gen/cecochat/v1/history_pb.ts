@@ -63,7 +63,8 @@ export type GetMessagesRequest = Message<"cecochat.v1.GetMessagesRequest"> & {
   token?: ReadToken | undefined;
 
   /**
-   * For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids. Only with `after`.
+   * For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids, and of a group only
+   * what came while the caller belonged to it. Only with `after`.
    *
    * @generated from field: bool with_changes = 6;
    */
