@@ -22,6 +22,7 @@ from cecochat.v1.events_pb2 import (
     Membership,
     Message,
     Reaction,
+    Receipt,
 )
 from cecochat.v1.messaging_pb2 import Send
 
@@ -98,7 +99,7 @@ def test_everybody_reacts_and_deletes_their_own_and_admins_moderate(group: Group
     options = GroupOptions(name="Us", is_channel=True)
     channel = changed(group, ANN, Membership(options=options))
     for of in (group, channel):
-        for act in (Act.REACT, Act.RETRACT):
+        for act in (Act.RECEIVE, Act.REACT, Act.RETRACT):
             of.authorise(CAROL, act)
         of.authorise(BOB, Act.MODERATE)
         with pytest.raises(Refusal, match="you may not delete messages of other members"):
@@ -110,6 +111,7 @@ def test_everybody_reacts_and_deletes_their_own_and_admins_moderate(group: Group
     [
         (Send(message=Message(text="hello")), Act.SEND),
         (Send(edit=Edit(message_id=1, text="hello")), Act.SEND),
+        (Send(receipt=Receipt(read_up_to=1)), Act.RECEIVE),
         (Send(reaction=Reaction(message_id=1, emoji="👍")), Act.REACT),
         (Send(deletion=Deletion(message_id=1)), Act.RETRACT),
         (Send(deletion=Deletion(message_id=1, as_admin=True)), Act.MODERATE),

@@ -16,6 +16,7 @@ class Act(Enum):
     """What somebody wants to do. The value says it in a sentence: "may not ..."."""
 
     SEND = "write in this group"
+    RECEIVE = "receive messages in this group"
     REACT = "react to messages in this group"
     RETRACT = "delete your messages in this group"
     MODERATE = "delete messages of other members"
@@ -30,6 +31,7 @@ class Act(Enum):
 
 LEAST_ROLE: Mapping[Act, Role.ValueType] = {
     Act.SEND: ROLE_MEMBER,
+    Act.RECEIVE: ROLE_MEMBER,
     Act.REACT: ROLE_MEMBER,
     Act.RETRACT: ROLE_MEMBER,
     Act.MODERATE: ROLE_ADMIN,
@@ -47,6 +49,8 @@ IN_CHANNELS: Mapping[Act, Role.ValueType] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
 def act_of(send: Send) -> Act:
     """Return what a send of anything but a change of members wants to do."""
     match send.WhichOneof("body"):
+        case "receipt":
+            return Act.RECEIVE
         case "reaction":
             return Act.REACT
         case "deletion":
