@@ -45,6 +45,7 @@ DECLARED = {
         ("GET", "sessions"): "people",
         ("GET", "internal/v1/partitions"): "read",
         ("GET", "internal/v1/sessions"): "people",
+        ("POST", "internal/v1/asked"): "pass_on",
     },
     "history": SCALED
     | {

@@ -141,8 +141,9 @@ def _bad_sends(user: str, chat: str) -> list[Send]:
         ),
     ]
     for body in ("edit", "deletion", "reaction", "membership", "typing", "presence"):
-        sends.append(Send(client_message_id=body, chat_id=chat))
-        getattr(sends[-1], body).SetInParent()
+        for each in (chat, "g:friends"):
+            sends.append(Send(client_message_id=body, chat_id=each))
+            getattr(sends[-1], body).SetInParent()
     sends.append(Send(client_message_id="negative", chat_id=chat))
     sends[-1].receipt.delivered_up_to = -1
     return sends

@@ -14,6 +14,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover
+from cecochat.domain.ownership.asks import Answer, Asked
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
@@ -31,9 +32,14 @@ LARGE = State(0, Place(0, 0), 0, 0, dict.fromkeys(range(1 << 17), Copied(Place(0
 """Over half of what may wait."""
 
 
+async def nobody(_: int, __: Asked) -> Answer | None:
+    """No home answers."""
+    return None
+
+
 def owned_partition(backplane: Any = UNUSED) -> OwnedPartition:
     host = Host("one", Log(backplane, "log", 1), MessagingMetrics(CollectorRegistry()))
-    return OwnedPartition(host, 0, 1, on_ready=lambda: None)
+    return OwnedPartition(host, 0, 1, on_ready=lambda: None, ask=nobody)
 
 
 class StuckProducer:

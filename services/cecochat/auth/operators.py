@@ -23,7 +23,7 @@ NAME_MAX_BYTES = 128
 SECRET_FILE = f"{PREFIX}CLUSTER_SECRET_FILE"
 MINT = "cecochat token --operator NAME"
 
-Scope = Literal["metrics", "read", "people", "change"]
+Scope = Literal["metrics", "read", "people", "change", "pass_on"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 """What a token may allow.
 
@@ -31,7 +31,9 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 - `read`: what they own, follow, decide and lack.
 - `people`: who talks to whom and from where, and texts.
 - `change`: revoking tokens, comparing the history with the log, and writing its rows again.
+- `pass_on`: sends in the name of any user. Servers need it among each other, and nobody else.
 """
+FOR_OPERATORS: Final = tuple(each for each in SCOPES if each != "pass_on")
 ANYBODY: Final = "anybody"
 """What a route declares instead of a scope if it needs no token."""
 

@@ -9,11 +9,13 @@ import httpx
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.log.ids import UserId
+from cecochat.domain.ownership import asks
 from cecochat.internal import paths
-from cecochat.internal.v1.internal_pb2 import Load, Partitions, Sessions, UserSessions
+from cecochat.internal.asked import decode_answer, encode_asked
+from cecochat.internal.v1.internal_pb2 import Answer, Load, Partitions, Sessions, UserSessions
 from cecochat.ports.discovery import Instance
 
-Answer = TypeVar("Answer", Load, Partitions, Sessions)
+Said = TypeVar("Said", Load, Partitions, Sessions, Answer)
 Params = Mapping[str, Sequence[str]]
 
 
@@ -50,11 +52,26 @@ class InternalClient:
         said = await self._ask(server, paths.SESSIONS, Sessions, {paths.USER: list(user_ids)})
         return None if said is None else {UserId(each.user_id): each for each in said.users}
 
+    async def ask_home(self, server: Instance, home: int, asked: asks.Asked) -> asks.Answer | None:
+        """Ask the owner of a home of groups to accept what clients send. The scope is `pass_on`.
+
+        None does not say that it has not come: it may have, and it may yet come.
+        """
+        body = encode_asked(home, asked).SerializeToString()
+        said = await self._ask(server, paths.ASKED, Answer, body=body)
+        return None if said is None else decode_answer(said)
+
     async def _ask(
-        self, server: Instance, path: str, kind: type[Answer], params: Params | None = None
-    ) -> Answer | None:
+        self,
+        server: Instance,
+        path: str,
+        kind: type[Said],
+        params: Params | None = None,
+        body: bytes | None = None,
+    ) -> Said | None:
+        method, url = "GET" if body is None else "POST", f"{server.health_url}{path}"
         try:
-            response = await self._http.get(f"{server.health_url}{path}", params=params)
+            response = await self._http.request(method, url, params=params, content=body)
             said = kind.FromString(response.content) if _is_answer(response) else None
         except (httpx.HTTPError, httpx.InvalidURL, DecodeError):
             return None

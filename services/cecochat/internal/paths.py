@@ -7,8 +7,10 @@ from typing import Final
 LOAD: Final = "/internal/v1/load"
 PARTITIONS: Final = "/internal/v1/partitions"
 SESSIONS: Final = "/internal/v1/sessions"
+ASKED: Final = "/internal/v1/asked"
 
 USER: Final = "user"
 """The query parameter that names a user. It is repeated for several users."""
 USERS_MAX: Final = 100
+ASKED_MAX_BYTES: Final = 1 << 20
 PROTOBUF: Final = "application/x-protobuf"

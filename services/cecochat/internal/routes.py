@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from sanic import Request
 from sanic.response import HTTPResponse, raw
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log.ids import UserId
+from cecochat.domain.ownership import asks
 from cecochat.internal import paths
+from cecochat.internal.asked import decode_asked, encode_answer
 from cecochat.internal.v1.internal_pb2 import (
+    Asked,
     Load,
     OwnedPartition,
     Partitions,
     Sessions,
     UserSessions,
 )
+from cecochat.runtime import bodies
 from cecochat.runtime.http import App, error_response
+from cecochat.v1 import errors_pb2
 
 
 class InternalRoutes:
@@ -61,6 +66,32 @@ class InternalRoutes:
                 return error_response(refusal)
             found = [said for user in users if (said := of(user))]
             return _protobuf(Sessions(server_id=self._server_id, users=found))
+
+    def asked(self, answer: Callable[[int, asks.Asked], Awaitable[asks.Answer | None]]) -> None:
+        """Answer what other servers ask a home of groups, whose partition is given to `answer`. It
+        returns None if this server does not own that, or not yet.
+        """
+
+        @self._app.post(paths.ASKED, ctx_scope="pass_on", stream=True)
+        async def say_answer(request: Request) -> HTTPResponse:
+            try:
+                body = await bodies.read(request, paths.ASKED_MAX_BYTES)
+                asked = Asked.FromString(body)
+            except Refusal as refusal:
+                return error_response(refusal)
+            except DecodeError:
+                return error_response(Invalid("this is no request to a home of groups"))
+            said = await answer(asked.home, decode_asked(asked))
+            if said is None:
+                return error_response(_not_home(asked.home))
+            return _protobuf(encode_answer(self._server_id, said))
+
+
+def _not_home(home: int) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        f"this server does not own partition {home}, or not yet: ask the server that does",
+    )
 
 
 def users_in(request: Request) -> list[UserId]:

@@ -121,11 +121,12 @@ def _of_operator(
 
 
 def _scopes(wanted: Collection[str]) -> list[Scope]:
-    from cecochat.auth.operators import SCOPES
+    from cecochat.auth.operators import FOR_OPERATORS
 
-    if unknown := set(wanted) - set(SCOPES):
-        raise UsageError(f"there is no scope {min(unknown)}: use one of {', '.join(SCOPES)}")
-    return [each for each in SCOPES if each in wanted or not wanted]
+    if unknown := set(wanted) - set(FOR_OPERATORS):
+        known = ", ".join(FOR_OPERATORS)
+        raise UsageError(f"there is no scope {min(unknown)}: use one of {known}")
+    return [each for each in FOR_OPERATORS if each in wanted or not wanted]
 
 
 def seconds(text: str) -> float:

@@ -87,6 +87,14 @@ class Config:
     text_max_bytes: int = _key(
         "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
     )
+    groups_members_max: int = _key(
+        "groups.members_max",
+        1_000,
+        "members",
+        0,
+        10_000,
+        "how many members a group may have; 0: nobody can create a group",
+    )
     queue_max_bytes: int = _key(
         "queue.max_bytes",
         1 << 20,

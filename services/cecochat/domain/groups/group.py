@@ -56,6 +56,8 @@ class Group(Roster):
         _check(wanted)
         settled = self._new(actor, wanted) if not self.exists else self._allowed(actor, wanted)
         after = self.after(settled)
+        if not members_max and not self.exists:
+            raise _forbidden("nobody may create groups here: ask an operator")
         if len(after.roles) > max(members_max, len(self.roles)):
             raise Invalid(f"a group may have {members_max} members: remove some first")
         if len(after.invited) > max(members_max, len(self.invited)):

@@ -56,13 +56,11 @@ def is_group(chat_id: str) -> bool:
 
 
 def participants(chat_id: ChatId) -> tuple[UserId, ...]:
-    """Return the two users of a dialog. Raises `Refusal` for a group, since groups are not built
-    yet.
-    """
+    """Return the two users of a dialog. Raises `Refusal` for a group, as only its home can say."""
     if is_group(chat_id):
         raise Refusal(
             errors_pb2.ERROR_CODE_UNIMPLEMENTED,
-            "groups are not built yet: use a dialog, d:<user>~<user>",
+            f"{chat_id} is a group, and this is not built for groups yet: use a dialog",
         )
     first, _, second = chat_id[2:].partition("~")
     return UserId(first), UserId(second)

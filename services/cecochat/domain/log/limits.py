@@ -15,6 +15,14 @@ a jump of the clock that no record has shown yet.
 
 
 @dataclass(slots=True)
+class SendLimits:
+    """What a send may be, whoever it is from."""
+
+    text_max_bytes: int = 16 << 10
+    members_max: int = 1_000  # of a group
+
+
+@dataclass(slots=True)
 class OwnerLimits:
     """How much an owner of a partition remembers. `state_every` is a number of records."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from cecochat.domain.errors import Refusal
@@ -23,6 +24,9 @@ from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
 
 AT_ONCE = 256  # sends in a request
+AT_ONCE_BYTES = 256 << 10
+WAIT_MAX_BYTES = 512 << 10
+"""How much may wait for one home before no more is taken."""
 AGAIN_MS = 2_000
 """After that, a send whose copy has not come is asked for again: the home may have a new owner."""
 
@@ -37,6 +41,11 @@ class Ask:
     sessions: list[Session]
     taken: bool = False
     known: Known | None = None
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.send.ByteSize()
 
     @property
     def is_wanted(self) -> bool:
@@ -81,6 +90,28 @@ class Line:
     under_way: UnderWay | None = None
     moved_ms: int = 0  # when an answer or a copy came last
     lacks_above: Place | None = None  # copies of what the home has above this are missing here
+    size: int = 0  # of the sends, in bytes
+
+    def add(self, key: Key, ask: Ask) -> None:
+        """Ask for one more send."""
+        self.asks[key] = ask
+        self.size += ask.size
+
+    def drop(self, key: Key) -> Ask | None:
+        """Ask no more for a send, and return it, if it was asked for."""
+        ask = self.asks.pop(key, None)
+        self.size -= ask.size if ask else 0
+        return ask
+
+    def next_keys(self) -> Iterator[Key]:
+        """The sends of the next request."""
+        size = 0
+        waiting = (each for each in self.asks.items() if not each[1].taken)
+        for key, ask in islice(waiting, AT_ONCE):
+            yield key
+            size += ask.size
+            if size > AT_ONCE_BYTES:
+                return
 
 
 class Asking:
@@ -98,6 +129,11 @@ class Asking:
     def waits(self) -> bool:
         """Whether anybody waits for an answer."""
         return any(line.asks for line in self._lines.values())
+
+    def has_room(self, chat_id: str) -> bool:
+        """Whether one more send to a group may be taken on."""
+        line = self._lines.get(self._owner.here.home_of(chat_id))
+        return line is None or line.size <= WAIT_MAX_BYTES
 
     def take(self, session: Session, send: Send, seen: int, now_ms: int) -> None:
         """Take on a send to a group that has its home elsewhere. `seen` is the offset up to which
@@ -122,7 +158,7 @@ class Asking:
             session.close(refusals.ahead(seen))
             return
         key = (session.user_id, send.client_message_id)
-        line.asks[key] = Ask(send, content_of(send), self._seen(session, seen, home), [session])
+        line.add(key, Ask(send, content_of(send), self._seen(session, seen, home), [session]))
 
     def _seen(self, session: Session, offset: int, home: int) -> Place:
         """Return how much of the home's log a client has seen. One that was given nothing above its
@@ -150,7 +186,7 @@ class Asking:
 
     def _ask(self, line: Line) -> Asked | None:
         _drop_unwanted(line)
-        keys = [key for key, ask in line.asks.items() if not ask.taken][:AT_ONCE]
+        keys = list(line.next_keys())
         if not keys:
             return None
         line.number += 1
@@ -200,7 +236,7 @@ class Asking:
             case Refusal() if _is_behind(result) and ask.seen == self._owner.fold.high_of(home):
                 line.lacks_above = ask.seen
             case Refusal():
-                del line.asks[key]
+                line.drop(key)
                 for session in ask.sessions:
                     _tell(session, key, result)
 
@@ -209,8 +245,9 @@ class Asking:
         high = self._owner.fold.high_of(home)
         for key, ask in list(line.asks.items()):
             if ask.known and not ask.known.at.lies_above(high):
-                del line.asks[key]
-                ack = frames.ack(key[1], ask.known.message_id, self._owner.place)
+                line.drop(key)
+                message_id, at = ask.known
+                ack = frames.ack(key[1], message_id, self._owner.place, at)
                 for session in ask.sessions:
                     if session in self._owner.sessions.get(key[0], ()):
                         session.push(ack)
@@ -220,7 +257,7 @@ class Asking:
     def read(self, home: int, key: Key, now_ms: int) -> list[Session]:
         """Take in that a copy from there was read, and return the sessions that wait for it."""
         line = self._lines.get(home)
-        ask = line.asks.pop(key, None) if line else None
+        ask = line.drop(key) if line else None
         if line is None or ask is None:
             return []
         line.moved_ms = now_ms
@@ -250,7 +287,7 @@ def _drop_unwanted(line: Line) -> None:
     """Forget what nobody waits for any more, unless the home may have taken it."""
     for key, ask in list(line.asks.items()):
         if not ask.is_wanted and not ask.taken:
-            del line.asks[key]
+            line.drop(key)
 
 
 def _tell(session: Session, key: Key, refusal: Refusal) -> None:

@@ -185,11 +185,13 @@ class Owner(Accepting):
         self.seen.add(self.cursor - 1, home, record.origin)
         if event:
             key = (UserId(event.user_id), event.client_message_id)
-            self._acknowledge(event, self.asking.read(home, key, now_ms))
+            self._acknowledge(event, self.asking.read(home, key, now_ms), record.origin)
         self._publish(Valid(self.place, record.recipient_ids, record.event, event))
 
-    def _acknowledge(self, event: Event, sessions: Iterable[Session]) -> None:
-        ack = frames.ack(event.client_message_id, event.id, self.place)
+    def _acknowledge(
+        self, event: Event, sessions: Iterable[Session], home: Place = NOWHERE
+    ) -> None:
+        ack = frames.ack(event.client_message_id, event.id, self.place, home)
         for session in sessions:
             if session in self.sessions.get(UserId(event.user_id), ()):
                 session.deliver(self.place.offset, ack)

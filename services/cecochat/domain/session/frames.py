@@ -5,7 +5,7 @@ how many sessions it goes to.
 from __future__ import annotations
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.place import Place
+from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.wire import cached_varint, varint
 from cecochat.v1.messaging_pb2 import (
     CaughtUp,
@@ -39,11 +39,15 @@ def _chunk(item: ServerItem) -> Chunk:
     return ServerFrame(items=[item]).SerializeToString()
 
 
-def ack(client_message_id: str, message_id: int, at: Place) -> Chunk:
-    """Return the answer to a send that is accepted, with its message id and place."""
+def ack(client_message_id: str, message_id: int, at: Place, home: Place = NOWHERE) -> Chunk:
+    """Return the answer to a send that is accepted, with its message id and place. `home` is where
+    it is in the log of a group's home, if that is another partition.
+    """
     key, id_ = client_message_id.encode(), varint(message_id)
     offset, clock, length = varint(at.offset), cached_varint(at.clock_ms), cached_varint(len(key))
     item = b"\x0a%b%b\x10%b\x18%b\x20%b" % (length, key, id_, offset, clock)
+    if home != NOWHERE:
+        item += b"\x28%b\x30%b" % (varint(home.offset), cached_varint(home.clock_ms))
     inner = b"\x1a" + cached_varint(len(item))
     return b"\x0a%b%b%b" % (cached_varint(len(inner) + len(item)), inner, item)
 

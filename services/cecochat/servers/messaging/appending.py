@@ -85,11 +85,16 @@ class Appending:
         """How many seconds the append under way has taken so far."""
         return 0.0 if self._since_s is None else time.monotonic() - self._since_s
 
+    @property
+    def has_room(self) -> bool:
+        """Whether sends may be taken."""
+        return self._room.is_set() and self._intake.is_set()
+
     async def room(self) -> None:
         """Wait until sends may be taken. They may not while the log does not keep up, and not at
         all after `stop_intake`.
         """
-        while not (self._room.is_set() and self._intake.is_set()):  # another may have filled it
+        while not self.has_room:  # another may have filled it
             await self._room.wait()
             await self._intake.wait()
 

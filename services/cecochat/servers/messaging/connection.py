@@ -325,7 +325,7 @@ class Connection:
         sends, taken = frame.sends, 0
         while taken < len(sends):
             until = taken + await self._credit.take(len(sends) - taken)
-            await partition.appending.room()
+            await partition.room(sends[taken:until])
             if not self._take_all(partition, sends[taken:until], frame.offset):
                 return
             taken = until
@@ -337,21 +337,23 @@ class Connection:
         for send in sends:
             if self.session.closed or self.session.blocked:
                 return False
-            if not partition.settle(self.session, send, seen):
-                self._take(partition, send)
+            self._take(partition, send, seen)
             if refusal := self.session.blocked:
                 self._gate.metrics.refused.labels(refusal.name).inc()
+        partition.asking.look()
         return not self.session.blocked
 
-    def _take(self, partition: ReadyPartition, send: Send) -> None:
-        user_id, max_bytes = self.session.user_id, self._gate.config.text_max_bytes
-        known = partition.id_max, partition.partition
+    def _take(self, partition: ReadyPartition, send: Send, seen: int) -> None:
+        session = self.session
         try:
-            recipients = intake.check_send(user_id, send, max_bytes, *known)
+            if not partition.has_home(send):
+                partition.ask(session, send, seen)
+            elif not partition.settle(session, send, seen):
+                partition.accept(session, send)
         except Refusal as refusal:
-            self.session.refuse(send.client_message_id, refusal)
-        else:
-            partition.accept(self.session, send, recipients)
+            if refusal.retriable:
+                raise
+            session.refuse(send.client_message_id, refusal)
 
     # -- the token
 

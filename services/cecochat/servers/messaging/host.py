@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.limits import OwnerLimits, SendLimits
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -22,15 +22,18 @@ class Host:
     live: Callable[[], tuple[Instance, ...]] = tuple
     tracer: Tracer = OFF
     limits: OwnerLimits = field(default_factory=OwnerLimits)
+    send_limits: SendLimits = field(default_factory=SendLimits)
 
     def addresses_of(self, server_id: str) -> tuple[str, str]:
         """Return where clients reach a server over gRPC and over WebSocket; empty if that is not
         known.
         """
-        for each in self.live():
-            if each.instance_id == server_id:
-                return each.address, each.web
-        return "", ""
+        server = self.instance(server_id)
+        return (server.address, server.web) if server else ("", "")
+
+    def instance(self, server_id: str) -> Instance | None:
+        """Return a live messaging server, if it is one."""
+        return next((each for each in self.live() if each.instance_id == server_id), None)
 
     @property
     def has_others(self) -> bool:

@@ -4,11 +4,12 @@ forwarded.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from contextlib import aclosing
 
-from cecochat.domain.errors import Trimmed
+from cecochat.domain.errors import ProducerEnded, Trimmed
 from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
@@ -20,13 +21,14 @@ from cecochat.ports.reading import (
     dealt_with,
     first_known,
     known_fold_at,
-    last_for,
     lowest_fold,
 )
 from cecochat.servers.messaging.host import Host
+from cecochat.v1.log_pb2 import GroupMembers
 
 log = logging.getLogger(__name__)
 
+LEARN_AGAIN_S = 1.0
 RESEND_RECORDS = 1_000  # read back at a takeover, so that repeated sends are recognised after it
 
 
@@ -85,21 +87,28 @@ class Loading:
             *(self.partition, end),
             extra=self._log_fields,
         )
-        high = {origin: await self._last_from(origin) for origin in range(self._log.partitions)}
+        high: dict[int, Copied] = {}
+        groups: list[GroupMembers] = []
+        for origin in range(self._log.partitions):
+            high[origin] = await self._last_from(origin, groups)
         high[self.partition] = Copied(Place(0, end - 1), 0)
         here = Here(self.partition, self._log.partition_of)
-        fold = Fold.afresh(end - 1, high, here)
+        fold = Fold.afresh(end - 1, high, here, groups)
         owner = self._owner(fold, end - 1, end - 1)
         self._begins = ALL_BEFORE  # it does not know either what counts until it has taken over
         return owner
 
-    async def _last_from(self, origin: int) -> Copied:
-        """Return the last origin of another partition that concerns this one. If that partition was
-        cut, too, this is the last record that it has, since ids grow along a log. The id is 0 if no
-        origin is left there.
+    async def _last_from(self, origin: int, groups: list[GroupMembers]) -> Copied:
+        """Return the last origin of another partition that concerns this one, and add the groups
+        that have their home there to `groups`. If that partition was cut, too, this is the last
+        record that it has, since ids grow along a log. The id is 0 if no origin is left there.
         """
-        backplane = self._log.backplane
-        last = await last_for(backplane, origin, self.partition, self._log.partition_of)
+        backplane, partition_of = self._log.backplane, self._log.partition_of
+        _, end = await backplane.bounds(MESSAGES, origin)
+        other = await known_fold_at(backplane, origin, end - 1, partition_of)
+        if other and other.groups:
+            groups.extend(other.groups.homes(self._host.limits.part_members))
+        last = other.chain.last_for(self.partition) if other else None
         if last and (last.id or last == NOTHING):
             return last
         start, end = await backplane.bounds(MESSAGES, origin)
@@ -110,6 +119,30 @@ class Loading:
                 if isinstance(record, Origin):
                     last_id = record.id
         return Copied(Place(clock_ms, end - 1), last_id)
+
+    async def learn_members(self, owner: Owner) -> None:
+        """Learn who belongs to groups of which this log has lost that, from the logs of their
+        homes. Raises `ProducerEnded` if one does not say it either.
+        """
+        groups, partition_of = owner.fold.groups, self._log.partition_of
+        assert groups, "an owner knows groups"
+        for chat in list(groups.wrong):
+            home = owner.here.home_of(chat)
+            last = owner.fold.high.get(home, NOTHING)
+            backplane, at = self._log.backplane, last.origin.offset
+            fold = await known_fold_at(backplane, home, at, partition_of)
+            truth = fold.groups if fold and home != self.partition else None
+            if truth is None or chat in truth.wrong:
+                await asyncio.sleep(LEARN_AGAIN_S)
+                raise ProducerEnded(f"partition {home} does not say who belongs to {chat}")
+            groups.correct(truth, chat, last.id)
+            log.error(
+                "partition %s had lost who belongs to %s, and has learned it from partition %s",
+                *(self.partition, chat, home),
+                extra=self._log_fields,
+            )
+        owner.hidden.note(owner.cursor - 1)
+        owner.state_soon()
 
     def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
         self._begins = position + 1

@@ -14,6 +14,7 @@ from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
+from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
@@ -23,6 +24,7 @@ from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.servers.messaging.asking import ASK_S
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
@@ -49,7 +51,8 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
     host = Host(server_id, log, MessagingMetrics(registry), live, tracer)
-    ownership = Ownership(host, following)
+    http = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
+    ownership = Ownership(host, following, InternalClient(http))
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
     server = MessagingServer(host, ownership, signalling, verifier)
     chat = service(server)
@@ -62,6 +65,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes = InternalRoutes(app, server_id)
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
+    routes.asked(ownership.answer)
     routes.sessions(partial(user_sessions, server))
 
     def configure(config: Config) -> None:
@@ -69,6 +73,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         origins.configure(config)
 
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(http)
         port, health = await stack.enter_async_context(
             grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )

@@ -15,9 +15,11 @@ from typing import Any
 from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.versions import Claim
-from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.errors import ProducerEnded, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
+from cecochat.domain.ownership.asks import Answer, Asked
 from cecochat.domain.ownership.owner import Owner
+from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.servers.messaging.host import Host
@@ -41,10 +43,14 @@ class Ownership:
     One that is assigned to nobody is given up at once.
     """
 
-    def __init__(self, host: Host, following: Following) -> None:
+    def __init__(
+        self, host: Host, following: Following, others: InternalClient | None = None
+    ) -> None:
         self._host = host
         self._server_id = host.server_id
         self._following = following
+        self._others = others
+        self._server_of: dict[int, str] = {}  # as assigned last
         self._memory = following.memory
         self._assigned: dict[int, int] | None = (
             None  # partition -> latest version that assigns it here
@@ -65,6 +71,7 @@ class Ownership:
             tasks: dict[int, asyncio.Task[None]] = {}
             async with aclosing(valid(self._following, ASSIGNMENT, parse)) as assignments:
                 async for version, owners in assignments:
+                    self._server_of = owners
                     self._assigned = {
                         p: version for p, owner in owners.items() if owner == self._server_id
                     }
@@ -126,7 +133,11 @@ class Ownership:
                     self._memory.see_takeover(version + 1)
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
-            self._host, partition, version, on_ready=partial(self._ready, partition)
+            self._host,
+            partition,
+            version,
+            on_ready=partial(self._ready, partition),
+            ask=self._ask_home,
         )
         return owned
 
@@ -216,6 +227,25 @@ class Ownership:
             f"{user_id} is on partition {partition}, which this server does not own: ask the "
             "connect server again",
         )
+
+    # -- homes of groups
+
+    async def answer(self, home: int, asked: Asked) -> Answer | None:
+        """Answer what an owner asks the home of groups in a partition; None if this server does not
+        own it, not yet, or does not know.
+        """
+        owned = self._owned.get(home)
+        try:
+            return await owned.ready.answer(asked) if owned and owned.ready else None
+        except Unavailable:
+            return None
+
+    async def _ask_home(self, home: int, asked: Asked) -> Answer | None:
+        owned = self._owned.get(home)
+        if owned and owned.ready:
+            return await self.answer(home, asked)
+        server = self._host.instance(self._server_of.get(home, ""))
+        return await self._others.ask_home(server, home, asked) if server and self._others else None
 
     def check(self, ready: ReadyPartition) -> None:
         """Raise `Refusal` if `ready` does not own its partition any more."""

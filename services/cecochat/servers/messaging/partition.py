@@ -17,6 +17,7 @@ from cecochat.ports.backplane import MESSAGES, Producer, Record
 from cecochat.ports.reading import decode_once, records_after
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.appending import Appending
+from cecochat.servers.messaging.asking import Ask, AskingHomes
 from cecochat.servers.messaging.forward import Forwarding
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.loading import Loading
@@ -45,7 +46,7 @@ class OwnedPartition:
     """
 
     def __init__(
-        self, host: Host, partition: int, version: int, on_ready: Callable[[], None]
+        self, host: Host, partition: int, version: int, on_ready: Callable[[], None], ask: Ask
     ) -> None:
         self.partition = partition
         self.version = version  # of the assignment
@@ -56,6 +57,7 @@ class OwnedPartition:
         self._log = host.log
         self._metrics = host.metrics
         self._on_ready = on_ready
+        self._ask = ask
         self._traces = MessageTraces(host.tracer, partition)
         self._begun_s = time.monotonic()
         self._stood = (-1, self._begun_s)  # the cursor while it waits, and since when
@@ -107,14 +109,16 @@ class OwnedPartition:
                 self._host, owner, producer, group, self._traces, self._moved.set
             )
             missing = MissingCopies(self._host, owner, producer, group)
+            asking = AskingHomes(owner, self._ask, self._metrics)
             helpers = [
                 group.create_task(self.appending.run(producer)),
-                group.create_task(self._keep_house(owner)),
+                group.create_task(self._keep_house(owner, asking)),
                 group.create_task(self._claim(owner)),
                 group.create_task(forwarding.recall()),
                 group.create_task(missing.run()),
+                group.create_task(asking.run()),
             ]
-            superseded = await self._follow(owner, forwarding)
+            superseded = await self._follow(owner, forwarding, asking)
             forwarding.stop()
             missing.stop()
             for helper in helpers:
@@ -143,11 +147,19 @@ class OwnedPartition:
         takeover = owner.takeover(self._host.server_id, self.version, now_ms(), uncopied, lost)
         self.appending.queue(takeover)
 
-    def _start(self, owner: Owner) -> None:
+    def _start(self, owner: Owner, asking: AskingHomes) -> None:
         self._metrics.partitions.inc()
         self._metrics.takeovers.inc()
         self._metrics.takeover_seconds.observe(time.monotonic() - self._begun_s)
-        self.ready = ReadyPartition(self._host, owner, self._loading, self.appending, self._traces)
+        self.ready = ReadyPartition(
+            self._host,
+            owner,
+            self._loading,
+            self.appending,
+            asking,
+            self._traces,
+            self._read_to,
+        )
         self._on_ready()
 
     def _end(self, owner: Owner, superseded: Takeover | None) -> None:
@@ -165,7 +177,7 @@ class OwnedPartition:
             *(self._host.addresses_of(superseded.server_id) if superseded else ()),
         )
 
-    async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
+    async def _follow(self, owner: Owner, forwarding: Forwarding, asking: AskingHomes) -> Takeover:
         batches = records_after(self._log.backplane, self.partition, owner.place)
         async with aclosing(batches):
             async for batch in batches:
@@ -179,8 +191,13 @@ class OwnedPartition:
                 if measured:
                     self._metrics.read(measured)
                 self._moved.set()
+                if owner.epoch and owner.lacks_members:
+                    await self._loading.learn_members(owner)
                 if owner.ready:
+                    if self.ready is None:
+                        self._start(owner, asking)
                     self._after_batch(owner, forwarding, now)
+                    asking.look()
         raise AssertionError("a log has no end")
 
     async def _read(
@@ -213,8 +230,6 @@ class OwnedPartition:
         owner.crowded = False
 
     def _after_batch(self, owner: Owner, forwarding: Forwarding, now: int) -> None:
-        if self.ready is None:
-            self._start(owner)
         owner.forwarder.caught_up(owner.cursor - 1)
         forwarding.forward()
         self._state_if_due(owner, now)
@@ -229,12 +244,13 @@ class OwnedPartition:
 
     # -- housekeeping
 
-    async def _keep_house(self, owner: Owner) -> None:
+    async def _keep_house(self, owner: Owner, asking: AskingHomes) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             if owner.ready:
                 now = now_ms()
                 owner.expire(now)
+                asking.look()
                 self._state_if_due(owner, now)
             self._expect_to_read(owner)
 
@@ -253,7 +269,9 @@ class OwnedPartition:
     async def finish_sends(self, deadline_s: float) -> None:
         """Take no more sends, and wait until those under way are answered."""
         self.appending.stop_intake()
-        await self._until(lambda owner: not owner.pending, deadline_s, "answered")
+        await self._until(
+            lambda owner: not (owner.pending or owner.asking.waits), deadline_s, "answered"
+        )
 
     async def drain(self, deadline_s: float) -> None:
         """Append a state record, so that the next owner starts quickly, and wait until all copies
@@ -267,6 +285,13 @@ class OwnedPartition:
             deadline_s,
             "forwarded",
         )
+
+    async def _read_to(self, end: int) -> None:
+        """Wait until the owner that is ready now has read up to below `end`, or has ended."""
+        ready = self.ready
+        while self.ready is ready and ready and ready.owner.cursor < end:
+            self._moved.clear()
+            await self._moved.wait()
 
     async def _until(self, done: Callable[[Owner], bool], deadline_s: float, what: str) -> None:
         try:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
+from cecochat.domain.log.ids import (
+    PARTITIONS_MAX,
+    UserId,
+    chat_id,
+    is_group,
+    message_id,
+    stamp_at,
+)
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.log.records import Origin
+from cecochat.domain.ownership.asks import Answer, Asked
+from cecochat.domain.ownership.home import Home
 from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.session import intake
 from cecochat.domain.session.session import Session
-from cecochat.ports.backplane import Log
+from cecochat.ports.backplane import MESSAGES, Log
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.appending import Appending
+from cecochat.servers.messaging.asking import AskingHomes
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.loading import Loading
 from cecochat.servers.messaging.tracing import MessageTraces
@@ -30,7 +43,16 @@ class ReadyPartition:
     owner: Owner
     loading: Loading
     appending: Appending
+    asking: AskingHomes
     traces: MessageTraces
+    read_to: Callable[[int], Awaitable[None]]  # waits until the owner has read up to below that
+    home: Home = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.host.send_limits
+        object.__setattr__(
+            self, "home", Home(self.owner, lambda: limits.members_max, self._check_in_group)
+        )
 
     @property
     def log(self) -> Log:
@@ -41,6 +63,11 @@ class ReadyPartition:
     def partition(self) -> int:
         """Its number."""
         return self.owner.partition
+
+    async def room(self, sends: Sequence[Send]) -> None:
+        """Wait until these sends may be taken."""
+        await self.asking.room(sends)
+        await self.appending.room()
 
     def settle(self, session: Session, send: Send, seen: int) -> bool:
         """Like `Owner.settle`, but also true if the owner has ended, which closes the session."""
@@ -65,15 +92,57 @@ class ReadyPartition:
         self.owner.hidden.note(offset)
         return Unavailable(f"partition {self.partition}: the log hides what is before {offset}")
 
-    def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
-        """Append a send that was checked and not settled. Raises `Refusal`."""
-        origin = self.owner.accept(session.user_id, send, recipients, now_ms())
+    def has_home(self, send: Send) -> bool:
+        """Return whether a send is for a chat whose messages are accepted here: a dialog, or a
+        group that has its home here. Raises `Refusal` if the group's id is no id.
+        """
+        return not is_group(send.chat_id) or self.owner.here.has(chat_id(send.chat_id))
+
+    def ask(self, session: Session, send: Send, seen: int) -> None:
+        """Have the home of a group accept a send. Call `asking.look` afterwards."""
+        if self.owner.ready:
+            self.owner.asking.take(session, send, seen, now_ms())
+
+    def accept(self, session: Session, send: Send) -> None:
+        """Append a send that is not settled. Raises `Refusal`."""
+        if is_group(send.chat_id):
+            origin = self.home.accept(session.user_id, send, now_ms())
+        else:
+            recipients = self._check(session.user_id, send, self.partition)
+            origin = self.owner.accept(session.user_id, send, recipients, now_ms())
         self.owner.wait(session, send.client_message_id)
+        self._append(send, origin, session.id)
+
+    def _check(self, user_id: UserId, send: Send, partition: int | None) -> tuple[UserId, ...]:
+        max_bytes = self.host.send_limits.text_max_bytes
+        return intake.check_send(user_id, send, max_bytes, self.id_max, partition)
+
+    def _check_in_group(self, user_id: UserId, send: Send) -> None:
+        self._check(user_id, send, None)
+
+    async def answer(self, asked: Asked) -> Answer | None:
+        """Answer what another owner asks the home of groups here; None if this owner has ended.
+
+        What is refused, a later owner may have accepted already. So a refusal waits until this one
+        has read all that was in the log when it decided.
+        """
+        if not self.owner.ready or not self.appending.has_room:
+            return None
+        answer, origins = self.home.answer(asked, now_ms())
+        sends = {(each.user_id, each.send.client_message_id): each.send for each in asked.sends}
+        for origin in origins:
+            self._append(sends[origin.user_id, origin.client_message_id], origin)
+        if answer.refuses:
+            _, end = await self.log.backplane.bounds(MESSAGES, self.partition)
+            await self.read_to(end)
+        return answer if self.owner.ready else None
+
+    def _append(self, send: Send, origin: Origin, session_id: str = "") -> None:
         self.host.metrics.accept()
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
-            ids = {"message_id": str(origin.id), "session_id": session.id}
+            ids = {"message_id": str(origin.id), "session_id": session_id}
             trace_ids = ids_of(origin.trace or send.traceparent)
             extra = {**ids, "partition": self.partition, **trace_ids}
             log.debug("message %s is accepted", origin.id, extra=extra)

@@ -46,7 +46,7 @@ class MessagingServer:
         self.ownership = ownership
         self.signalling = signalling
         self.verifier = verifier
-        self._limits = host.limits
+        self._limits, self._send_limits = host.limits, host.send_limits
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: defaultdict[UserId, list[Session]] = defaultdict(list)
@@ -82,6 +82,8 @@ class MessagingServer:
         self.metrics.sessions_max.set(config.sessions_max_per_server)
         self._limits.resend_window_ms = int(config.resend_window_s * 1_000)
         self._limits.tail_max_bytes = config.tail_max_bytes
+        self._send_limits.text_max_bytes = config.text_max_bytes
+        self._send_limits.members_max = config.groups_members_max
 
     # -- what others ask
 

@@ -127,6 +127,8 @@ class MessageTraces:
         user_ids = record.recipient_ids
         if isinstance(record, Origin):
             user_ids = (record.user_id, *owner.fold.chain.home)
+        if record.group_event and owner.fold.groups:
+            user_ids = tuple(owner.fold.groups.concerned(record.group_event, owner.sessions))
         attributes: Attributes = {
             spans.MESSAGE_ID: str(record.id),
             spans.PARTITION: str(self._partition),

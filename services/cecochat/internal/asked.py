@@ -1,0 +1,87 @@
+"""What owners ask the homes of groups, as messages of the contract between servers."""
+
+from __future__ import annotations
+
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log import place
+from cecochat.domain.log.ids import UserId
+from cecochat.domain.ownership import asks
+from cecochat.internal.v1.internal_pb2 import Answer, Asked, AskedSend, Known, Place, Result
+
+
+def encode_asked(home: int, asked: asks.Asked) -> Asked:
+    """Return a request to the owner of a home."""
+    return Asked(
+        home=home,
+        partition=asked.partition,
+        epoch=_place(asked.epoch),
+        number=asked.number,
+        home_epoch=_place(asked.home_epoch),
+        sends=[
+            AskedSend(user_id=each.user_id, send=each.send, seen=_place(each.seen))
+            for each in asked.sends
+        ],
+    )
+
+
+def decode_asked(asked: Asked) -> asks.Asked:
+    """Return what a request asks for."""
+    return asks.Asked(
+        asked.partition,
+        _place_in(asked.epoch),
+        asked.number,
+        _place_in(asked.home_epoch),
+        tuple(
+            asks.AskedSend(UserId(each.user_id), each.send, _place_in(each.seen))
+            for each in asked.sends
+        ),
+    )
+
+
+def encode_answer(server_id: str, answer: asks.Answer) -> Answer:
+    """Return the answer of a server."""
+    return Answer(
+        server_id=server_id,
+        epoch=_place(answer.epoch),
+        last=_place(answer.last),
+        results=map(_result, answer.results),
+    )
+
+
+def decode_answer(answer: Answer) -> asks.Answer:
+    """Return what an answer says. A result of a kind that is not known counts as left."""
+    return asks.Answer(
+        _place_in(answer.epoch), tuple(map(_result_in, answer.results)), _place_in(answer.last)
+    )
+
+
+def _result(result: asks.Result) -> Result:
+    match result:
+        case asks.Taken():
+            return Result(taken=True)
+        case asks.Known(message_id, at):
+            return Result(known=Known(message_id=message_id, at=_place(at)))
+        case Refusal():
+            return Result(refused=result.proto())
+        case asks.Left():
+            return Result(left=True)
+
+
+def _result_in(result: Result) -> asks.Result:
+    match result.WhichOneof("result"):
+        case "taken":
+            return asks.Taken()
+        case "known":
+            return asks.Known(result.known.message_id, _place_in(result.known.at))
+        case "refused":
+            refused = result.refused
+            return Refusal(refused.code, refused.message, refused.retry_after_ms)
+    return asks.Left()
+
+
+def _place(given: place.Place) -> Place:
+    return Place(offset=given.offset, clock_ms=given.clock_ms)
+
+
+def _place_in(given: Place) -> place.Place:
+    return place.Place(given.clock_ms, given.offset)
