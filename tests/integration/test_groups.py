@@ -15,10 +15,11 @@ from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.v1.events_pb2 import GroupOptions, Membership
-from cecochat.v1.messaging_pb2 import Send
+from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
+from cecochat.v1.messaging_pb2 import ReadToken, Send
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
-from tests.integration.streams import Stream, delivered_texts, message
-from tests.integration.systems import QUICK, write_document
+from tests.integration.streams import Stream, delivered_texts, message, receipt
+from tests.integration.systems import QUICK, Refused, running, write_document
 from tests.integration.test_handoff import until_owned
 
 US = "g:us"
@@ -94,6 +95,31 @@ async def test_all_members_get_all_in_one_order(servers: Cluster) -> None:
     for stream in streams:
         assert ids(stream) == sorted(set(ids(streams[0])))
         assert len(ids(stream)) == 81
+
+
+@pytest.mark.parametrize("members", [100, 101])
+async def test_receipts_are_told_to_all_but_in_large_groups(servers: Cluster, members: int) -> None:
+    others = [f"other-{number}" for number in range(members - 3)]
+    async with devices(servers, ALICE, BOB, CAROL) as (alice, bob, carol):
+        await done(alice, founded(BOB, CAROL, *others[:90]), change("more", added_ids=others[90:]))
+        (said,) = await done(alice, message("hello", US))
+        await until_ids([bob, carol], 3)
+        async with devices(servers, CAROL) as (other,):
+            for stream in (bob, carol):
+                await done(stream, receipt("read", US, read=said))
+            (last,) = await done(alice, message("last", US))
+            told = [CAROL] if members > 100 else [BOB, CAROL]
+            for stream in (alice, other):
+                while last not in ids(stream):
+                    await stream.next()
+            assert receipts(other) == told
+            assert receipts(alice) == (told if members <= 100 else [])
+
+
+def receipts(stream: Stream) -> list[str]:
+    """Of whom a stream has brought receipts."""
+    events = [item.delivered.event for item in stream.items if item.HasField("delivered")]
+    return [each.user_id for each in events if each.HasField("receipt")]
 
 
 async def test_who_lives_elsewhere_can_found_a_group(servers: Cluster) -> None:
@@ -201,3 +227,25 @@ async def test_a_home_that_moves_loses_nothing(servers: Cluster) -> None:
         await until_ids([everybody[user] for user in same], 31)
         for user in same:
             assert ids(everybody[user]) == sorted(set(ids(everybody[away])))
+
+
+async def test_the_history_has_it_as_soon_as_it_is_acknowledged(tmp_path: Path) -> None:
+    async with running(tmp_path, partitions=PARTITIONS) as up:
+        async with up.stream(ALICE) as alice, up.stream(BOB) as bob:
+            await done(alice, founded(BOB, CAROL))
+            (said,) = await done(bob, message("hello", US))
+            ack, log_id = bob.items[-1].ack, bob.welcome.position.log_id
+        token = ReadToken(
+            log_id=log_id,
+            offsets={HOME: ack.home_offset},
+            clocks={HOME: ack.home_clock_ms},
+        )
+        page = await up.patiently(CAROL, GetMessagesRequest(chat_id=US, token=token))
+        assert [each.id for each in page.messages][1:] == [said]
+        for user, unread in ((CAROL, 1), (BOB, 0), (ALICE, 1)):
+            (chat,) = (await up.patiently(user, GetChatsRequest(token=token))).chats
+            assert (chat.chat_id, chat.last_message.id) == (US, said)
+            assert chat.unread_count == unread
+        with pytest.raises(Refused) as refused:
+            await up.messages(DAN, GetMessagesRequest(chat_id=US))
+        assert refused.value.code == "NOT_FOUND"

@@ -68,7 +68,9 @@ class Event(_message.Message):
     """Chosen by the sending client; sending it again makes no second event."""
     @_builtins.property
     def recipient_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whom it concerns besides `user_id`, frozen when it was accepted."""
+        """Whom it concerns besides `user_id`, frozen when it was accepted. In a group nobody is named, and it concerns all who are members then; a
+        receipt in a group of more than 100 members names `user_id`, and concerns nobody else.
+        """
 
     @_builtins.property
     def message(self) -> Global___Message: ...

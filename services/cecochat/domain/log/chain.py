@@ -80,4 +80,4 @@ class Chain:
         """Return the recipients that were frozen when the origin was accepted, not the chat's of
         today.
         """
-        return origin.recipient_ids
+        return () if origin.group_event else origin.recipient_ids  # a group's has targets

@@ -86,13 +86,19 @@ class Groups:
         return self._changed.get(chat_id, 0)
 
     def concerned(self, event: Event, users: Collection[UserId]) -> list[UserId]:
-        """Return which of these users an event of a group concerns, if they live here."""
+        """Return which of these users an event of a group concerns, if they live here. One that
+        names recipients concerns nobody else.
+        """
+        if event.recipient_ids:
+            return [user for user in map(UserId, event.recipient_ids) if user in users]
         spans = self.members.get(ChatId(event.chat_id), _NOBODY)
         fewer: Iterable[UserId] = spans if len(spans) < len(users) else users
         return [user for user in fewer if spans.covers(user, event.id)]
 
     def covers(self, event: Event, user_id: UserId) -> bool:
         """Return whether an event of a group concerns a user who lives here."""
+        if event.recipient_ids:
+            return user_id in event.recipient_ids
         return self.members.get(ChatId(event.chat_id), _NOBODY).covers(user_id, event.id)
 
     def forget(self, event: Event) -> None:

@@ -4,7 +4,7 @@ other owners ask for are accepted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
@@ -18,6 +18,11 @@ from cecochat.domain.ownership.asks import Answer, Asked, AskedSend, Known, Left
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.ownership.sent import Accepted, content_of
 from cecochat.v1.messaging_pb2 import Send
+
+RECEIPTS_TOLD_MAX = 100
+"""In a group with more members, receipts are told to the devices of their user alone: if all told
+all, each message would cost the square of the members. The history has them all.
+"""
 
 
 class Ahead(NamedTuple):
@@ -66,6 +71,8 @@ class Home:
         targets = self._targets_of(chat_id, group)
         if not send.HasField("membership"):
             group.authorise(user_id, act_of(send))
+            if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
+                return self._append(user_id, send, now_ms, self._of([user_id]), (user_id,))
             return self._append(user_id, send, now_ms, targets)
         settled = Send()
         settled.CopyFrom(send)
@@ -77,8 +84,16 @@ class Home:
         self._ahead[chat_id] = Ahead(after, origin.id)
         return origin
 
-    def _append(self, user_id: UserId, send: Send, now_ms: int, targets: frozenset[int]) -> Origin:
-        origin = self._owner.accept(user_id, send, (), now_ms)
+    def _append(
+        self,
+        user_id: UserId,
+        send: Send,
+        now_ms: int,
+        targets: frozenset[int],
+        recipients: tuple[UserId, ...] = (),
+    ) -> Origin:
+        """Return a record for all members, or for these recipients alone."""
+        origin = self._owner.accept(user_id, send, recipients, now_ms)
         origin.targets = tuple(sorted(targets))
         origin.changed_id = self._changed_id(ChatId(send.chat_id))
         return origin
@@ -107,8 +122,11 @@ class Home:
 
     def _partitions(self, group: Group) -> frozenset[int]:
         """Return the other partitions where members live."""
-        partition_of = self._owner.here.partition_of
-        return frozenset(map(partition_of, group.roles)) - {self._owner.partition}
+        return self._of(group.roles)
+
+    def _of(self, users: Iterable[UserId]) -> frozenset[int]:
+        here = self._owner.here
+        return frozenset(map(here.partition_of, users)) - {here.partition}
 
     # -- requests
 

@@ -47,7 +47,8 @@ export type Event = Message$1<"cecochat.v1.Event"> & {
   clientMessageId: string;
 
   /**
-   * Whom it concerns besides `user_id`, frozen when it was accepted.
+   * Whom it concerns besides `user_id`, frozen when it was accepted. In a group nobody is named, and it concerns all who are members then; a
+   * receipt in a group of more than 100 members names `user_id`, and concerns nobody else.
    *
    * @generated from field: repeated string recipient_ids = 5;
    */
