@@ -13,9 +13,8 @@ from typing_extensions import override
 
 from cecochat.domain.device.device import Happening, Received, Sent
 from cecochat.v1.errors_pb2 import Error
-from cecochat.v1.events_pb2 import Event, Membership
-from cecochat.v1.events_pb2 import Message as Text
-from cecochat.v1.messaging_pb2 import ServerItem
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send, ServerItem
 from tests.conformance.case import Step
 from tests.conformance.gapped import Filled, hole_of
 from tests.sim.client import Client
@@ -71,7 +70,7 @@ class Recorded(Client):
         super().cut()
 
     @override
-    def send(self, chat: str, number: int, body: Text | Membership) -> None:
+    def send(self, chat: str, number: int, body: Send) -> None:
         self.usable &= self._filled is None  # a step is over before the next one
         send = {"clientMessageId": str(number), "chatId": chat, "message": {"text": "."}}
         if read := self.read.get(chat, 0):

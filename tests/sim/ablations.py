@@ -1,7 +1,7 @@
 """The rules less one each. Those about what a device is told are in `device_rules`, those about
 logs that are cut in `cut_rules`, telling what a log has lost in `loss_rules`, recipients in the
-sender's partition in `home_rules`, groups in `group_rules`, and versions of the assignment in
-`assignment_rules`.
+sender's partition in `home_rules`, groups in `group_rules`, changes of messages in `change_rules`,
+and versions of the assignment in `assignment_rules`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cecochat.domain.ownership.sent import SentTable
 from tests.sim import oracle, without
 from tests.sim.ablation import HAND_OVERS, Override, ablation
 from tests.sim.assignment_rules import ASSIGNMENT_RULES
+from tests.sim.change_rules import CHANGE_RULES
 from tests.sim.cut_rules import CUT_RULES
 from tests.sim.device_rules import DEVICE_RULES, GAPS, READ_WHILE_WRITTEN
 from tests.sim.group_rules import GROUP_RULES
@@ -277,6 +278,7 @@ ABLATIONS = [
     ),
     *HOME_RULES,
     *GROUP_RULES,
+    *CHANGE_RULES,
     *LOSS_RULES,
     *CUT_RULES,
     *VANISH_RULES,

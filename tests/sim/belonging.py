@@ -14,12 +14,15 @@ class Belonging:
 
     def __init__(self, changes: Mapping[int, Membership]) -> None:
         self._those: dict[int, tuple[str, ...]] = {}
+        self.left: dict[str, int] = {}  # who is there no more -> the last id that they get
         here: list[str] = []
         for id_, change in sorted(changes.items()):
             before = here
             here = [user for user in here if user not in change.removed_ids]
             here += [user for user in change.added_ids if user not in here]
             self._those[id_] = tuple(dict.fromkeys([*before, *here]))
+            self.left |= {user: id_ for user in before if user not in here}
+            self.left = {user: at for user, at in self.left.items() if user not in here}
 
     def recipients(self, row: Row) -> tuple[str, ...]:
         """Whom a message is for, besides its sender."""

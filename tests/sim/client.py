@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cecochat.client.events import event_of, event_of_send
+from cecochat.client.timeline import Timeline
 from cecochat.domain.device.device import (
     CaughtUp,
     Device,
@@ -18,7 +20,7 @@ from cecochat.domain.device.device import (
     Sent,
 )
 from cecochat.domain.log.ids import ChatId, participants
-from cecochat.v1.events_pb2 import Event, Membership, Message
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
 from tests.sim.connection import Connection
 from tests.sim.evidence import DeviceRecord, Range, Resumed, SendRecord, Shown
@@ -52,6 +54,8 @@ class Client:
         self.connection: Connection | None = None
         self.connections: list[Connection] = []
         self.record = DeviceRecord(name, self.user)
+        self.timeline = Timeline()
+        self.messages: list[Shown] = []  # of what was shown, what is no change
 
     def _place(self, user: str, count: int) -> int:
         return self.world.place(user)
@@ -75,13 +79,13 @@ class Client:
         self.connection.to_device.clear()
         self.connection = None
 
-    def send(self, chat: str, number: int, body: Message | Membership) -> None:
-        """A person writes a message, or changes who is in the group."""
+    def send(self, chat: str, number: int, body: Send) -> None:
+        """A person writes a message, or changes one, or who is in the group."""
         read = self.read.get(chat, 0)
         seen = max(self.record.highest_shown(chat), read)
         self.record.sends.append(SendRecord(number, chat, seen))
         send = Send(client_message_id=str(number), chat_id=chat, seen_id=read)
-        (send.message if isinstance(body, Message) else send.membership).CopyFrom(body)  # type: ignore[arg-type]
+        send.MergeFrom(body)
         self.device.submit(send)
         self.flush()
 
@@ -139,13 +143,24 @@ class Client:
         """Show a person what the device says is new."""
         match happening:
             case Received(event):
-                shown = Shown(event.user_id, int(event.client_message_id), event.chat_id, event.id)
+                self.show(event)
             case Sent(send, message_id):
-                number = int(send.client_message_id)
-                shown = Shown(self.user, number, send.chat_id, message_id)
-            case _:
-                return
+                self.show(event_of_send(self.user, send, message_id))
+
+    def show(self, event: Event) -> None:
+        """A person sees an event, and what it does to the messages that are there."""
+        shown = Shown(event.user_id, int(event.client_message_id), event.chat_id, event.id)
         self.record.shown.append(shown)
+        if event.HasField("message"):
+            self.messages.append(shown)
+        if change := event_of(event):
+            self.timeline.add(change)
+
+    def look(self, page: list[Event]) -> None:
+        """A person sees messages of a page as they are now."""
+        for event in page:
+            if event.HasField("message"):
+                self.timeline.add(self.world.history.message(self.user, event))
 
     def fill(self) -> None:
         """Read a page of the history, which holds all that the gap's token asks for: the next of

@@ -16,9 +16,10 @@ from cecochat.domain.log.records import Origin, Takeover
 from cecochat.domain.log.reliable import ReliableStates
 from cecochat.v1.events_pb2 import Event
 from tests.sim.belonging import Belonging
-from tests.sim.evidence import Row
+from tests.sim.evidence import Change, Row
 from tests.sim.history import row_of
 from tests.sim.moments import Moments
+from tests.sim.recount import change_in
 from tests.sim.shape import GROUP, Shape
 from tests.sim.state import State
 
@@ -113,6 +114,12 @@ class Cutting(State):
             if row.chat == GROUP and isinstance(record, Origin):
                 changes[row.id] = record.parsed.membership
         return Belonging(changes)
+
+    def changes_in(self, valid: dict[Row, tuple[int, int]]) -> list[Change]:
+        """The changes of messages among what is valid."""
+        records = (self.logs[partition].records[offset] for partition, offset in valid.values())
+        found = (change_in(each.parsed) for each in records if isinstance(each, Origin))
+        return [each for each in found if each]
 
     def gone(self) -> set[Row]:
         """What was cut off, and what a cut has left of which nothing tells that it counts. All else

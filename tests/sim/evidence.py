@@ -31,6 +31,33 @@ class Row(NamedTuple):
     recipients: tuple[str, ...]
 
 
+class Change(NamedTuple):
+    """An edit, a deletion or a reaction."""
+
+    id: int
+    message_id: int
+    user: str
+    kind: str
+    text: str = ""  # the new one, or an emoji
+    flag: bool = False  # of a deletion: as admin; of a reaction: taken back
+
+
+class Now(NamedTuple):
+    """A message as somebody sees it."""
+
+    text: str
+    is_deleted: bool
+    reactions: frozenset[tuple[str, str]]  # (emoji, user)
+
+
+class View(NamedTuple):
+    """A message as a user sees it in the history."""
+
+    user: str
+    message_id: int
+    now: Now
+
+
 class Range(NamedTuple):
     """Ids of an origin partition of which readers are told that messages may be missing."""
 
@@ -106,6 +133,7 @@ class DeviceRecord:
     read: others of which all is missing are in no list.
     """
     gap_expected: bool = False  # something was done that may cause a gap
+    messages: dict[int, Now] = field(default_factory=dict)  # by id, as they look at the end
     forgets: bool = False  # its log has lost its end: offsets begin anew with each session
     missed: set[int] = field(default_factory=set)  # ids that are excused
     brought_again: set[int] = field(default_factory=set)  # ids that may come twice on the wire
@@ -169,6 +197,7 @@ class Loss(NamedTuple):
     ids: Set[int] = frozenset()
     copies: Set[tuple[str, int]] = frozenset()  # (recipient, id)
     has_changes: bool = False  # of who belongs to the group: the history may have those, still
+    changed: Set[int] = frozenset()  # ids of messages of which changes were lost
 
 
 @dataclass
@@ -201,6 +230,10 @@ class Evidence:
     taken: set[Row] = field(default_factory=set)
     """What went with the end of a log, where anything was left that shows it: the same."""
     told_too_often: list[str] = field(default_factory=list)  # ends that were lost, as holes
+    changes: list[Change] = field(default_factory=list)  # of messages, as the logs have them
+    views: list[View] = field(default_factory=list)  # what the history shows in the end
+    left: dict[str, int] = field(default_factory=dict)
+    """Who has left the group -> the last id that they get."""
 
     @property
     def kept(self) -> set[Row]:

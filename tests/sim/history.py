@@ -6,23 +6,31 @@ all of them have. What a dead materializer has sent may land later.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cecochat.client.events import Message, message_of
+from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.groups.changes import Seen
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import LogRecord, Origin, Takeover
-from cecochat.domain.log.spans import Spans
+from cecochat.domain.log.spans import STILL, Span, Spans
 from cecochat.ports.history import Hole
+from cecochat.servers.history.folding import folded
 from cecochat.servers.history.holes import REASONS
+from cecochat.servers.history.sight import changes_seen
 from cecochat.servers.materialize.trims import Hidden, Loss, trimmed, uncopied, unproven
-from cecochat.v1.events_pb2 import Event, Membership
+from cecochat.v1.events_pb2 import ROLE_MEMBER, ROLE_UNSPECIFIED, Event, Membership
+from cecochat.v1.history_pb2 import MessageState
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim import beginning
-from tests.sim.evidence import Range, Row
+from tests.sim.evidence import Range, Row, View
 from tests.sim.log import LOG_ID
-from tests.sim.shape import GROUP
+from tests.sim.recount import now_of
+from tests.sim.shape import GROUP, USERS
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -40,6 +48,7 @@ class History:
         self.late: set[Row] = set()  # what has landed behind a hole that names it
         self._changes: dict[int, Membership] = {}  # of the group
         self._belonging: Spans[str] = Spans()
+        self._changed: dict[int, dict[int, Event]] = {}  # message id -> changes of it by id
         self.told: dict[str, Hole] = {}  # ranges of what may be missing, by what they are
 
     def write(self, event: Event) -> None:
@@ -47,6 +56,8 @@ class History:
         self.rows[row_of(event)] = event
         if event.HasField("membership"):
             self._note_change(event)
+        if change := about(event):
+            self._changed.setdefault(change.message_id, {})[event.id] = event
 
     def refuses(self, event: Event) -> bool:
         """Whether it never takes that row, for what it is."""
@@ -97,7 +108,35 @@ class History:
             if row.chat == chat and row.id > after and self.shows(row)
             if self._may_read(user, row)
         ]
-        return [self.rows.get(row, _missing(row)) for row in rows[:limit]], len(rows) > limit
+        page = [self.rows.get(row, _missing(row)) for row in rows[:limit]]
+        return [self._folded(user, each)[0] for each in page], len(rows) > limit
+
+    def message(self, user: str, event: Event) -> Message:
+        """A message as a user sees it now."""
+        return message_of(*self._folded(user, event))
+
+    def views(self) -> Iterator[View]:
+        """What everybody sees of each message now."""
+        for row, event in self.rows.items():
+            for user in USERS if event.HasField("message") else ():
+                if self._may_read(user, row):
+                    yield View(user, row.id, now_of(self.message(user, event)))
+
+    def _folded(self, user: str, event: Event) -> tuple[Event, MessageState | None]:
+        change = about(event)
+        id_ = change.message_id if change else event.id
+        changes = [each.SerializeToString() for each in self._changed.get(id_, {}).values()]
+        if not changes:
+            return event, None
+        known = changes_seen({id_: changes}, self._seen(user, event.chat_id))
+        found = folded(event.SerializeToString(), known)
+        return Event.FromString(found.event), found.state
+
+    def _seen(self, user: str, chat: str) -> Seen:
+        spans = tuple(self._belonging.of(user)) if chat == GROUP else (Span(0, STILL),)
+        is_member = spans[-1].last_id == STILL
+        role = ROLE_MEMBER if is_member else ROLE_UNSPECIFIED
+        return Seen(role, spans[-1].last_id, ranges=spans, stays=spans)
 
     def _may_read(self, user: str, row: Row) -> bool:
         if row.chat != GROUP:

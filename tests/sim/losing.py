@@ -11,6 +11,7 @@ from cecochat.domain.log.records import Copy, Origin, Takeover
 from tests.sim.cutting import Cutting
 from tests.sim.evidence import Row
 from tests.sim.nodes import Nodes
+from tests.sim.recount import change_in
 from tests.sim.shape import GROUP, Shape
 
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
@@ -23,6 +24,7 @@ class Losing(Cutting, Nodes):
         super().__init__(shape)
         self.lost: set[int] = set()  # ids of what a log has lost
         self.lost_changes = False  # of who belongs to the group
+        self.changed: set[int] = set()  # ids of messages of which changes were lost
         self.lost_copies: set[tuple[str, int]] = set()  # (recipient, id) of what was lost as copy
         self.taken: set[Row] = set()  # what is to be in the history, or told
         self._by_watermark: dict[int, set[Row]] = {}
@@ -46,6 +48,8 @@ class Losing(Cutting, Nodes):
         for record in lost:
             if isinstance(record, Origin):
                 self.lost_changes |= record.parsed.HasField("membership")
+                change = change_in(record.parsed)
+                self.changed |= {change.message_id} if change else set()
             if isinstance(record, Copy):
                 users = self.users_in(partition) if record.group_event else record.recipient_ids
                 self.lost_copies |= {(user, record.id) for user in users}

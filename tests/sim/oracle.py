@@ -14,6 +14,7 @@ from cecochat.domain.log.ids import time_ms
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from tests.sim.evidence import (
     Acknowledgement,
+    Change,
     Delivery,
     DeviceRecord,
     Evidence,
@@ -21,7 +22,9 @@ from tests.sim.evidence import (
     Resumed,
     Row,
     Shown,
+    View,
 )
+from tests.sim.recount import Recount
 from tests.sim.shape import GROUP
 
 LOST = "acknowledged message lost"
@@ -48,6 +51,7 @@ FAR_AHEAD = "id far ahead of its time"
 DISAGREE = "servers follow different assignments"
 SILENT = "history lacks what a log has dropped or lost, and does not say so"
 TOLD_AGAIN = "more holes than ends that were lost"
+DIVERGED = "a message is not what its changes say"
 EXCEPTION = "exception"
 
 
@@ -75,6 +79,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     broken += _times(evidence)
     broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
     broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
+    broken += _changed(evidence)
     for device in evidence.devices:
         broken += _sends(device, history, evidence.lost)
         broken += _wire(device)
@@ -140,6 +145,48 @@ def _times(evidence: Evidence) -> Iterator[Broken]:
     for row in evidence.history:
         if evidence.now_ms and time_ms(row.id) > evidence.now_ms + CLOCKS_APART_MAX_MS:
             yield Broken(FAR_AHEAD, f"{row}")
+
+
+def _changed(evidence: Evidence) -> Iterator[Broken]:
+    """A device shows messages with the changes that it has shown, and maybe with others that it
+    has read in the history.
+    """
+    changes: dict[int, list[Change]] = defaultdict(list)
+    for change in evidence.changes:
+        changes[change.message_id].append(change)
+    rows = {row.id: row for row in evidence.kept | evidence.lost}
+    judged = [
+        (rows[id_], changes[id_])
+        for id_ in rows.keys() - evidence.loss.changed
+        if not _is_unclear(rows[id_].chat, evidence)
+    ]
+    for row, of_row in judged:
+        for device in evidence.devices:
+            shown, now = {each.id for each in device.shown}, device.messages.get(row.id)
+            if now and not Recount(row, of_row, shown).allows(now):
+                yield Broken(DIVERGED, f"{device.name}: {row} is {now}")
+    yield from _views(evidence, judged)
+
+
+def _views(evidence: Evidence, judged: list[tuple[Row, list[Change]]]) -> Iterator[Broken]:
+    """The history shows all changes that it has; to who has left the group, deletions alone of the
+    later ones. What was gone may have landed after all.
+    """
+    views: dict[int, list[View]] = defaultdict(list)
+    for view in evidence.views:
+        views[view.message_id].append(view)
+    known, gone = ({row.id for row in rows} for rows in (evidence.history, evidence.gone))
+    for row, changes in judged:
+        for user, _, now in views[row.id]:
+            left_at = evidence.left.get(user) if row.chat == GROUP else None
+            seen = [
+                each
+                for each in changes
+                if left_at is None or each.id <= left_at or each.kind == "deletion"
+                if each.id in known | gone
+            ]
+            if not Recount(row, seen, known).allows(now):
+                yield Broken(DIVERGED, f"{user} reads: {row} is {now}")
 
 
 def _ids(evidence: Evidence) -> Iterator[Broken]:

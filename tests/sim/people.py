@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from cecochat.v1.events_pb2 import GroupOptions, Membership, Message
+from cecochat.v1.messaging_pb2 import Send
 from tests.sim.evidence import Look
+from tests.sim.recount import FIRST_TEXT
 from tests.sim.shape import GROUP
 from tests.sim.state import State
 
@@ -27,11 +29,15 @@ class People(State):
         return self._change(name, change)
 
     def _change(self, name: str, change: Membership) -> bool:
+        return self.founded and self.say(name, GROUP, Send(membership=change))
+
+    def say(self, name: str, chat: str, body: Send, outbox_max: int = OUTBOX_MAX) -> bool:
+        """A device sends something, unless it has so much to send already."""
         client = self.clients[name]
-        if not self.founded or len(client.device.outbox) >= OUTBOX_MAX:
+        if len(client.device.outbox) >= outbox_max:
             return False
         self.sends += 1
-        client.send(GROUP, self.sends, change)
+        client.send(chat, self.sends, body)
         return True
 
     def do_connect(self, name: str, node: int) -> bool:
@@ -69,11 +75,7 @@ class People(State):
         client = self.clients[name]
         if not self.founded if chat == GROUP else client.user not in chat[2:].split("~"):
             return False
-        if len(client.device.outbox) >= OUTBOX_MAX:
-            return False
-        self.sends += 1
-        client.send(chat, self.sends, Message(text="."))
-        return True
+        return self.say(name, chat, Send(message=Message(text=FIRST_TEXT)))
 
     def do_fill(self, name: str) -> bool:
         """A device reads one more page into its gap, where the history holds what the token asks
@@ -95,4 +97,5 @@ class People(State):
         told = frozenset(event.id for event in page if not event.WhichOneof("body"))
         self.looks.append(Look(client.user, chat, ids, told))
         client.read[chat] = max(*ids, client.read.get(chat, 0), 0)
+        client.look(page)
         return bool(events)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
 from tests.sim.assigning import Upheavals
+from tests.sim.changing import Changes
 from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
+from tests.sim.opening import founding, opening, unfit
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.shape import DEVICES, GROUP, Shape
 from tests.sim.spoiling import Action, Spoils
@@ -43,7 +45,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings
+Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -88,9 +90,9 @@ def random_run(
     more = weights or {}
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
-    aside += [upgrades, Vanishings(seed, steps, weights)]
-    first = _unfit(seed, more) + upgrades.first()
-    return _run(shape, _drawn(rng, steps, more, aside, (first, _founding(seed, more))))
+    aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights)]
+    first = unfit(seed, more) + upgrades.first()
+    return _run(shape, _drawn(rng, steps, more, aside, (first, founding(seed, more))))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -117,22 +119,6 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 # -- drawing
 
 
-def _unfit(seed: int, weights: Weights) -> list[Action]:
-    """With the probability `unfit`, or in one run of eight, what the history does not take; of a
-    stream of its own, so that all else is drawn as it was.
-    """
-    rng = random.Random(f"{seed}-unfit")
-    if rng.random() > weights.get("unfit", 1 / 8):
-        return []
-    return [("unfit", *(number for number in range(1, 200) if rng.random() < 0.15))]
-
-
-def _founding(seed: int, weights: Weights) -> list[Action]:
-    """With the probability `found`, or in seven runs of eight, a group."""
-    rng = random.Random(f"{seed}-founding")
-    return [("found",)] if rng.random() < weights.get("found", 7 / 8) else []
-
-
 def _drawn(
     rng: random.Random,
     steps: int,
@@ -142,7 +128,7 @@ def _drawn(
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
         yield from around[0]
-        yield from _opening(rng, world)
+        yield from opening(rng, world)
         yield from around[1]
         weights = _mood(rng, overrides)
         world.talkers = rng.sample(SENDERS, rng.choice([2, 5, len(SENDERS)]))
@@ -164,24 +150,6 @@ def _mood(rng: random.Random, overrides: Weights) -> dict[str, float]:
         weights[kind] *= rng.choice([0.1, 0.3, 3])
     factor = {kind: theme.get(kind, 1) * overrides.get(kind, 1) for kind in weights}
     return {kind: weight * factor[kind] for kind, weight in weights.items()}
-
-
-def _opening(rng: random.Random, world: World) -> Iterator[Action]:
-    """Every partition is taken over, and most devices are there."""
-    for node in range(world.shape.nodes):
-        yield ("learn", node)
-    for node, partition in list(world.servers):
-        yield ("claim", node, partition)
-    for name in list(world.producers):
-        partition = world.producers[name].server.partition  # type: ignore[union-attr]
-        yield ("land", name, partition)
-        yield ("answer", name, partition)
-        yield ("read", world.assignment[partition], partition, 1)
-    for device in DEVICES:
-        if rng.random() < 0.9:
-            yield ("connect", device, world.assignment[world.place(device[0])])
-            yield ("to_server", device, 0)
-            yield ("to_device", device, 1000)
 
 
 def draw(rng: random.Random, world: World, kind: str) -> Action | None:

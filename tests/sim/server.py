@@ -13,11 +13,13 @@ from typing_extensions import override
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
 from cecochat.domain.log.chain import Here
-from cecochat.domain.log.ids import ChatId, UserId, authorise, is_group
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, is_group, message_id, stamp_at
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.home import Home
+from cecochat.domain.session.intake import check_send
 from cecochat.domain.session.session import Session
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 MOVED = Refusal(errors_pb2.ERROR_CODE_MOVED, "moved")
 LIMITED = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "the limits are such")
 MEMBERS_MAX = 100
+TEXT_MAX_BYTES = 100
 
 
 class Server(Joining):
@@ -50,7 +53,7 @@ class Server(Joining):
         self.lost_end = NOWHERE  # noted of an end that the log lost
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
-        self.home = Home(self.owner, lambda: MEMBERS_MAX, self.check)
+        self.home = Home(self.owner, lambda: MEMBERS_MAX, self.check_in_group)
         if node in world.old_versions:
             vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last
@@ -290,14 +293,26 @@ class Server(Joining):
         """The record of a send. Raises `Refusal`."""
         if is_group(send.chat_id):
             return self.home.accept(user, send, self.now_ms())
-        self.check(user, send)
-        recipients = authorise(user, ChatId(send.chat_id))
+        recipients = self.check(user, send, self.partition)
         return self.owner.accept(user, send, recipients, self.now_ms())
 
-    def check(self, user: UserId, send: Send) -> None:
-        """Raise `Refusal` for what this node refuses for all alike."""
+    def id_max(self) -> int:
+        """An id above all that messages have."""
+        fold = self.owner.fold
+        ahead = stamp_at(max(self.now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
+        return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
+
+    def check(self, user: UserId, send: Send, partition: int | None) -> tuple[UserId, ...]:
+        """Raise `Refusal` for what no group or dialog takes, and for what this node refuses for all
+        alike.
+        """
         if self.world.refuses[self.node]:
             raise LIMITED
+        return check_send(user, send, TEXT_MAX_BYTES, self.id_max, partition)
+
+    def check_in_group(self, user: UserId, send: Send) -> None:
+        """The same, for what is sent to a group."""
+        self.check(user, send, None)
 
     def refuse(
         self, connection: Connection, session: Session, send: Send, refusal: Refusal

@@ -9,6 +9,7 @@ from cecochat.domain.log.limits import OwnerLimits
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
 GROUP = "g:all"  # its members change
+FOUNDER = "a"  # who owns it, and never leaves
 HOMES = {user: number for number, user in enumerate(USERS)} | {GROUP: 1}
 """Where users and groups live, modulo the number of partitions: by default b lives at the group's
 home.

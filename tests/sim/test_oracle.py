@@ -10,17 +10,21 @@ import pytest
 from tests.sim import oracle
 from tests.sim.evidence import (
     Acknowledgement,
+    Change,
     Delivery,
     DeviceRecord,
     Evidence,
     GapTold,
     Loss,
+    Now,
     Range,
     Row,
     SendRecord,
     Shown,
+    View,
 )
 from tests.sim.oracle import judge
+from tests.sim.recount import Recount
 
 CHAT = "d:a~b"
 
@@ -222,6 +226,63 @@ def test_a_loss_that_operators_were_told_is_no_silent_one() -> None:
     for told in ((11, "b"), (10, "a")):
         kinds = {each.kind for each in judge(replace(evidence, told={told}))}
         assert kinds == {oracle.MISSING}
+
+
+EDIT = Change(12, 10, "a", "edit", "new")
+STRANGE = Change(13, 10, "b", "edit", "other")
+DELETION = Change(14, 10, "a", "deletion")
+BY_A_STRANGER = Change(14, 10, "b", "deletion")
+AS_ADMIN = Change(14, 10, "a", "deletion", flag=True)
+REACTION = Change(15, 10, "b", "reaction", "+")
+TAKEN_BACK = Change(16, 10, "b", "reaction", "+", flag=True)
+FIRST, NEW, OTHER, GONE, LIKED = (
+    Now(".", False, frozenset()),
+    Now("new", False, frozenset()),
+    Now("other", False, frozenset()),
+    Now("", True, frozenset()),
+    Now(".", False, frozenset({("+", "b")})),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "now"),
+    [
+        ([], FIRST),
+        ([EDIT, STRANGE], NEW),
+        ([DELETION, EDIT], GONE),
+        ([EDIT, BY_A_STRANGER], NEW),
+        ([AS_ADMIN], FIRST),
+        ([REACTION], LIKED),
+        ([TAKEN_BACK, REACTION], FIRST),
+    ],
+)
+def test_what_a_message_has_become_is_recounted(changes: list[Change], now: Now) -> None:
+    told = {each.id for each in changes}
+    for other in (FIRST, NEW, OTHER, GONE, LIKED):
+        assert Recount(Row(10, "a", 1, CHAT, ("b",)), changes, told).allows(other) == (other == now)
+
+
+def test_what_somebody_was_not_told_may_be_there_or_not() -> None:
+    recount = Recount(Row(10, "a", 1, CHAT, ("b",)), [EDIT, REACTION, TAKEN_BACK], {12, 15})
+    allowed = [LIKED._replace(text="new"), NEW]
+    assert [now for now in (FIRST, NEW, OTHER, GONE, LIKED, *allowed) if recount.allows(now)] == [
+        NEW,
+        *allowed,
+    ]
+
+
+def test_devices_and_the_history_show_what_changes_say() -> None:
+    evidence = replace(good(), changes=[Change(20, 10, "b", "reaction", "+")])
+    for device in evidence.devices:
+        device.messages = {10: LIKED}
+    evidence.views = [View("a", 10, LIKED), View("b", 10, LIKED)]
+    assert judge(evidence) == []
+    evidence.views[1] = View("b", 10, FIRST)
+    assert [each.kind for each in judge(evidence)] == [oracle.DIVERGED]
+    evidence.devices[0].messages = {10: FIRST}
+    assert [each.kind for each in judge(evidence)] == [oracle.DIVERGED] * 2
+    lost = replace(evidence, loss=Loss(changed=frozenset({10})))
+    assert judge(lost) == []
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(Forwarder, "leave_out", lambda lost, *_: f"left out and told: {bool(lost)}"),
     ]
     expected = {*WEIGHTS, *FAULTS, "slow", "catch_up", "moved", "unavailable", "refused"}
+    expected |= {"edit", "delete", "react"}
     expected |= {"gap filled", "replayed from the log", "Origin False", "Copy False"}
     expected |= {"position covered: False", "attached: False", "send settled: True"}
     expected |= {

@@ -2,6 +2,7 @@
 names:
 
 - `people`: who writes and reads, on which devices
+- `changing`: who edits, deletes and reacts
 - `network`: what is on its way, to the log and to devices
 - `nodes`: clocks, pauses and crashes
 - `assigning`: which node is to own what
@@ -21,12 +22,13 @@ from collections.abc import Callable
 from typing_extensions import override
 
 from tests.sim.asking import Asks
+from tests.sim.changing import Changing
 from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
 from tests.sim.history import Audit, Materializer
 from tests.sim.materializing import Materializing
 from tests.sim.owners import Owners
-from tests.sim.people import People
+from tests.sim.recount import now_of
 from tests.sim.server import Server
 from tests.sim.shape import DEVICES, Shape
 from tests.sim.spoiling import Action
@@ -34,7 +36,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(People, Owners, Asks, Materializing, Upgrading, Vanishing):
+class World(Changing, Owners, Asks, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -57,13 +59,15 @@ class World(People, Owners, Asks, Materializing, Upgrading, Vanishing):
         """What the oracle judges."""
         for client in self.clients.values():
             client.record.unanswered = [int(each) for each in client.device.outbox]
+            client.record.messages = {each.id: now_of(each) for each in client.timeline.messages()}
         again = self.brought_again()
         for client in self.clients.values():
             client.record.brought_again = again[client.user]
         valid = self.valid()
         gone = self.gone() | self.vanished(valid)
         late = self.history.late & gone
-        named = self.belonging().named
+        belonging = self.belonging()
+        named = belonging.named
         return Evidence(
             [client.record for client in self.clients.values()],
             named(self.history.rows.keys() - late),
@@ -71,7 +75,7 @@ class World(People, Owners, Asks, Materializing, Upgrading, Vanishing):
             quiet,
             self.looks,
             named(self.history.holes - late),
-            Loss(self.lost, self.lost_copies, self.lost_changes),
+            Loss(self.lost, self.lost_copies, self.lost_changes, self.changed),
             self.now_ms,
             self.told_lost(),
             self.sent_away,
@@ -82,4 +86,7 @@ class World(People, Owners, Asks, Materializing, Upgrading, Vanishing):
             self.history.ranges(),
             named(self.to_be_told()),
             self.told_too_often(),
+            self.changes_in(valid),
+            list(self.history.views()),
+            belonging.left,
         )
