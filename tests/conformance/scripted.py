@@ -10,8 +10,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from typing_extensions import override
 
 from cecochat.client.errors import ChatError, refused
-from cecochat.client.history import HistoryCalls, Request, Response
 from cecochat.client.lookup import Lookup
+from cecochat.client.queries import HistoryCalls, Request, Response
 from cecochat.client.transport.base import Call
 from cecochat.domain.device.device import Device
 from cecochat.v1.errors_pb2 import Error

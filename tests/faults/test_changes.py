@@ -28,8 +28,8 @@ from cecochat.client import (
     open_history,
 )
 from cecochat.client.events import Change, event_of
-from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup
+from cecochat.client.queries import HistoryCalls
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1.events_pb2 import Event
 from tests.support.eventually import eventually

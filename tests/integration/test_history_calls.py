@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from cecochat.client import Refused, Route
 from cecochat.client.backoff import BackOff
-from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup
+from cecochat.client.queries import HistoryCalls
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest, GetMessagesResponse
 
@@ -96,7 +96,7 @@ async def test_a_call_waits_until_a_history_server_is_live() -> None:
 
 
 async def test_a_call_says_that_none_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cecochat.client.history.GIVE_UP_S", 0.0)
+    monkeypatch.setattr("cecochat.client.queries.GIVE_UP_S", 0.0)
     with pytest.raises(Refused, match="no history server is live") as refused:
         await HistoryCalls(Moving(None)).messages(REQUEST)
     assert refused.value.retriable

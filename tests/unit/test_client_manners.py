@@ -30,8 +30,9 @@ from cecochat.client import (
 from cecochat.client.arguments import check_client_message_id
 from cecochat.client.events import answered_by, reply_id
 from cecochat.client.handlers import Handlers
-from cecochat.client.history import History, HistoryCalls
+from cecochat.client.history import History
 from cecochat.client.lookup import Lookup
+from cecochat.client.queries import HistoryCalls
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 
 URL = "http://127.0.0.1:1"

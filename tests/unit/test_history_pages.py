@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from cecochat.client import NotReachable
-from cecochat.client.history import History, HistoryCalls, Request, Response
+from cecochat.client.history import History
 from cecochat.client.lookup import Lookup
+from cecochat.client.queries import HistoryCalls, Request, Response
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import Chat, GetChatsResponse, GetMessagesResponse

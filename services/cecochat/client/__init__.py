@@ -40,6 +40,7 @@ from cecochat.client.events import (
     Chat,
     Deletion,
     Edit,
+    Entry,
     Event,
     Hole,
     Mention,
@@ -53,6 +54,8 @@ from cecochat.client.events import (
     Step,
     Whereabouts,
 )
+from cecochat.client.group import Group, GroupChange, GroupOptions, Member, Members, Role
+from cecochat.client.groups import Groups
 from cecochat.client.history import History, open_history
 from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
@@ -70,11 +73,18 @@ __all__ = [
     "Connecting",
     "Deletion",
     "Edit",
+    "Entry",
     "Event",
     "FileState",
+    "Group",
+    "GroupChange",
+    "GroupOptions",
+    "Groups",
     "History",
     "Hole",
     "InvalidArgument",
+    "Member",
+    "Members",
     "Mention",
     "Message",
     "NotReachable",
@@ -86,6 +96,7 @@ __all__ = [
     "Reconnecting",
     "Refused",
     "Rejected",
+    "Role",
     "Route",
     "SendRejected",
     "Sent",

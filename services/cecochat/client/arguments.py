@@ -6,14 +6,18 @@ the longest text, the server decides: it may have changed since the client conne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from cecochat.client.errors import InvalidArgument
 from cecochat.client.events import Mention
+from cecochat.client.group import ROLES
 from cecochat.client.options import TRANSPORTS
 from cecochat.domain.changes.rights import EMOJI_MAX_BYTES, MENTIONS_MAX
+from cecochat.domain.errors import Refusal
+from cecochat.domain.groups.group import CHANGE_MAX, NAME_MAX
+from cecochat.domain.log.ids import user_id
 from cecochat.domain.session.intake import (
     CLIENT_MESSAGE_ID_MAX_BYTES,
     DEVICE_MAX_BYTES,
@@ -103,6 +107,43 @@ def check_emoji(emoji: object) -> None:
     """Check an emoji."""
     if not 1 <= len(_encoded("emoji", emoji)) <= EMOJI_MAX_BYTES:
         raise InvalidArgument(f"{emoji!r} is no emoji: use 1 to {EMOJI_MAX_BYTES} bytes")
+
+
+def check_people(users: Sequence[object]) -> None:
+    """Check the user ids that one change of a group names."""
+    if len(users) > CHANGE_MAX:
+        raise InvalidArgument(
+            f"{len(users)} people are too many for one change: make several of {CHANGE_MAX} each"
+        )
+    for user in users:
+        try:
+            user_id(_text("a user id", user))
+        except Refusal as refusal:
+            raise InvalidArgument(refusal.message) from None
+
+
+def check_role(role: object) -> None:
+    """Check the name of a role."""
+    if role not in ROLES:
+        raise InvalidArgument(f"{role!r} is no role: use one of {', '.join(ROLES)}")
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Check those options of a group that are given, by name."""
+    for option, value in options.items():
+        if option == "name":
+            check_group_name(value)
+        elif not isinstance(value, bool):
+            raise InvalidArgument(f"{option} is {value!r}: use True or False")
+
+
+def check_group_name(name: object) -> None:
+    """Check what a group is called."""
+    _encoded("name", name)
+    if not (text := _text("name", name)).strip() or len(text) > NAME_MAX:
+        raise InvalidArgument(
+            f"{text[:80]!r} is no name of a group: use 1 to {NAME_MAX} characters"
+        )
 
 
 def check_mentions(mentions: Sequence[Mention], text: str) -> None:

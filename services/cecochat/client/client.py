@@ -13,12 +13,15 @@ from cecochat.client.arguments import check_message_id
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, Closed, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Message, Page, Reconnecting, Sender, answered_by
+from cecochat.client.groups import Groups
 from cecochat.client.handlers import H, Handlers
-from cecochat.client.history import History, HistoryCalls
+from cecochat.client.history import History
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route
 from cecochat.client.names import chat_of
 from cecochat.client.options import Options
+from cecochat.client.queries import HistoryCalls
+from cecochat.client.recent import recent
 from cecochat.client.sending import UNANSWERED_MAX, Sending
 from cecochat.client.signals import Signals
 from cecochat.client.state import State, to_its_end
@@ -69,6 +72,7 @@ class Client(Sending):
         super().__init__(self._local)
         self._signals = Signals(device.user_id, self._local.signals)
         self._history = History(device.user_id, calls)
+        self._groups = Groups(device.user_id, self._queue, self._history, self._local)
         self._handlers = Handlers(device.user_id)
         self._resources = AsyncExitStack()  # what `close` closes
         self._closing = asyncio.Lock()
@@ -90,6 +94,11 @@ class Client(Sending):
     def signals(self) -> Signals:
         """Who types and who is online, in the chats that the program shows."""
         return self._signals
+
+    @property
+    def groups(self) -> Groups:
+        """The user's groups: making them, and changing who belongs to them."""
+        return self._groups
 
     # -- sending
 
@@ -160,11 +169,18 @@ class Client(Sending):
         Without either, it returns the newest ones. The page includes every message that this client
         knows to be accepted. Raises `ChatError`.
         """
-        page = await self._history.messages(
-            chat, limit, before=before, after=after, token=self._local.own_writes()
-        )
-        if page.messages:
-            self._note_read(chat_of(self.user_id, chat), page.messages[-1].id)
+        chat_id = chat_of(self.user_id, chat)
+
+        async def ask() -> Page:
+            token = self._local.own_writes()
+            return await self._history.messages(
+                chat_id, limit, before=before, after=after, token=token
+            )
+
+        belongs = chat_id in self._local.group_changes  # though the history may not know it yet
+        page = await (recent(ask, lambda _: True) if belongs else ask())
+        if page.entries:
+            self._note_read(chat_id, page.entries[-1].id)
         for message in page.messages:
             answered_by(message, self._reply)
         return page

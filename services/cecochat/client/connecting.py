@@ -25,9 +25,9 @@ from cecochat.client.arguments import (
 from cecochat.client.backoff import BackOff
 from cecochat.client.client import Client
 from cecochat.client.errors import ChatError, NotReachable
-from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup, Route, Token
 from cecochat.client.options import Options, TransportName
+from cecochat.client.queries import HistoryCalls
 from cecochat.client.state import FileState, State, restored
 from cecochat.client.transport.base import Transport
 from cecochat.client.transport.grpc import GrpcTransport
@@ -63,7 +63,8 @@ def connect(
     - `device`: a label that people see, of at most 64 bytes.
     - `listen`: False if the application only sends and never iterates.
     - `receipts`: whether senders are told that a message was delivered. They are told once the
-      application has handled it, which means: when it asks for the next event.
+      application has handled it, which means: when it asks for the next event. In groups they are
+      not told.
     - `timeout_s`: how long to look for a server, and then how long to wait for a session, in
       seconds, or None for ever.
     - `buffer_max_bytes`: how much may wait for the application. The rest is fetched again later.

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from cecochat.client.errors import ChatError, InvalidArgument
+from cecochat.client.group import GroupChange, GroupOptions, Role, group_change_of
 from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
 from cecochat.v1.messaging_pb2 import Send
@@ -147,7 +148,8 @@ class Receipt:
 class Sent:
     """A message that an earlier run of this device left unanswered was accepted as `message`.
 
-    A change that it left unanswered comes as itself: an `Edit`, a `Deletion` or a `Reaction`.
+    A change that it left unanswered comes as itself: an `Edit`, a `Deletion`, a `Reaction` or, as
+    it was asked for, a `GroupChange`.
     """
 
     message: Message
@@ -159,7 +161,7 @@ class Rejected:
 
     chat_id: str
     client_message_id: str
-    text: str  # empty if it was a deletion or a reaction
+    text: str  # empty if it was neither a message nor an edit
     error: ChatError
 
 
@@ -193,31 +195,46 @@ class Hole:
 
 
 Change = Edit | Deletion | Reaction
-Event = Message | Change | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
+Entry = Message | GroupChange
+Event = Entry | Change | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a chat: its messages, oldest first, and whether there are more.
+    """A page of a chat, oldest first, and whether there are more.
 
-    `marks` say how far each user has read. `holes` say where messages may be missing for good.
+    `entries` are the messages and, in a group, the changes of it between them. `marks` say how far
+    each user has read. `holes` say where messages may be missing for good.
     """
 
-    messages: list[Message]
+    entries: list[Entry]
     has_more: bool
     marks: list[Receipt]
     holes: list[Hole] = field(default_factory=list)
 
+    @property
+    def messages(self) -> list[Message]:
+        """The messages. In a group, a page can have none and yet not be the last."""
+        return [each for each in self.entries if isinstance(each, Message)]
+
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One entry in a user's list of chats. `unread_count` covers the last 1,000 messages."""
+    """One entry in a user's list of chats. `unread_count` covers the last 1,000 messages.
+
+    Of a group, `options` are what it is, and `role` is what the user is there: None in a dialog, or
+    if the user has left. If the last that happened was a change of the group, it is `last_change`,
+    and `last_message` has only its id, its user and no text.
+    """
 
     chat_id: str
     last_message: Message
     unread_count: int
     marks: list[Receipt]
     holes: list[Hole] = field(default_factory=list)
+    last_change: GroupChange | None = None
+    options: GroupOptions | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +268,13 @@ class Whereabouts:
     trace_id: str | None
 
 
-def event_of(event: events_pb2.Event) -> Message | Change | Receipt | None:
+def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | None:
     """Convert an event of the stream. Return None for a kind that this version does not know."""
     match event.WhichOneof("body"):
         case "message":
             return message_of(event)
+        case "membership":
+            return group_change_of(event)
         case "receipt":
             marks = event.receipt
             return Receipt(event.chat_id, event.user_id, marks.delivered_up_to, marks.read_up_to)
@@ -277,6 +296,11 @@ def change_of(event: events_pb2.Event) -> Change | None:
             what = reaction.message_id, reaction.emoji, reaction.removed
             return Reaction(*place, *what, event.client_message_id)
     return None
+
+
+def entry_of(event: events_pb2.Event, state: history_pb2.MessageState | None = None) -> Entry:
+    """Convert an event of a page, with what a message has become."""
+    return group_change_of(event) if event.HasField("membership") else message_of(event, state)
 
 
 def message_of(event: events_pb2.Event, state: history_pb2.MessageState | None = None) -> Message:

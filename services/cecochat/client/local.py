@@ -13,7 +13,6 @@ from cecochat.client.events import (
     Message,
     Rejected,
     Sent,
-    change_of,
     event_of,
     event_of_send,
     message_of,
@@ -24,7 +23,7 @@ from cecochat.client.receipts import Marks
 from cecochat.client.signals import LocalSignals
 from cecochat.domain.device import device as domain
 from cecochat.domain.device.device import Device
-from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.ids import ChatId, is_group, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import (
@@ -63,6 +62,7 @@ class LocalDevice:
         self.all_told.set()
         self.welcome = Welcome()
         self.ended = False
+        self.group_changes: dict[ChatId, int] = {}  # the last that came of each group
         self._receipts = receipts
         self._earlier = frozenset(device.outbox)  # the sends that an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
@@ -162,6 +162,8 @@ class LocalDevice:
     def _event(self, happening: Any) -> Event | None:
         match happening:
             case domain.Received(event):
+                if event.HasField("membership"):
+                    self.group_changes[ChatId(event.chat_id)] = event.id
                 return event_of(event)
             case domain.Sent(send, message_id):
                 return self._sent(send, message_id)
@@ -184,7 +186,9 @@ class LocalDevice:
         if send.client_message_id not in self._earlier:
             return None  # its future was answered before this device went back
         event = event_of_send(self.user_id, send, message_id)
-        return change_of(event) or Sent(message_of(event))
+        if event.HasField("message"):
+            return Sent(message_of(event))
+        return event_of(event)
 
     def _rejected(self, send: Send, error: ChatError) -> Event | None:
         self.progress.answered(send.client_message_id)
@@ -209,7 +213,14 @@ class LocalDevice:
         """Mark the event that was handed out last as handled, and have its sender told."""
         event = self.progress.deal()
         if isinstance(event, Message) and event.user_id != self.user_id and self._receipts:
-            self.marks.delivered(ChatId(event.chat_id), event.id)
+            self._note_delivered(event)
+
+    def _note_delivered(self, message: Message) -> None:
+        """In a group nobody is told: each message would be followed by as many receipts as it has
+        members, and each of these goes to all of them.
+        """
+        if not is_group(message.chat_id):
+            self.marks.delivered(ChatId(message.chat_id), message.id)
             self._marked()
 
     def read_up_to(self, chat_id: ChatId, message_id: int) -> None:
@@ -232,16 +243,19 @@ class LocalDevice:
 
     def _note_accepted(self, item: Ack | Delivered) -> None:
         """Raise the read token to this item. A repeated send is acknowledged at its old place."""
-        here = self.welcome.position
-        place, token = Place(item.clock_ms, item.offset), self.own_writes()
-        if token is None or place.lies_above(
-            Place(token.clocks[here.partition], token.offsets[here.partition])
-        ):
-            self._accepted = ReadToken(
-                log_id=here.log_id,
-                offsets={here.partition: place.offset},
-                clocks={here.partition: place.clock_ms},
-            )
+        if isinstance(item, Ack) and item.home_offset:
+            home = partition_in(item.message_id)
+            self._raise_token(home, Place(item.home_clock_ms, item.home_offset))
+        else:
+            partition = self.welcome.position.partition
+            self._raise_token(partition, Place(item.clock_ms, item.offset))
+
+    def _raise_token(self, partition: int, place: Place) -> None:
+        token = self.own_writes() or ReadToken(log_id=self.welcome.position.log_id)
+        known = Place(token.clocks.get(partition, 0), token.offsets.get(partition, -1))
+        if place.lies_above(known):
+            token.offsets[partition], token.clocks[partition] = place.offset, place.clock_ms
+        self._accepted = token
 
     def own_writes(self) -> ReadToken | None:
         """Return the token with which the history includes every own message that was accepted."""

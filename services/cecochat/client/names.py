@@ -23,6 +23,20 @@ def chat_of(me: str, chat: str) -> ids.ChatId:
         raise _why(me, chat, refusal) from None
 
 
+def group_id(chat: str) -> ids.ChatId:
+    """Check the chat id of a group. Raises `InvalidArgument`."""
+    if not isinstance(chat, str) or not ids.is_group(chat):
+        raise InvalidArgument(
+            f"{chat!r} is no group: use its chat id, which begins with g:, such as g:hikers"
+        )
+    try:
+        return ids.chat_id(chat)
+    except Refusal:
+        raise InvalidArgument(
+            f"{chat[:80]!r} is no id of a group: use g: and 1 to 64 letters, digits and . _ : @ + -"
+        ) from None
+
+
 def _why(me: str, chat: str, refusal: Refusal) -> InvalidArgument:
     if chat == me:
         return InvalidArgument(f"{me} has no chat with {me}: name another user")

@@ -132,11 +132,19 @@ class Sending(ABC):
         return change
 
     async def delete(
-        self, chat: str, message_id: int, *, client_message_id: str | None = None
+        self,
+        chat: str,
+        message_id: int,
+        *,
+        as_admin: bool = False,
+        client_message_id: str | None = None,
     ) -> Deletion:
-        """Delete an own message for everybody, for good. Works and raises like `edit`."""
+        """Delete an own message for everybody, for good. Works and raises like `edit`.
+
+        With `as_admin`, an admin of a group deletes the message of another member.
+        """
         send = self._send_to(chat, message_id)
-        send.deletion.message_id = message_id
+        send.deletion.message_id, send.deletion.as_admin = message_id, as_admin
         change = await self._change(send, client_message_id)
         assert isinstance(change, Deletion)
         return change

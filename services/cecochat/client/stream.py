@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from cecochat.client.errors import ChatError, NotReachable, refused
 from cecochat.client.events import hole_of, missing, receipt_of
-from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
+from cecochat.client.queries import HistoryCalls
 from cecochat.client.transport.base import Call, StreamEnded
 from cecochat.domain.device import device as domain
 from cecochat.domain.log.ids import ChatId

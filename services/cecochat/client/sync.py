@@ -30,6 +30,7 @@ from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
 from cecochat.client.events import Chat, Deletion, Edit, Event, Message, Page, Reaction, reply_id
 from cecochat.client.options import TransportName
 from cecochat.client.state import State
+from cecochat.client.syncgroups import Groups
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ AN_ACK = "the message to be acknowledged"
 SEND_AGAIN = "it may still be accepted; to send it again, use the client_message_id of this error"
 LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
 
-__all__ = ["Client", "Posted", "connect"]
+__all__ = ["Client", "Groups", "Posted", "connect"]
 
 
 def connect(
@@ -117,6 +118,11 @@ class Client:
         """The id of the event log, which names the system that this client is connected to."""
         return self._client.log_id
 
+    @property
+    def groups(self) -> Groups:
+        """The user's groups: making them, and changing who belongs to them."""
+        return Groups(self._client.groups, self._wait)
+
     def send(
         self,
         to: str,
@@ -140,9 +146,12 @@ class Client:
         """Give an own message another text. Works like the asyncio `edit`."""
         return self._wait(self._client.edit(chat, message_id, text), timeout_s, AN_ACK)
 
-    def delete(self, chat: str, message_id: int, *, timeout_s: float = WAIT_S) -> Deletion:
+    def delete(
+        self, chat: str, message_id: int, *, as_admin: bool = False, timeout_s: float = WAIT_S
+    ) -> Deletion:
         """Delete an own message for everybody. Works like the asyncio `delete`."""
-        return self._wait(self._client.delete(chat, message_id), timeout_s, AN_ACK)
+        deleting = self._client.delete(chat, message_id, as_admin=as_admin)
+        return self._wait(deleting, timeout_s, AN_ACK)
 
     def react(
         self,

@@ -8,6 +8,7 @@ from cecochat.client.events import (
     Change,
     Deletion,
     Edit,
+    Entry,
     Event,
     Mention,
     Message,
@@ -17,25 +18,28 @@ from cecochat.client.events import (
     change_of,
     to_proto,
 )
+from cecochat.client.group import GroupChange
 from cecochat.domain.changes.changes import Changes
 from cecochat.v1 import events_pb2
 
 
 class Timeline:
-    """Messages, each as it is after all changes that were added, in whatever order they come.
+    """Messages, each as it is after all changes that were added, in whatever order they come. In a
+    group, also the changes of the group between them.
 
         timeline = Timeline()
-        for message in (await client.history("bob")).messages:
-            timeline.add(message)
+        for entry in (await client.history("bob")).entries:
+            timeline.add(entry)
         async for event in client:
             if message := timeline.add(event):
                 show(message)
 
-    It keeps all messages that are added, until it is told to `forget` one.
+    It keeps all that is added, until it is told to `forget` one.
     """
 
     def __init__(self) -> None:
         self._messages: dict[int, Message] = {}
+        self._group_changes: dict[int, GroupChange] = {}
         self._changes: dict[int, Changes] = {}
 
     def add(self, event: Event) -> Message | None:
@@ -53,6 +57,8 @@ class Timeline:
         if isinstance(event, Edit | Deletion | Reaction):
             changes = self._changes.setdefault(event.message_id, Changes())
             return self.get(event.message_id) if changes.add(event_of_change(event)) else None
+        if isinstance(event, GroupChange):
+            self._group_changes[event.id] = event
         return None
 
     def get(self, message_id: int) -> Message | None:
@@ -64,8 +70,14 @@ class Timeline:
         """Return all messages as they are now, sorted by id."""
         return [_current(self._messages[id_], self._changes[id_]) for id_ in sorted(self._messages)]
 
+    def entries(self) -> list[Entry]:
+        """Return all messages as they are now and all changes of groups, sorted by id."""
+        found: list[Entry] = [*self.messages(), *self._group_changes.values()]
+        return sorted(found, key=lambda entry: entry.id)
+
     def forget(self, message_id: int) -> None:
-        """Drop a message and its changes."""
+        """Drop a message and its changes, or a change of a group."""
+        self._group_changes.pop(message_id, None)
         self._messages.pop(message_id, None)
         self._changes.pop(message_id, None)
 
