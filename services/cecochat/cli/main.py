@@ -28,6 +28,7 @@ COMMANDS = {
         "edit": "chat.change",
         "delete": "chat.change",
         "react": "chat.change",
+        "group": "chat.group",
         "history": "chat.history",
         "chats": "chat.history",
         "connect": "chat.connect",

@@ -26,6 +26,12 @@ Token = Annotated[
     str | None,
     typer.Option("--token", envvar="CECOCHAT_TOKEN", help="The token of the user to act as."),
 ]
+Chat = Annotated[
+    str,
+    typer.Argument(
+        metavar="USER", help="The user at the other end, or a chat id, such as g:hikers."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Data = Annotated[
     Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")

@@ -8,10 +8,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
+from cecochat.cli.group_change import change_json, in_words
 from cecochat.domain.printable import as_json, printable
 
 if TYPE_CHECKING:
-    from cecochat.client import Hole, Message
+    from cecochat.client import Entry, Hole, Message
 
 FIRST_ID = 1 << 32  # a hole that begins below it has no known beginning
 REACH_S = 3.0  # how long a person has to wait for the first connection
@@ -30,6 +31,13 @@ def echo(text: object, head: str = "", *, fg: str | None = None, err: bool = Fal
     """
     safe = printable(str(text))
     typer.echo(typer.style(head or safe, fg=fg) + (safe if head else ""), err=err)
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """Return what a chat consists of as `history --json` prints it."""
+    from cecochat.client import Message
+
+    return message_json(entry) if isinstance(entry, Message) else change_json(entry)
 
 
 def message_json(message: Message) -> dict[str, Any]:
@@ -98,6 +106,16 @@ def message_line(message: Message) -> str:
     """Return a message for a person, in local time. Further lines of its text are indented."""
     head = f"{shown(message.sent_at)}  {message.user_id}  "
     return head + as_it_is(message).replace("\n", "\n" + " " * len(head))
+
+
+def entry_line(entry: Entry) -> str:
+    """Return what a chat consists of for a person; empty if it is a change of nothing."""
+    from cecochat.client import Message
+
+    if isinstance(entry, Message):
+        return message_line(entry)
+    words = in_words(entry)
+    return f"{shown(entry.sent_at)}  -- {words} --" if words else ""
 
 
 def as_it_is(message: Message) -> str:

@@ -11,15 +11,13 @@ from cecochat.cli.errors import Failed
 from cecochat.cli.failure import run
 from cecochat.cli.output import REACH_S, echo, json_line
 from cecochat.cli.target import check_user, target, token_for
+from cecochat.domain.log.ids import is_group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cecochat.client import Change, Client
 
-Chat = Annotated[
-    str, typer.Argument(metavar="USER", help="The user at the other end, or a chat id.")
-]
 MessageId = Annotated[
     int,
     typer.Argument(metavar="ID", min=1, help="The id that `send` or `history --json` printed."),
@@ -40,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def edit(
-    chat: Chat,
+    chat: options.Chat,
     message_id: MessageId,
     text: Annotated[str, typer.Argument(help="The new text.")],
     as_: options.As = None,
@@ -58,8 +56,12 @@ def edit(
 
 
 def delete(
-    chat: Chat,
+    chat: options.Chat,
     message_id: MessageId,
+    as_admin: Annotated[
+        bool,
+        typer.Option("--as-admin", help="Delete the message of a member of a group you admin."),
+    ] = False,
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
@@ -68,14 +70,14 @@ def delete(
     """Delete an own message for everybody, for good, and print the id of the deletion."""
 
     async def deletes(client: Client) -> Change:
-        await _check(client, chat, message_id, of_user=client.user_id)
-        return await client.delete(chat, message_id)
+        await _check(client, chat, message_id, of_user="" if as_admin else client.user_id)
+        return await client.delete(chat, message_id, as_admin=as_admin)
 
     run(_change(deletes, as_, connect, token, json))
 
 
 def react(
-    chat: Chat,
+    chat: options.Chat,
     message_id: MessageId,
     emoji: Annotated[str, typer.Argument(help="An emoji.")],
     removed: Annotated[bool, typer.Option("--remove", help="Take the emoji back.")] = False,
@@ -101,7 +103,8 @@ async def _check(client: Client, chat: str, message_id: int, of_user: str = "") 
     if not page.messages or page.messages[0].id != message_id:
         raise Failed(f"the history of this chat has no message {message_id}")
     if of_user and (author := page.messages[0].user_id) != of_user:
-        raise Failed(f"{author} has written this message, and nobody else may change it")
+        but = ", but an admin may delete it with --as-admin" if is_group(chat) else ""
+        raise Failed(f"{author} has written this message, and nobody else may change it{but}")
 
 
 async def _change(

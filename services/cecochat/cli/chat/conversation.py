@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cecochat.client import Message, Presence, Receipt, Signal, Typing
+from cecochat.domain.log.ids import is_group
 from cecochat.domain.printable import printable
 
 OPEN_MAX = 6  # how many lines are redrawn
@@ -30,11 +31,13 @@ class Line:
 
 
 class Conversation:
-    """The lines of the chat of `me` and `peer`."""
+    """The lines of the chat of `me` and `peer`: another user, or a group."""
 
     def __init__(self, me: str, peer: str) -> None:
         self.me = me
         self.peer = peer
+        self.name = ""  # what a group is called
+        self._is_group = is_group(peer)
         self._open: list[Line] = []
         self._settled: list[Line] = []
         self._ids: set[int] = set()  # of the messages that are here
@@ -71,7 +74,11 @@ class Conversation:
         self._settled.append(Line(at, message.user_id, message.text, message.id))
 
     def mark(self, receipt: Receipt) -> None:
-        """Note how far the other user has received and read."""
+        """Note how far the other user has received and read. In a group there are many others, and
+        nothing is shown of it.
+        """
+        if self._is_group:
+            return
         self._delivered_up_to = max(self._delivered_up_to, receipt.delivered_up_to)
         self._read_up_to = max(self._read_up_to, receipt.read_up_to)
 
@@ -82,6 +89,12 @@ class Conversation:
                 self._types = active
             case Presence():
                 self._presence = signal
+
+    @property
+    def title(self) -> str:
+        """Who chats with whom, or where."""
+        where = f"in {self.name} ({self.peer})" if self._is_group else f"with {self.peer}"
+        return f"{self.me} {where}"
 
     @property
     def peer_is(self) -> str:
@@ -117,7 +130,8 @@ class Conversation:
 
     def is_final(self, line: Line) -> bool:
         """Return whether nothing more can become of a line."""
-        return not (tick := self.tick(line)) or tick.startswith((READ, REFUSED))
+        final = (READ, REFUSED, SENT) if self._is_group else (READ, REFUSED)
+        return not (tick := self.tick(line)) or tick.startswith(final)
 
     def take_news(self) -> list[tuple[Line, str]]:
         """Return which ticks printed lines have got since, each with the newest of these lines."""

@@ -32,9 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def send(
-    to: Annotated[
-        str, typer.Argument(metavar="USER", help="The user at the other end, or a chat id.")
-    ],
+    to: options.Chat,
     text: Annotated[
         str, typer.Argument(help="The text, or `-` to send each line of standard input.")
     ],

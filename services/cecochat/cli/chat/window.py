@@ -13,6 +13,7 @@ from typing import Any
 from cecochat.cli.chat.conversation import Conversation, at
 from cecochat.cli.chat.screen import Screen, screen_for
 from cecochat.cli.errors import Failed
+from cecochat.cli.group_change import in_words
 from cecochat.cli.output import REACH_S, as_it_is, hole_line
 from cecochat.cli.systems import state_dir
 from cecochat.cli.target import Target, check_user, target, token_for
@@ -22,7 +23,9 @@ from cecochat.client import (
     Client,
     Deletion,
     Edit,
+    Entry,
     Event,
+    GroupChange,
     Hole,
     InvalidArgument,
     Message,
@@ -40,6 +43,7 @@ from cecochat.client import (
     find_route,
     peer_of,
 )
+from cecochat.domain.log.ids import is_group
 from cecochat.domain.printable import beginning
 
 CONTEXT = 10  # how many earlier messages to show
@@ -80,7 +84,7 @@ class Window:
     def __init__(self, client: Client, chat_id: str) -> None:
         self._client = client
         self._chat_id = chat_id
-        self._missed: list[Message] | None = []  # None once they are shown
+        self._missed: list[Entry] | None = []  # None once they are shown
         self._timeline = Timeline()
         self._opened = asyncio.Event()  # set once the earlier messages are shown
 
@@ -155,6 +159,8 @@ class Window:
 
     async def _watch(self, screen: Screen) -> None:
         """Show how the other user is, and tell the other user when this person types."""
+        if is_group(self._chat_id):
+            return  # servers tell nothing of groups yet
         signals = self._client.signals
         signals.watch([self._chat_id])
         screen.on_typing = lambda active: signals.typing(self._chat_id, active)
@@ -170,15 +176,15 @@ class Window:
     async def _take(self, event: Event, screen: Screen) -> None:
         conversation = screen.conversation
         match event:
-            case Message():
-                self._message(event, screen)
+            case Message() | GroupChange():
+                self._happened(event, screen)
             case Edit() | Deletion() | Reaction():
                 self._changed(event, screen)
             case Receipt(chat_id=chat_id, user_id=user) if chat_id == self._chat_id:
                 if user != conversation.me:
                     conversation.mark(event)
             case Sent(message) if message.chat_id == self._chat_id:
-                self._message(message, screen)
+                self._happened(message, screen)
             case Rejected(text=text, error=error):
                 screen.note(f"not sent: {text} ({error.message})")
             case Hole(chat_id=chat_id) if chat_id == self._chat_id:
@@ -188,14 +194,14 @@ class Window:
             case Reconnecting():
                 screen.status = "reconnecting …"
 
-    def _message(self, message: Message, screen: Screen) -> None:
-        if message.chat_id != self._chat_id:
-            other = peer_of(self._client.user_id, message.chat_id)
-            screen.note(f"[{other}] {beginning(message.text, 200)}")
+    def _happened(self, entry: Entry, screen: Screen) -> None:
+        if entry.chat_id != self._chat_id:
+            if text := _elsewhere(self._client.user_id, entry):
+                screen.note(text)
         elif self._missed is not None and len(self._missed) < MISSED_MAX:
-            self._missed.append(message)
+            self._missed.append(entry)
         else:
-            self._show(message, screen)
+            self._show(entry, screen)
 
     def _changed(self, change: Change, screen: Screen) -> None:
         """Say below what has become of a message: it may have been printed long ago."""
@@ -204,7 +210,24 @@ class Window:
         if change.chat_id == self._chat_id and before and now and now != before:
             screen.note(_news(change, before))
 
-    def _show(self, message: Message, screen: Screen) -> None:
+    def _show(self, entry: Entry, screen: Screen) -> None:
+        if isinstance(entry, Message):
+            self._show_message(entry, screen)
+            return
+        screen.refresh()  # what came before is above it
+        if words := in_words(entry):
+            screen.note(f"-- {words} --")
+        if entry.options:
+            self._call(entry.options.name, screen)
+
+    def _call(self, name: str, screen: Screen) -> None:
+        """Show what the group is called from now on."""
+        before = _connected(screen.conversation)
+        screen.conversation.name = name
+        if screen.status == before:
+            screen.status = _connected(screen.conversation)
+
+    def _show_message(self, message: Message, screen: Screen) -> None:
         message = self._timeline.add(message) or message
         quoted = self._timeline.get(message.reply_to_id)
         about = f"↪ {beginning(as_it_is(quoted), 40)}: " if quoted else ""
@@ -213,16 +236,19 @@ class Window:
             self._client.mark_read(self._chat_id, message.id)
 
     async def _caught_up(self, screen: Screen) -> None:
-        screen.status = f"{screen.conversation.me} with {screen.conversation.peer}: connected"
+        if self._missed is not None and is_group(self._chat_id):
+            screen.conversation.name = (await self._client.groups.get(self._chat_id)).name
+        screen.status = _connected(screen.conversation)
         if self._missed is None:
             return
-        missed, self._missed = sorted(self._missed, key=lambda message: message.id), None
+        missed, self._missed = sorted(self._missed, key=lambda entry: entry.id), None
         await self._show_context(screen, missed[0].id if missed else None)
-        others = sum(message.user_id != self._client.user_id for message in missed)
+        me = self._client.user_id
+        others = sum(isinstance(each, Message) and each.user_id != me for each in missed)
         if others:
             screen.note(f"-- {others} missed --")
-        for message in missed:
-            self._show(message, screen)
+        for entry in missed:
+            self._show(entry, screen)
         self._opened.set()
 
     async def _show_context(self, screen: Screen, before: int | None) -> None:
@@ -230,9 +256,23 @@ class Window:
         for mark in page.marks:
             if mark.user_id != self._client.user_id:
                 screen.conversation.mark(mark)
-        for message in page.messages:
-            self._show(message, screen)
+        for entry in page.entries:
+            self._show(entry, screen)
         screen.refresh()
+
+
+def _connected(conversation: Conversation) -> str:
+    return f"{conversation.title}: connected"
+
+
+def _elsewhere(me: str, entry: Entry) -> str:
+    """Return a line about what has happened in another chat; empty if it is nobody's concern."""
+    where = peer_of(me, entry.chat_id)
+    if isinstance(entry, Message):
+        who = f"{entry.user_id}: " if is_group(entry.chat_id) else ""
+        return f"[{where}] {who}{beginning(entry.text, 200)}"
+    named = (*entry.added, *entry.removed)
+    return f"[{where}] {in_words(entry)}" if me in named else ""
 
 
 def _news(change: Change, before: Message) -> str:

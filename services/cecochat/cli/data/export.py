@@ -29,7 +29,8 @@ def export(
     chat: Annotated[
         str | None,
         typer.Argument(
-            metavar="USER", help="The user at the other end, or a chat id. By default all chats."
+            metavar="USER",
+            help="The user at the other end, or a chat id, such as g:hikers. By default all chats.",
         ),
     ] = None,
     as_: options.As = None,

@@ -22,8 +22,8 @@ class Entry(NamedTuple):
     client_message_id: str
 
 
-HOLE = '{"hole":'
-"""How a line of `history --json` begins that says where messages are missing. It is skipped."""
+SKIPPED = ('{"hole":', '{"group_change":')
+"""How lines of `history --json` begin that are no messages."""
 
 
 class Transcript(NamedTuple):
@@ -46,7 +46,7 @@ def read(path: Path) -> Transcript:
     entries = (
         _entry(path, number, line, name)
         for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith(HOLE)
+        if line.strip() and not line.startswith(SKIPPED)
     )
     return Transcript(name, [entry for entry in entries if entry])
 
