@@ -219,7 +219,7 @@ async def test_what_is_asked_next_includes_what_was_acknowledged_in_the_groups_h
     own = delivered(8, events_pb2.Event(id=1, user_id="alice", chat_id="d:alice~bob"))
     world.local.receive(own)
     token.offsets[HERE], token.clocks[HERE] = 8, 8
-    assert world.local.own_writes() == token
+    assert world.local.read_token() == token
 
 
 # -- what the history answers

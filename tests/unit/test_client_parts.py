@@ -155,7 +155,7 @@ def test_reads_ask_for_all_own_messages_however_they_were_answered() -> None:
 
     def told(**item: Any) -> ReadToken | None:
         local.receive(ServerItem(**item))
-        return local.own_writes()
+        return local.read_token()
 
     def token(offset: int, clock_ms: int) -> ReadToken:
         return ReadToken(log_id="log", offsets={3: offset}, clocks={3: clock_ms})
@@ -168,6 +168,21 @@ def test_reads_ask_for_all_own_messages_however_they_were_answered() -> None:
     own = Event(id=11, chat_id="d:alice~bob", user_id="alice")
     assert told(delivered=Delivered(offset=30, clock_ms=9_000, event=own)) == token(30, 9_000)
     assert told(welcome=Welcome(position=Position(log_id="new", partition=3))) is None
+
+
+def test_reads_ask_for_what_was_accepted_before_the_session() -> None:
+    local = LocalDevice(Device("alice"), listen=False, receipts=False, buffer_max_bytes=1_000)
+    token = ReadToken(log_id="log", offsets={3: 5, 7: 40}, clocks={3: 5_000, 7: 4_000})
+    position = Position(log_id="log", partition=3, offset=5)
+    local.receive(ServerItem(welcome=Welcome(position=position, token=token)))
+    assert local.read_token() == token
+    local.receive(ServerItem(ack=Ack(message_id=9, offset=20, clock_ms=7_000)))
+    of_a_group = Ack(message_id=7 << 10, offset=21, home_offset=44, home_clock_ms=6_000)
+    local.receive(ServerItem(ack=of_a_group))
+    later = ReadToken(log_id="log", offsets={3: 20, 7: 44}, clocks={3: 7_000, 7: 6_000})
+    assert local.read_token() == later
+    local.receive(ServerItem(welcome=Welcome(position=position, token=token)))
+    assert local.read_token() == later
 
 
 async def test_what_the_application_has_handled_is_to_be_kept() -> None:
@@ -190,9 +205,9 @@ def test_reads_ask_for_what_was_accepted_last_by_a_log_that_lost_its_end() -> No
     local.receive(ServerItem(ack=Ack(message_id=9, offset=20, clock_ms=7_000)))
     local.receive(ServerItem(ack=Ack(message_id=10, offset=12, clock_ms=9_000)))
     token = ReadToken(log_id="log", offsets={3: 12}, clocks={3: 9_000})
-    assert local.own_writes() == token
+    assert local.read_token() == token
     local.receive(ServerItem(ack=Ack(message_id=9, offset=20, clock_ms=7_000)))
-    assert local.own_writes() == token
+    assert local.read_token() == token
 
 
 def test_marks_are_joined_and_one_receipt_of_a_chat_is_under_way() -> None:

@@ -150,13 +150,13 @@ export class Core implements Peer {
   }
 
   async chats({ before = 0n, limit = 50 }: PageRequest): Promise<Chat[]> {
-    const token = this.local.ownWrites();
+    const token = this.local.readToken();
     const answer = await this.queries.chats({ before, limit, ...(token && { token }) });
     return answer.chats.map(chatFrom);
   }
 
   async page(chatId: string, { before, after, limit = 50 }: PageRequest): Promise<Page> {
-    const token = this.local.ownWrites();
+    const token = this.local.readToken();
     const bound =
       before !== undefined
         ? ({ case: "before", value: before } as const)

@@ -101,6 +101,8 @@ export interface Chat {
   unreadCount: number;
   marks: Receipt[];
   holes: Hole[];
+  /** The last edit, deletion or reaction that this knows of; 0n if there was none. */
+  lastChangeId: bigint;
 }
 
 /** A page of a chat, oldest first. */
@@ -274,5 +276,6 @@ export function chatFrom(chat: ChatAnswer): Chat {
     unreadCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),
     holes: chat.holes.map(holeOf),
+    lastChangeId: chat.lastChangeId,
   };
 }

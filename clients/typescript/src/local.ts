@@ -15,6 +15,7 @@ import type {
   ServerItem,
   Welcome,
 } from "./gen/cecochat/v1/messaging_pb.js";
+import { partitionIn } from "./ids.js";
 import { Marks } from "./marks.js";
 import { newId } from "./newid.js";
 import { storedChange } from "./timeline.js";
@@ -46,7 +47,7 @@ export class LocalDevice {
   readonly signals: Signals;
   welcome: Welcome | undefined;
   private readonly answers = new Map<string, Answer>();
-  private accepted: ReadToken | undefined; // covers the own messages that are accepted
+  private toRead = create(ReadTokenSchema); // up to where the history has to be
   private renewedToken = "";
 
   constructor(
@@ -125,7 +126,7 @@ export class LocalDevice {
   receive(each: ServerItem): Happening | undefined {
     const { item } = each;
     if (this.signals.receive(each)) return undefined; // no part of what is kept
-    if (item.case === "welcome") this.welcome = item.value;
+    if (item.case === "welcome") this.welcomed(item.value);
     if (item.case === "ack") this.noteAccepted(item.value);
     if (item.case === "delivered" && item.value.event?.userId === this.userId) {
       this.noteAccepted(item.value);
@@ -212,25 +213,37 @@ export class LocalDevice {
     this.owner.toTell();
   }
 
-  /** Raise the read token to this item. A repeated send is acknowledged at its old place. */
-  private noteAccepted({ offset, clockMs }: Ack | Delivered): void {
-    const here = this.welcome?.position;
-    if (!here) return;
-    const { logId, partition } = here;
-    const token = this.ownWrites();
-    const [last, lastMs] = [token?.offsets[partition], token?.clocks[partition]];
-    if (last !== undefined && lastMs !== undefined) {
-      const later = clockMs && lastMs && clockMs !== lastMs ? clockMs > lastMs : offset > last;
-      if (!later) return;
+  private welcomed(welcome: Welcome): void {
+    this.welcome = welcome;
+    const logId = welcome.position?.logId ?? "";
+    if (logId !== this.toRead.logId) this.toRead = create(ReadTokenSchema, { logId });
+    const { offsets = {}, clocks = {} } = welcome.token ?? {};
+    for (const [partition, offset] of Object.entries(offsets)) {
+      this.raise(Number(partition), offset, clocks[Number(partition)] ?? 0n);
     }
-    const [offsets, clocks] = [{ [partition]: offset }, { [partition]: clockMs }];
-    this.accepted = create(ReadTokenSchema, { logId, offsets, clocks });
   }
 
-  /** Return the token with which the history has every own message that was accepted. */
-  ownWrites(): ReadToken | undefined {
-    const isOfThisLog = this.accepted?.logId === this.welcome?.position?.logId;
-    return isOfThisLog ? this.accepted : undefined;
+  /** Raise the read token to this item. A repeated send is acknowledged at its old place. */
+  private noteAccepted(accepted: Ack | Delivered): void {
+    const { homeOffset, homeClockMs = 0n, messageId = 0n } = accepted as Partial<Ack>;
+    if (homeOffset) return this.raise(partitionIn(messageId), homeOffset, homeClockMs);
+    const here = this.welcome?.position;
+    if (here) this.raise(here.partition, accepted.offset, accepted.clockMs);
+  }
+
+  private raise(partition: number, offset: bigint, clockMs: bigint): void {
+    const { offsets, clocks } = this.toRead;
+    const [last = -1n, lastMs = 0n] = [offsets[partition], clocks[partition]];
+    const isLater = clockMs && lastMs && clockMs !== lastMs ? clockMs > lastMs : offset > last;
+    if (isLater) [offsets[partition], clocks[partition]] = [offset, clockMs];
+  }
+
+  /**
+   * Return the token with which the history has what was accepted before this session began, and
+   * every own message that was accepted since.
+   */
+  readToken(): ReadToken | undefined {
+    return Object.keys(this.toRead.offsets).length ? this.toRead : undefined;
   }
 
   /** End the device: nothing more will come, and the sends that wait fail with `error`. */

@@ -172,7 +172,7 @@ class Client(Sending):
         chat_id = chat_of(self.user_id, chat)
 
         async def ask() -> Page:
-            token = self._local.own_writes()
+            token = self._local.read_token()
             return await self._history.messages(
                 chat_id, limit, before=before, after=after, token=token
             )
@@ -194,7 +194,7 @@ class Client(Sending):
 
         `before` continues the list: pass the last message id of the last chat. Raises `ChatError`.
         """
-        return await self._history.chats(limit, before=before, token=self._local.own_writes())
+        return await self._history.chats(limit, before=before, token=self._local.read_token())
 
     # -- the connection
 

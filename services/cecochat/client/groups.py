@@ -175,7 +175,7 @@ class Groups:
         this client. Raises `ChatError`.
         """
         return await self._recent(
-            chat, lambda: self._history.group(chat, token=self._local.own_writes())
+            chat, lambda: self._history.group(chat, token=self._local.read_token())
         )
 
     async def _recent(self, chat: str, ask: Callable[[], Awaitable[A]]) -> A:
@@ -194,7 +194,7 @@ class Groups:
         """
 
         def ask() -> Awaitable[Members]:
-            token = self._local.own_writes()
+            token = self._local.read_token()
             return self._history.members(chat, limit, after=after, as_of=as_of, token=token)
 
         return await (ask() if as_of else self._recent(chat, ask))

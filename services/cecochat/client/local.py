@@ -66,7 +66,7 @@ class LocalDevice:
         self._receipts = receipts
         self._earlier = frozenset(device.outbox)  # the sends that an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
-        self._accepted: ReadToken | None = None  # covers the own messages that are accepted
+        self._to_read: dict[int, Place] = {}  # partition -> up to where the history has to be
         self._renewed_token = ""
 
     @property
@@ -132,7 +132,7 @@ class LocalDevice:
         if item.HasField("signal") or item.HasField("signal_refused"):
             return None  # no part of the device's state, so it waits behind nothing
         if item.HasField("welcome"):
-            self.welcome = item.welcome
+            self._welcomed(item.welcome)
         elif item.HasField("ack"):
             self._note_accepted(item.ack)
         elif item.HasField("delivered") and item.delivered.event.user_id == self.user_id:
@@ -241,26 +241,37 @@ class LocalDevice:
         if self.marks.idle:
             self.all_told.set()
 
+    def _welcomed(self, welcome: Welcome) -> None:
+        if welcome.position.log_id != self.welcome.position.log_id:
+            self._to_read.clear()
+        self.welcome = welcome
+        for partition, offset in welcome.token.offsets.items():
+            self._raise(partition, Place(welcome.token.clocks.get(partition, 0), offset))
+
     def _note_accepted(self, item: Ack | Delivered) -> None:
         """Raise the read token to this item. A repeated send is acknowledged at its old place."""
         if isinstance(item, Ack) and item.home_offset:
-            home = partition_in(item.message_id)
-            self._raise_token(home, Place(item.home_clock_ms, item.home_offset))
+            home = Place(item.home_clock_ms, item.home_offset)
+            self._raise(partition_in(item.message_id), home)
         else:
-            partition = self.welcome.position.partition
-            self._raise_token(partition, Place(item.clock_ms, item.offset))
+            self._raise(self.welcome.position.partition, Place(item.clock_ms, item.offset))
 
-    def _raise_token(self, partition: int, place: Place) -> None:
-        token = self.own_writes() or ReadToken(log_id=self.welcome.position.log_id)
-        known = Place(token.clocks.get(partition, 0), token.offsets.get(partition, -1))
-        if place.lies_above(known):
-            token.offsets[partition], token.clocks[partition] = place.offset, place.clock_ms
-        self._accepted = token
+    def _raise(self, partition: int, place: Place) -> None:
+        known = self._to_read.get(partition)
+        if known is None or place.lies_above(known):
+            self._to_read[partition] = place
 
-    def own_writes(self) -> ReadToken | None:
-        """Return the token with which the history includes every own message that was accepted."""
-        token = self._accepted
-        return token if token and token.log_id == self.welcome.position.log_id else None
+    def read_token(self) -> ReadToken | None:
+        """Return the token with which the history has what was accepted before this session began,
+        and every own message that was accepted since. None if nothing is known of that.
+        """
+        if not self._to_read:
+            return None
+        return ReadToken(
+            log_id=self.welcome.position.log_id,
+            offsets={partition: place.offset for partition, place in self._to_read.items()},
+            clocks={partition: place.clock_ms for partition, place in self._to_read.items()},
+        )
 
     def end(self, error: ChatError | None) -> None:
         """End the device: nothing more will come, and the sends that wait fail with `error`."""

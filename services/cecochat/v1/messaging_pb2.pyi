@@ -449,6 +449,7 @@ class Welcome(_message.Message):
     PARTITION_COUNT_FIELD_NUMBER: _builtins.int
     ANSWERS_PROBES_FIELD_NUMBER: _builtins.int
     TAKES_SIGNALS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
@@ -477,6 +478,12 @@ class Welcome(_message.Message):
         `position`. Messages with higher ids come with the stream.
         """
 
+    @_builtins.property
+    def token(self) -> Global___ReadToken:
+        """Holds everything at or below `position`, and maybe more. Ask the history with it: what a session without it reads may lack messages that
+        the stream does not bring, since they lie below its start.
+        """
+
     def __init__(
         self,
         *,
@@ -491,10 +498,11 @@ class Welcome(_message.Message):
         partition_count: _builtins.int = ...,
         answers_probes: _builtins.bool = ...,
         takes_signals: _builtins.bool = ...,
+        token: Global___ReadToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "takes_signals", b"takes_signals", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "takes_signals", b"takes_signals", "token", b"token", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

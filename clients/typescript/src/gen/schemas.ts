@@ -172,6 +172,13 @@ export const LimitsSchema: Schema<Limits> = [
   [6, "sendsBurst", 5, 0],
 ];
 
+export const ReadTokenSchema: Schema<ReadToken> = [
+  "cecochat.v1.ReadToken",
+  [1, "logId", 9, 0],
+  [2, "offsets", 3, 2],
+  [3, "clocks", 3, 2],
+];
+
 export const WelcomeSchema: Schema<Welcome> = [
   "cecochat.v1.Welcome",
   [1, "sessionId", 9, 0],
@@ -185,6 +192,7 @@ export const WelcomeSchema: Schema<Welcome> = [
   [9, "logBeganId", 3, 0],
   [10, "answersProbes", 8, 0],
   [11, "takesSignals", 8, 0],
+  [12, "token", 11, 3, ReadTokenSchema],
 ];
 
 export const DeliveredSchema: Schema<Delivered> = [
@@ -214,13 +222,6 @@ export const CaughtUpSchema: Schema<CaughtUp> = [
   "cecochat.v1.CaughtUp",
   [1, "offset", 3, 0],
   [2, "clockMs", 3, 0],
-];
-
-export const ReadTokenSchema: Schema<ReadToken> = [
-  "cecochat.v1.ReadToken",
-  [1, "logId", 9, 0],
-  [2, "offsets", 3, 2],
-  [3, "clocks", 3, 2],
 ];
 
 export const GapSchema: Schema<Gap> = [

@@ -75,21 +75,30 @@ def began(hello: Hello, start_: Start) -> Began:
     return Began(start_.position, how, hello.device)
 
 
-def gap(
-    hello: Hello, log_id: str, partition: int, position: int, fold: Fold, partitions: int
-) -> Gap:
-    """Return what the client has to read from the history: all that `fold`, which stands at
-    `position`, has seen. `partitions` is their number; copies that claim to be from any other are
-    left out, since anything may write those.
+def read_token(
+    log_id: str, partition: int, position: int, fold: Fold, partitions: int
+) -> ReadToken:
+    """Return the token of all that `fold`, which stands at `position`, has seen. `partitions` is
+    their number; copies that claim to be from any other are left out, since anything may write
+    those.
     """
     places = {origin: copied.origin for origin, copied in fold.high.items() if origin < partitions}
     if position >= 0:
         places[partition] = Place(fold.clock_ms, position)
-    token = ReadToken(
+    return ReadToken(
         log_id=log_id,
         offsets={origin: place.offset for origin, place in places.items()},
         clocks={origin: place.clock_ms for origin, place in places.items()},
     )
+
+
+def gap(
+    hello: Hello, log_id: str, partition: int, position: int, fold: Fold, partitions: int
+) -> Gap:
+    """Return what the client has to read from the history: all that `fold`, which stands at
+    `position`, has seen.
+    """
+    token = read_token(log_id, partition, position, fold, partitions)
     return Gap(from_offset=hello.position.offset, to_offset=position, token=token)
 
 

@@ -179,6 +179,10 @@ class Connection:
             if not hello.HasField("position"):  # live: the owner's fold stands where it starts
                 welcome.up_to.update(owner.fold.since(partition.partition))
                 welcome.position.clock_ms = owner.fold.clock_ms
+            token = resume.read_token(
+                log.id, partition.partition, owner.cursor - 1, owner.fold, log.partitions
+            )
+            welcome.token.CopyFrom(token)
             session.push(frames.welcome(welcome))
         self._welcomed = True
         how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
@@ -219,6 +223,7 @@ class Connection:
         welcome.position.clock_ms = fold.clock_ms
         welcome.up_to.update(fold.ids(number))
         gap = resume.gap(hello, log.id, number, position, fold, log.partitions)  # it moves on
+        welcome.token.CopyFrom(gap.token)
         if hello.position.log_id != log.id:
             began_ms = await appended_at_ms(log.backplane, number, log_start)
             welcome.log_began_id = message_id(stamp_at(began_ms), 0)
