@@ -45,11 +45,46 @@ function peerIs(session: Session, { types, presence }: Conversation): string {
   return presence?.lastSeen ? `last seen ${lately(presence.lastSeen)}` : "";
 }
 
-/** The lines, which stay where a person looks: at the end, or at what was loaded before. */
+/** Where a person looked when the lines were drawn, or scrolled, last. */
+interface Looked {
+  readonly atEnd: boolean;
+  readonly top: number;
+  /** The first message on the screen, and where it was among the lines. */
+  readonly line: HTMLElement | undefined;
+  readonly lineTop: number;
+}
+
+function lookedAt(list: HTMLElement): Looked {
+  const line = firstSeen(list);
+  return { atEnd: isAtEnd(list), top: list.scrollTop, line, lineTop: line?.offsetTop ?? 0 };
+}
+
+function isAtEnd({ scrollHeight, scrollTop, clientHeight }: HTMLElement): boolean {
+  return scrollHeight - scrollTop - clientHeight < NEAR_PX;
+}
+
+function firstSeen(list: HTMLElement): HTMLElement | undefined {
+  const lines = list.querySelectorAll<HTMLElement>(".said");
+  let [low, high] = [0, lines.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { offsetTop, offsetHeight } = lines[middle]!;
+    if (offsetTop + offsetHeight <= list.scrollTop) low = middle + 1;
+    else high = middle;
+  }
+  return lines[low];
+}
+
+/** Whether a person has scrolled up from the end. The browser may not have told of it yet. */
+function hasLeftEnd(list: HTMLElement, { top }: Looked): boolean {
+  return list.scrollTop < top && !isAtEnd(list);
+}
+
+/** The lines, which stay where a person looks: at the end, or at the same message. */
 function Lines({ session, chat }: Given) {
   const list = useRef<HTMLDivElement>(null);
-  const atEnd = useRef(true);
-  const before = useRef({ oldest: chat.oldest, height: 0, count: 0, shown: false });
+  const looked = useRef<Looked>({ atEnd: true, top: 0, line: undefined, lineTop: 0 });
+  const before = useRef({ count: 0, shown: false });
   const [away, setAway] = useState(false);
   const rows = rowsOf(chat);
 
@@ -60,30 +95,28 @@ function Lines({ session, chat }: Given) {
   const onScroll = () => {
     const { current } = list;
     if (!current) return;
-    atEnd.current = current.scrollHeight - current.scrollTop - current.clientHeight < NEAR_PX;
-    setAway(!atEnd.current);
-    session.looks(atEnd.current && chat.loaded);
+    looked.current = lookedAt(current);
+    const { atEnd } = looked.current;
+    setAway(!atEnd);
+    session.looks(atEnd && chat.loaded);
     const isEarly = current.scrollTop < EARLY_PX && chat.loaded;
     if (isEarly && !session.trouble) void session.loadOlder(chat);
   };
   useLayoutEffect(() => {
     const { current } = list;
     if (!current) return;
-    const { oldest, height, count, shown } = before.current;
+    const { count, shown } = before.current;
+    const { atEnd, line, lineTop } = looked.current;
     const unread = current.querySelector<HTMLElement>(".new");
     if (!shown && chat.loaded && unread) current.scrollTop = unread.offsetTop - NEAR_PX;
-    else if (atEnd.current || chat.outgoing.length > count) toEnd();
-    else if (oldest !== chat.oldest) current.scrollTop += current.scrollHeight - height;
-    before.current = {
-      oldest: chat.oldest,
-      height: current.scrollHeight,
-      count: chat.outgoing.length,
-      shown: chat.loaded,
-    };
+    else if (chat.outgoing.length > count) toEnd();
+    else if (atEnd && !hasLeftEnd(current, looked.current)) toEnd();
+    else if (line?.isConnected) current.scrollTop += line.offsetTop - lineTop;
+    before.current = { count: chat.outgoing.length, shown: chat.loaded };
     onScroll();
   });
   useEffect(() => {
-    const watched = new ResizeObserver(() => atEnd.current && toEnd());
+    const watched = new ResizeObserver(() => looked.current.atEnd && toEnd());
     if (list.current) watched.observe(list.current);
     return () => watched.disconnect();
   }, []);
