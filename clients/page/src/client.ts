@@ -46,7 +46,8 @@ class Adapter implements Client {
     given.on("change", (change) =>
       this.about(change.chatId, (peer) => {
         const message = this.timeline.change(change);
-        listener.changed(peer, message && plain(message));
+        const deletionId = change.kind === "deletion" ? change.id : undefined;
+        listener.changed(peer, message && plain(message), deletionId);
       }),
     );
     given.on("sent", (message) =>
@@ -111,11 +112,12 @@ class Adapter implements Client {
 
   async chats(): Promise<readonly ChatSummary[]> {
     const found: ChatSummary[] = [];
-    for (const { chatId, lastMessage, unreadCount, marks, holes } of await this.given.chats()) {
-      const peer = peerOf(this.me, chatId);
+    for (const chat of await this.given.chats()) {
+      const { lastMessage, unreadCount: unread, holes, lastChangeId: changeId } = chat;
+      const peer = peerOf(this.me, chat.chatId);
       if (peer === undefined || !lastMessage) continue;
-      const theirs = marks.find((each) => each.userId === peer);
-      found.push({ peer, unread: unreadCount, last: this.now(lastMessage), marks: theirs, holes });
+      const marks = chat.marks.find((each) => each.userId === peer);
+      found.push({ peer, unread, last: this.now(lastMessage), marks, holes, changeId });
     }
     return found;
   }

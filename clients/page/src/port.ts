@@ -14,6 +14,8 @@ export interface ChatSummary {
   readonly last: Message;
   readonly marks: Marks | undefined;
   readonly holes: readonly Hole[];
+  /** The last change of a message that is in this. */
+  readonly changeId: bigint;
 }
 
 export interface Waiting {
@@ -31,7 +33,7 @@ export interface Listener {
   message(peer: string, message: Message): void;
   receipt(peer: string, marks: Marks): void;
   /** A message was edited or deleted, or somebody reacted to it. It is like this now, if it was here. */
-  changed(peer: string, message: Message | undefined): void;
+  changed(peer: string, message: Message | undefined, deletionId: bigint | undefined): void;
   /** A change that this user wanted to make is refused. */
   unchanged(why: string): void;
   /** This user has read a chat, here or elsewhere. */

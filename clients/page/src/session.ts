@@ -6,6 +6,7 @@ import type { Client, Connect, Listener, Status } from "./port";
 
 const PAGE = 50;
 const WATCHED_MAX = 64;
+const MISSED_MS = 20_000; // after which a list that lacks a change stays as it is
 const MISSING = "The server does not answer. What you write is sent as soon as it does.";
 
 /** What tabs of one user tell each other: how far one of them has shown a chat. */
@@ -26,6 +27,8 @@ export class Session implements Listener {
   /** The message that is answered or edited, if what is written is about one. */
   about: { readonly act: "reply" | "edit"; readonly message: Message } | undefined;
   private client: Client | undefined;
+  /** Whether a session began: what was accepted before it is in the history that the client reads, and the rest is told. */
+  private hasBegun = false;
   private isClosed = false;
   private readonly tabs: BroadcastChannel;
   private readonly loading = new Set<Conversation>();
@@ -47,7 +50,7 @@ export class Session implements Listener {
     this.client = client;
     this.watch();
     if (this.opened) void this.load(this.opened);
-    await this.loadChats();
+    this.status(this.state);
   }
 
   // -- what a person does
@@ -150,9 +153,12 @@ export class Session implements Listener {
 
   // -- the history
 
-  async loadChats(): Promise<void> {
+  /** Read the list of chats. Return whether it has a change of a chat. */
+  private async loadChats(peer?: string, changeId = 0n): Promise<boolean> {
+    let hasChange = false;
     try {
       for (const each of (await this.client?.chats()) ?? []) {
+        hasChange ||= each.peer === peer && each.changeId >= changeId;
         this.chats.summarize(each.peer, each.last, each.unread);
         const chat = this.chats.with(each.peer);
         each.holes.forEach((hole) => chat.addHole(hole));
@@ -167,6 +173,15 @@ export class Session implements Listener {
       this.trouble = MISSING;
     }
     this.redraw();
+    return hasChange;
+  }
+
+  /** Read the list until it has a change, which the stream may bring before the history has it. */
+  private async loadChanged(peer: string, changeId: bigint): Promise<void> {
+    for (let waitMs = 50; waitMs < MISSED_MS && !this.isClosed; waitMs *= 2) {
+      if (await this.loadChats(peer, changeId)) return;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
   }
 
   /** Show what this browser has of a chat, then what the server has. */
@@ -186,7 +201,7 @@ export class Session implements Listener {
 
   /** Read the page before the oldest message that is known. */
   async loadOlder(chat: Conversation): Promise<void> {
-    if (!this.client || chat.complete || this.loading.has(chat)) return;
+    if (!this.client || !this.hasBegun || chat.complete || this.loading.has(chat)) return;
     this.loading.add(chat);
     try {
       const page = await this.client.page(chat.peer, chat.loaded ? chat.oldest : undefined, PAGE);
@@ -235,9 +250,10 @@ export class Session implements Listener {
     this.redraw();
   }
 
-  changed(peer: string, message: Message | undefined): void {
-    if (message) this.chats.changed(peer, message);
-    else if (this.chats.with(peer).unread > 0) void this.loadChats(); // it may have been deleted unread
+  changed(peer: string, message: Message | undefined, deletionId: bigint | undefined): void {
+    const isHere = message && this.chats.changed(peer, message);
+    const isUnread = !isHere && this.chats.with(peer).unread > 0; // or may be
+    if (deletionId && isUnread) void this.loadChanged(peer, deletionId);
     if (message?.deleted && this.about?.message.id === message.id) this.about = undefined;
     this.redraw();
   }
@@ -289,13 +305,20 @@ export class Session implements Listener {
   }
 
   caughtUp(): void {
-    if (this.trouble || !this.chats.loaded) void this.loadChats();
+    if (this.trouble) void this.loadChats();
     if (this.opened && !this.opened.loaded) void this.loadOlder(this.opened);
   }
 
   status(status: Status): void {
     this.state = status;
+    if (this.client && !this.hasBegun) this.reach(status);
     this.redraw();
+  }
+
+  private reach({ state }: Status): void {
+    this.hasBegun = state === "connected";
+    if (this.hasBegun || (state === "waiting" && !this.chats.loaded)) void this.loadChats();
+    if (this.opened) void this.loadOlder(this.opened);
   }
 
   /** Note that nothing more will come. */

@@ -20,17 +20,20 @@ export class Chats {
     return chat;
   }
 
+  /** Take in a line of the list. It may be older than the last one. */
   summarize(peer: string, last: Message, unread: number): void {
     this.with(peer).tell(unread, last);
-    this.summaries.set(peer, last);
+    if (last.id >= (this.summaries.get(peer)?.id ?? 0n)) this.summaries.set(peer, last);
   }
 
-  /** Note what has become of a message. */
-  changed(peer: string, message: Message): void {
+  /** Note what has become of a message. Return whether it is in its chat. */
+  changed(peer: string, message: Message): boolean {
     const chat = this.with(peer);
-    if (chat.get(message.id)) chat.add(message);
+    const isHere = chat.get(message.id) !== undefined;
+    if (isHere) chat.add(message);
     if (chat.quoted.has(message.id)) chat.quoted.set(message.id, message);
     if (this.summaries.get(peer)?.id === message.id) this.summaries.set(peer, message);
+    return isHere;
   }
 
   lastOf(chat: Conversation): Message | undefined {
