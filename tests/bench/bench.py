@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, density, edge, floods, floor, layers, presence, traces
+from tests.bench import cluster, density, edge, floods, floor, groups, layers, presence, traces
 from tests.bench.floor import Beside, beside, relayed
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
@@ -209,6 +209,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
     parser.add_argument("--presence", type=int, metavar="ROUNDS", help="who comes and goes")
+    parser.add_argument("--groups", type=int, metavar="ROUNDS", help="groups beside dialogs")
     parser.add_argument("--density", type=int, default=0, metavar="DEVICES", help="idle, only")
     parser.add_argument("--minutes", type=int, default=10, help="how long they are idle")
     parser.add_argument("--storm", type=int, default=0, metavar="DEVICES", help="come back, only")
@@ -237,6 +238,9 @@ def main() -> None:
         return
     if arguments.presence:
         in_turns("bench-presence", presence.main(arguments.presence))
+        return
+    if arguments.groups:
+        in_turns("bench-groups", groups.main(arguments.groups))
         return
     if arguments.floods:
         in_turns("bench-floods", floods.main(arguments.floods, arguments.only))
