@@ -50,23 +50,27 @@ class Talk:
     size: int
     meter: Meter
     wires: list[Wire] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     sent_s: dict[str, float] = field(default_factory=dict)
     acked_s: list[float] = field(default_factory=list)
 
     @classmethod
-    async def begin(cls, door: Door, size: int, meter: Meter) -> Talk:
-        """Make the group, and connect its members."""
+    async def connected(cls, door: Door, size: int, meter: Meter) -> Talk:
+        """Connect those who will be its members."""
         run = f"{time.time_ns():x}"
         talk = cls(f"g:{size}.{run}", size, meter)
-        names = [f"m{number}.{run}" for number in range(size)]
-        talk.wires = await door.wires(names[:ONLINE_MAX])
+        talk.names = [f"m{number}.{run}" for number in range(size)]
+        talk.wires = await door.wires(talk.names[:ONLINE_MAX])
         for number, wire in enumerate(talk.wires):
             wire.take = talk._taken(number)
-        options = GroupOptions(name="Bench")
-        await talk._say(Membership(options=options, added_ids=names[1:AT_ONCE]), 0)
-        for first in range(AT_ONCE, size, AT_ONCE):
-            await talk._say(Membership(added_ids=names[first : first + AT_ONCE]), 0)
         return talk
+
+    async def found(self) -> None:
+        """Make the group."""
+        options = GroupOptions(name="Bench")
+        await self._say(Membership(options=options, added_ids=self.names[1:AT_ONCE]), 0)
+        for first in range(AT_ONCE, self.size, AT_ONCE):
+            await self._say(Membership(added_ids=self.names[first : first + AT_ONCE]), 0)
 
     async def _say(self, membership: Membership, by: int) -> None:
         key = f"change {len(self.sent_s)}"
@@ -112,8 +116,9 @@ class Talk:
 async def of_group(server: Server, door: Door, size: int) -> Figures:
     """A group of that size, with up to 1,000 members connected."""
     meter = Meter({"server": [server.pid]})
+    talk = await Talk.connected(door, size, meter)
     before = rss_bytes(server.pid)
-    talk = await Talk.begin(door, size, meter)
+    await talk.found()
     grown = rss_bytes(server.pid) - before
     rate = max(MESSAGES_PER_S_MIN, DELIVERIES_PER_S / min(size, ONLINE_MAX))
     sent, appended = len(talk.sent_s), await _appended(server)
@@ -129,7 +134,7 @@ async def of_group(server: Server, door: Door, size: int) -> Figures:
         "ack_p99_ms": percentiles_ms(talk.acked_s)["p99_ms"],
         "records_per_message": round(records, 2),
         "messages_per_s": rate,
-        "kb_per_connected_member": round(grown / 1_000 / min(size, ONLINE_MAX), 1),
+        "kb_per_member": round(grown / 1_000 / size, 1),
     }
 
 

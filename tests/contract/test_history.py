@@ -79,7 +79,8 @@ def happenings(draw: st.DrawFn) -> tuple[list[MessageRow], list[MarkRow]]:
     for _ in range(draw(st.integers(0, 8))):
         chat = draw(st.sampled_from(dialogs))
         user = draw(st.sampled_from(users(ChatId(chat))))
-        marks.append(MarkRow(ChatId(chat), user, draw(places), draw(places)))
+        said = draw(st.one_of(st.just(b""), st.binary(min_size=8, max_size=12)))
+        marks.append(MarkRow(ChatId(chat), user, draw(places), draw(places), said))
     return messages, marks
 
 
@@ -105,6 +106,7 @@ def marks_of(chat: ChatId, marks: list[MarkRow]) -> list[MarkRow]:
             user,
             max(mark.delivered_up_to for mark in here if mark.user_id == user),
             max(mark.read_up_to for mark in here if mark.user_id == user),
+            max(mark.settings for mark in here if mark.user_id == user),
         )
         for user in sorted({mark.user_id for mark in here})
     ]

@@ -75,7 +75,10 @@ def _concerns(row: MessageRow, user: UserId, chat: ChatId) -> bool:
 async def test_lower_marks_and_marks_that_are_not_there_are_lacking(history: History) -> None:
     chat = dialog()
     one, other = users(chat)
-    await history.write([], [MarkRow(chat, one, 7, 5)], NOWHERE)
+    await history.write([], [MarkRow(chat, one, 7, 5, b"one")], NOWHERE)
+    older, newer = MarkRow(chat, one, 0, 0, b"a"), MarkRow(chat, one, 0, 0, b"two")
+    assert await history.lacking([], [older]) == NOTHING
+    assert (await history.lacking([], [newer])).marks == [newer]
     wanted = [
         MarkRow(chat, one, 7, 6),
         MarkRow(chat, one, 6, 7),

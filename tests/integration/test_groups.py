@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cecochat.domain.cluster.partitions import partition_of
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.v1.events_pb2 import GroupOptions, Membership
+from cecochat.v1.events_pb2 import ChatSettings, GroupOptions, Membership
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
@@ -207,6 +207,31 @@ async def test_the_number_of_members_is_limited_by_the_configuration(servers: Cl
             await bob.send(founded(CAROL, DAN))
             error = (await bob.until("refused")).refused.error
             assert (f"may have {limit} members" if limit else "nobody may create") in error.message
+
+
+@pytest.mark.parametrize("chat", [US, dialog(UserId(ALICE), UserId(BOB))])
+async def test_settings_of_a_chat_are_told_to_nobody_else(tmp_path: Path, chat: str) -> None:
+    async with running(tmp_path, partitions=PARTITIONS) as up:
+        async with up.stream(ALICE) as alice, up.stream(BOB) as bob, up.stream(BOB) as other:
+            await done(alice, founded(BOB), message("hello", chat))
+            wanted = ChatSettings(muted_until_ms=1, pinned=True)
+            for each in (ChatSettings(archived=True), wanted):
+                await done(bob, Send(client_message_id=f"{each}", chat_id=chat, settings=each))
+            told = [await other.until("delivered") for _ in range(4)]
+            assert [each.delivered.event.settings for each in told][-1] == wanted
+            (last,) = await done(alice, message("last", chat))
+            while last not in ids(other):
+                await other.next()
+            assert not [each for each in alice.items if each.delivered.event.HasField("settings")]
+            ack, log_id = bob.items[-1].ack, bob.welcome.position.log_id
+        own = partition_of(UserId(BOB), PARTITIONS)
+        token = ReadToken(log_id=log_id, offsets={own: ack.offset}, clocks={own: ack.clock_ms})
+        for user, expected in ((BOB, wanted), (ALICE, ChatSettings())):
+            request = GetChatsRequest(token=token)
+            chats = (await up.patiently(user, request)).chats
+            (found,) = (each for each in chats if each.chat_id == chat)
+            assert found.settings == expected
+            assert not found.marks
 
 
 async def test_a_home_that_moves_loses_nothing(servers: Cluster) -> None:

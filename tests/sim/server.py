@@ -13,10 +13,11 @@ from typing_extensions import override
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
 from cecochat.domain.log.chain import Here
-from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, is_group, message_id, stamp_at
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.domain.log.scope import is_of_group
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.session.intake import check_send
@@ -271,7 +272,7 @@ class Server(Joining):
         session = connection.session
         assert session is not None
         for send in frame.sends:
-            if is_group(send.chat_id) and not self.here.has(send.chat_id):
+            if is_of_group(send) and not self.here.has(send.chat_id):
                 self.owner.asking.take(session, send, frame.offset, self.world.now_ms)
             elif not self.owner.settle(session, send, frame.offset):
                 self.accept_or_refuse(connection, session, send)
@@ -291,7 +292,7 @@ class Server(Joining):
 
     def accept(self, user: UserId, send: Send) -> Origin:
         """The record of a send. Raises `Refusal`."""
-        if is_group(send.chat_id):
+        if is_of_group(send):
             return self.home.accept(user, send, self.now_ms())
         recipients = self.check(user, send, self.partition)
         return self.owner.accept(user, send, recipients, self.now_ms())

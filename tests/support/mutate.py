@@ -144,6 +144,8 @@ def _bad_sends(user: str, chat: str) -> list[Send]:
         for each in (chat, "g:friends"):
             sends.append(Send(client_message_id=body, chat_id=each))
             getattr(sends[-1], body).SetInParent()
+    sends.append(Send(client_message_id="never", chat_id=chat))
+    sends[-1].settings.muted_until_ms = -1
     sends.append(Send(client_message_id="negative", chat_id=chat))
     sends[-1].receipt.delivered_up_to = -1
     return sends

@@ -12,7 +12,7 @@ from cecochat.domain.groups.changes import Standing
 from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.ports.groups import Groups
-from cecochat.v1.events_pb2 import Role
+from cecochat.v1.events_pb2 import Event, Role
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "uncopied"]
 """Why messages may be missing.
@@ -25,8 +25,6 @@ HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "unco
 - `uncopied`: the log dropped them before they were copied to the partitions of all recipients. The
   history has them, but devices of the recipients may not.
 """
-
-
 ANY_CHAT: Final = ChatId("")
 """The `chat_id` of a hole that may concern any chat of the partition's users."""
 
@@ -77,12 +75,27 @@ class MessageRow(NamedTuple):
 
 
 class MarkRow(NamedTuple):
-    """Up to which message ids a user has received and read a chat. Marks only move up."""
+    """Up to which message ids a user has received and read a chat, and how they want to have it.
+    All of it only moves up: `settings` begins with the id of its event (8 bytes, big-endian), and
+    the rest is a serialized ChatSettings. It is empty if there are none.
+    """
 
     chat_id: ChatId
     user_id: UserId
     delivered_up_to: int
     read_up_to: int
+    settings: bytes = b""
+
+    @property
+    def up_to(self) -> int:
+        """The highest id that it says."""
+        settings_id = int.from_bytes(self.settings[:8], "big")
+        return max(self.delivered_up_to, self.read_up_to, settings_id)
+
+
+def settings_of(event: Event) -> bytes:
+    """Return the `MarkRow.settings` of an event that sets them."""
+    return event.id.to_bytes(8, "big") + event.settings.SerializeToString()
 
 
 class Progress(NamedTuple):
@@ -213,10 +226,14 @@ def highest(marks: Iterable[MarkRow]) -> list[MarkRow]:
     """Join these marks into one per user and chat, with the highest values."""
     joined: dict[tuple[ChatId, UserId], MarkRow] = {}
     for mark in marks:
-        chat_id, user_id, delivered, read = mark
+        chat_id, user_id, delivered, read, settings = mark
         other = joined.get((chat_id, user_id), mark)
         joined[chat_id, user_id] = MarkRow(
-            chat_id, user_id, max(delivered, other.delivered_up_to), max(read, other.read_up_to)
+            chat_id,
+            user_id,
+            max(delivered, other.delivered_up_to),
+            max(read, other.read_up_to),
+            max(settings, other.settings),
         )
     return list(joined.values())
 

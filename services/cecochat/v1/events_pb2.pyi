@@ -58,6 +58,7 @@ class Event(_message.Message):
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     TYPING_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """ms since 2020-01-01 << 22 | partition << 10 | sequence. It is unique, and orders a chat. In JSON it is a string."""
     user_id: _builtins.str
@@ -92,6 +93,10 @@ class Event(_message.Message):
     def typing(self) -> Global___Typing: ...
     @_builtins.property
     def presence(self) -> Global___Presence: ...
+    @_builtins.property
+    def settings(self) -> Global___ChatSettings:
+        """It concerns nobody but `user_id`, and of a group, too, it is an event of their own partition."""
+
     def __init__(
         self,
         *,
@@ -108,12 +113,13 @@ class Event(_message.Message):
         membership: Global___Membership | None = ...,
         typing: Global___Typing | None = ...,
         presence: Global___Presence | None = ...,
+        settings: Global___ChatSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "typing", b"typing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "id", b"id", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "recipient_ids", b"recipient_ids", "typing", b"typing", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "id", b"id", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "recipient_ids", b"recipient_ids", "settings", b"settings", "typing", b"typing", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence", "settings"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -335,6 +341,34 @@ class Membership(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Membership: _TypeAlias = Membership  # noqa: Y015
+
+@_typing.final
+class ChatSettings(_message.Message):
+    """How a user wants to have a chat. All of it is given each time, and the one with the highest id counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTED_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    muted_until_ms: _builtins.int
+    """Until when nobody is to be notified, ms since 1970; 0: the chat is not muted."""
+    archived: _builtins.bool
+    pinned: _builtins.bool
+    def __init__(
+        self,
+        *,
+        muted_until_ms: _builtins.int = ...,
+        archived: _builtins.bool = ...,
+        pinned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "muted_until_ms", b"muted_until_ms", "pinned", b"pinned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChatSettings: _TypeAlias = ChatSettings  # noqa: Y015
 
 @_typing.final
 class Appointment(_message.Message):

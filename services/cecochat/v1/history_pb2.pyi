@@ -360,6 +360,7 @@ class Chat(_message.Message):
     LAST_MESSAGE_STATE_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
     """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
@@ -389,6 +390,10 @@ class Chat(_message.Message):
     def options(self) -> _events_pb2.GroupOptions:
         """Of a group, as it was when the caller left it, if that is so."""
 
+    @_builtins.property
+    def settings(self) -> _events_pb2.ChatSettings:
+        """The caller's own, if there are any."""
+
     def __init__(
         self,
         *,
@@ -401,10 +406,11 @@ class Chat(_message.Message):
         last_message_state: Global___MessageState | None = ...,
         options: _events_pb2.GroupOptions | None = ...,
         role: _events_pb2.Role.ValueType = ...,
+        settings: _events_pb2.ChatSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state", "options", b"options", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "settings", b"settings", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -219,6 +219,7 @@ class Send(_message.Message):
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     TYPING_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     client_message_id: _builtins.str
     """1 to 64 bytes, unique among the sends of a user: the same id again means the same event."""
     chat_id: _builtins.str
@@ -244,6 +245,8 @@ class Send(_message.Message):
     def typing(self) -> _events_pb2.Typing: ...
     @_builtins.property
     def presence(self) -> _events_pb2.Presence: ...
+    @_builtins.property
+    def settings(self) -> _events_pb2.ChatSettings: ...
     def __init__(
         self,
         *,
@@ -259,12 +262,13 @@ class Send(_message.Message):
         membership: _events_pb2.Membership | None = ...,
         typing: _events_pb2.Typing | None = ...,
         presence: _events_pb2.Presence | None = ...,
+        settings: _events_pb2.ChatSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "typing", b"typing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "seen_id", b"seen_id", "traceparent", b"traceparent", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "seen_id", b"seen_id", "settings", b"settings", "traceparent", b"traceparent", "typing", b"typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence", "settings"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

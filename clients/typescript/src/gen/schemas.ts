@@ -4,7 +4,7 @@
 
 import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
-import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
+import type { Appointment, ChatSettings, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
 import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
 
@@ -90,6 +90,13 @@ export const PresenceSchema: Schema<Presence> = [
   [2, "lastSeenMs", 3, 0],
 ];
 
+export const ChatSettingsSchema: Schema<ChatSettings> = [
+  "cecochat.v1.ChatSettings",
+  [1, "mutedUntilMs", 3, 0],
+  [2, "archived", 8, 0],
+  [3, "pinned", 8, 0],
+];
+
 export const EventSchema: Schema<Event> = [
   "cecochat.v1.Event",
   [1, "id", 3, 0],
@@ -105,6 +112,7 @@ export const EventSchema: Schema<Event> = [
   [15, "membership", 11, "body", MembershipSchema],
   [16, "typing", 11, "body", TypingSchema],
   [17, "presence", 11, "body", PresenceSchema],
+  [18, "settings", 11, "body", ChatSettingsSchema],
 ];
 
 export const PositionSchema: Schema<Position> = [
@@ -137,6 +145,7 @@ export const SendSchema: Schema<Send> = [
   [15, "membership", 11, "body", MembershipSchema],
   [16, "typing", 11, "body", TypingSchema],
   [17, "presence", 11, "body", PresenceSchema],
+  [18, "settings", 11, "body", ChatSettingsSchema],
 ];
 
 export const WatchSchema: Schema<Watch> = [
@@ -347,6 +356,7 @@ export const ChatSchema: Schema<Chat> = [
   [7, "lastMessageState", 11, 3, MessageStateSchema],
   [8, "options", 11, 3, GroupOptionsSchema],
   [9, "role", 5, 0],
+  [10, "settings", 11, 3, ChatSettingsSchema],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [

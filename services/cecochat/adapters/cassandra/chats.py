@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cecochat.adapters.cassandra import changes
 from cecochat.adapters.cassandra.database import Database
@@ -73,7 +73,7 @@ class ChatLists:
         )
         marks: dict[ChatId, list[MarkRow]] = {chat_id: [] for chat_id in chat_ids}
         for row in (row for rows in answers for row in rows):
-            marks[row[0]].append(MarkRow(*row))
+            marks[row[0]].append(mark(*row))
         return marks
 
     async def marks_of(self, user_id: UserId, chat_ids: Sequence[ChatId]) -> list[MarkRow]:
@@ -82,7 +82,7 @@ class ChatLists:
         answers = await asyncio.gather(
             *(self._database.run(select.bind((part, user_id))) for part in _parts(chat_ids))
         )
-        return [MarkRow(*row) for rows in answers for row in rows]
+        return [mark(*row) for rows in answers for row in rows]
 
     async def marks_in_group(self, chat_id: ChatId, user_id: UserId) -> list[MarkRow]:
         """Like `History.marks_in_group`."""
@@ -90,7 +90,7 @@ class ChatLists:
         rows = await self._database.run(select)
         if len(rows) > MARKS_MAX:
             return await self.marks_of(user_id, [chat_id])
-        return [MarkRow(*row) for row in rows]
+        return [mark(*row) for row in rows]
 
     async def _shown(self, rows: Sequence[tuple[ChatId, int]], shown: Shown) -> list[Line]:
         """Return the dialogs among these rows that have a message which may be shown."""
@@ -197,6 +197,11 @@ class ChatLists:
                 if len(senders) == limit:
                     break
         return senders
+
+
+def mark(chat_id: ChatId, user_id: UserId, delivered: int, read: int, settings: Any) -> MarkRow:
+    """Return the mark that is stored as these values."""
+    return MarkRow(chat_id, user_id, delivered, read, settings or b"")
 
 
 def _newest_first(line: Line) -> int:

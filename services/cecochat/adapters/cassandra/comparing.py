@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from cecochat.adapters.cassandra import changes
+from cecochat.adapters.cassandra.chats import mark
 from cecochat.adapters.cassandra.database import Database, Rows
 from cecochat.adapters.cassandra.members import incomplete
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
@@ -70,13 +71,9 @@ async def lacking(
 
 
 def _reaches(current_marks: dict[tuple[UserId, ChatId], MarkRow], wanted: MarkRow) -> bool:
-    current = current_marks.get(
-        (wanted.user_id, wanted.chat_id), wanted._replace(delivered_up_to=0, read_up_to=0)
-    )
-    return (
-        current.delivered_up_to >= wanted.delivered_up_to
-        and current.read_up_to >= wanted.read_up_to
-    )
+    key = (wanted.user_id, wanted.chat_id)
+    current = current_marks.get(key, MarkRow(wanted.chat_id, wanted.user_id, 0, 0))
+    return highest([current, wanted]) == [current]
 
 
 async def _events(
@@ -161,7 +158,7 @@ async def _marks(
     answers: list[Rows] = await asyncio.gather(
         *(database.run(make.marks.bind((part,))) for part in _parts(chats))
     )
-    found = (MarkRow(*row) for rows in answers for row in rows)
+    found = (mark(*row) for rows in answers for row in rows)
     return {(mark.user_id, mark.chat_id): mark for mark in found}
 
 

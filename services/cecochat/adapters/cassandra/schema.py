@@ -121,6 +121,7 @@ MIGRATIONS: Final = (
                 home int, chat_id text, PRIMARY KEY (home, chat_id))""",
         ),
     ),
+    Migration(6, ("ALTER TABLE {keyspace}.marks_by_chat ADD IF NOT EXISTS settings blob",)),
 )
 
 # If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.

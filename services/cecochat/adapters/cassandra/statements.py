@@ -83,8 +83,9 @@ CQL: Final = (
     "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP ?",
     """INSERT INTO {keyspace}.chats_by_user (user_id, chat_id, last_message_id)
         VALUES (?, ?, ?) USING TIMESTAMP ?""",
-    """INSERT INTO {keyspace}.marks_by_chat (chat_id, user_id, delivered_up_to, read_up_to)
-        VALUES (?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.marks_by_chat
+        (chat_id, user_id, delivered_up_to, read_up_to, settings)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, up_to)
         VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, last_id)
@@ -104,7 +105,8 @@ CQL: Final = (
     "SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user WHERE user_id = ?",
     """SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user
         WHERE user_id = ? AND chat_id > ? LIMIT ?""",
-    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings
+        FROM {keyspace}.marks_by_chat
         WHERE chat_id IN ?""",
     "SELECT partition, log_id, up_to, last_id FROM {keyspace}.reached WHERE shard = ?",
     "SELECT log_id, partition, up_to FROM {keyspace}.progress",
@@ -148,9 +150,11 @@ CQL: Final = (
     "SELECT chat_id, last_change_id FROM {keyspace}.changed_chats WHERE chat_id IN ?",
     """SELECT event FROM {keyspace}.changes_by_chat
         WHERE chat_id = ? AND bucket = ? AND change_id = ?""",
-    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings
+        FROM {keyspace}.marks_by_chat
         WHERE chat_id = ? LIMIT ?""",
-    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings
+        FROM {keyspace}.marks_by_chat
         WHERE chat_id IN ? AND user_id = ?""",
     """INSERT INTO {keyspace}.members_by_group (chat_id, user_id, event_id, role, is_invited)
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",

@@ -28,9 +28,9 @@ UNREAD = """SELECT count(*), count(*) FILTER (WHERE user_id NOT IN ('', ?1) AND 
         AND kind = 'deletion' AND key IN ('', newest.user_id)))
     FROM (SELECT message_id, user_id FROM messages WHERE chat_id = ?2 AND message_id > ?3
         AND message_id <= ?4 ORDER BY message_id DESC LIMIT ?5) AS newest"""
-MARKS = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
+MARKS = """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings FROM marks
     WHERE chat_id = ? ORDER BY user_id LIMIT ?"""
-MARK = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
+MARK = """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings FROM marks
     WHERE chat_id = ? AND user_id = ?"""
 
 

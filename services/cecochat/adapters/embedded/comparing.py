@@ -19,9 +19,10 @@ LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
 LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
     SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
     WHERE coalesce(last_message_id, 0) < id"""
-LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read) AS (VALUES {rows})
+LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read, said) AS (VALUES {rows})
     SELECT number, 0 FROM wanted LEFT JOIN marks ON chat_id = chat AND user_id = user
-    WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read"""
+    WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read
+    OR coalesce(settings, x'') < said"""
 LACKING_CHANGES = """WITH wanted (number, chat, id, event, message, kind, key)
     AS (VALUES {rows})
     SELECT number, changes.event IS NULL OR coalesce(standing.change_id, 0) < id FROM wanted

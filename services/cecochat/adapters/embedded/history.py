@@ -54,6 +54,7 @@ SCHEMA = (
         user_id TEXT NOT NULL,
         delivered_up_to INTEGER NOT NULL,
         read_up_to INTEGER NOT NULL,
+        settings BLOB NOT NULL DEFAULT x'',
         PRIMARY KEY (chat_id, user_id)) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS progress (
         log_id TEXT NOT NULL,
@@ -79,10 +80,11 @@ CHATS = Rows(
 )
 MARKS = Rows(
     "INSERT OR ROLLBACK INTO marks",
-    4,
+    5,
     """ON CONFLICT DO UPDATE SET
     delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
-    read_up_to = max(read_up_to, excluded.read_up_to)""",
+    read_up_to = max(read_up_to, excluded.read_up_to),
+    settings = max(settings, excluded.settings)""",
 )
 PROGRESS = Rows(
     "INSERT OR ROLLBACK INTO progress",
@@ -347,6 +349,7 @@ def _too_big(
 
 def _prepare(connection: sqlite3.Connection) -> None:
     execute_all(connection, SCHEMA)
+    add_column(connection, "marks", "settings", "BLOB NOT NULL DEFAULT x''")
     add_column(connection, "progress", "clock_ms", "INTEGER NOT NULL DEFAULT 0")
 
 

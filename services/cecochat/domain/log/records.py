@@ -18,6 +18,7 @@ from cecochat.domain.log import headers
 from cecochat.domain.log.headers import Headers
 from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, is_group, message_id
 from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.scope import is_of_group
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import GroupMembers
 from cecochat.v1.log_pb2 import State as StateValue
@@ -103,7 +104,7 @@ class Origin:
     group_event: Event | None = field(init=False)  # the event, if it happened in a group
 
     def __post_init__(self) -> None:
-        self.group_event = self.parsed if is_group(self.parsed.chat_id) else None
+        self.group_event = self.parsed if is_of_group(self.parsed) else None
 
 
 @dataclass(slots=True)

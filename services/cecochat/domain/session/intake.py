@@ -12,7 +12,7 @@ from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
-from cecochat.v1.events_pb2 import Receipt
+from cecochat.v1.events_pb2 import ChatSettings, Receipt
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
 
 FRAME_MAX_BYTES = 64 << 10
@@ -106,6 +106,9 @@ def check_send(
             rights.check_reaction(send.reaction, id_max())
         case "membership" if partition is None:
             pass  # the group checks it
+        case "settings":
+            _check_settings(send.settings)
+            return ()
         case None:
             raise Invalid("this send has no body: give it one, for example a message")
         case kind:
@@ -120,6 +123,11 @@ def check_send(
 def _recipients(user_id: UserId, chat_id: str) -> tuple[UserId, ...]:
     checked = ids.chat_id(chat_id)
     return () if ids.is_group(checked) else ids.authorise(user_id, checked)
+
+
+def _check_settings(settings: ChatSettings) -> None:
+    if settings.muted_until_ms < 0:
+        raise Invalid("settings.muted_until_ms is negative: use a time in ms since 1970, or 0")
 
 
 def _check_receipt(receipt: Receipt, id_max: int) -> None:

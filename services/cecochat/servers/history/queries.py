@@ -23,7 +23,7 @@ from cecochat.servers.history.sight import changes_seen, group_page
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2, history_pb2
-from cecochat.v1.events_pb2 import ROLE_UNSPECIFIED, Event, GroupOptions
+from cecochat.v1.events_pb2 import ROLE_UNSPECIFIED, ChatSettings, Event, GroupOptions
 from cecochat.v1.history_pb2 import (
     Chat,
     GetChatsRequest,
@@ -130,7 +130,7 @@ class Queries:
         last = [folded(row.last_event, {row.last_message_id: row.changes}) for row in rows]
         kept = first_within(last, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
-        chats = [_chat(row, each) for row, each in zip(rows, kept, strict=False)]
+        chats = [_chat(user_id, row, each) for row, each in zip(rows, kept, strict=False)]
         for row, chat in zip(rows, chats, strict=False) if holes else ():
             chat.holes.extend(of_chat(holes, row.chat_id, self._partitions, _shown(row)))
         is_first = not request.before and not request.after_chat_id
@@ -247,7 +247,7 @@ def _shown(row: ChatRow) -> tuple[int, int]:
     return ALL[0], row.last_message_id if has_left else ALL[1]
 
 
-def _chat(row: ChatRow, last: Folded) -> Chat:
+def _chat(user_id: UserId, row: ChatRow, last: Folded) -> Chat:
     return Chat(
         chat_id=row.chat_id,
         last_message=Event.FromString(last.event),
@@ -257,6 +257,7 @@ def _chat(row: ChatRow, last: Folded) -> Chat:
         last_change_id=row.last_change_id,
         options=GroupOptions.FromString(row.group.options) if row.group else None,
         role=row.group.role if row.group else ROLE_UNSPECIFIED,
+        settings=_settings(user_id, row.marks),
     )
 
 
@@ -264,4 +265,11 @@ def _marks(rows: Iterable[MarkRow]) -> list[Mark]:
     return [
         Mark(user_id=r.user_id, delivered_up_to=r.delivered_up_to, read_up_to=r.read_up_to)
         for r in rows
+        if r.delivered_up_to or r.read_up_to
     ]
+
+
+def _settings(user_id: UserId, rows: Iterable[MarkRow]) -> ChatSettings | None:
+    """Return what the user has set for the chat of these marks; None: nothing."""
+    own = next((r.settings for r in rows if r.user_id == user_id), b"")
+    return ChatSettings.FromString(own[8:]) if own else None

@@ -38,7 +38,7 @@ MEANING: dict[What, str] = {
     "absent": "absent from the history",
     "other": "other bytes in the history than in the log",
     "chat": "above the last message in the chat list of {user_id}",
-    "mark": "above the marks of {user_id}, who has sent a receipt for it",
+    "mark": "above what is stored of the marks and settings of {user_id}",
 }
 ROWS_AT_ONCE = 5_000
 RECORDS_AT_ONCE = 100
@@ -66,7 +66,7 @@ class MissingRow(NamedTuple):
         row = self.expected.row
         if isinstance(row, MessageRow):
             return row.message_id
-        return max(row.delivered_up_to, row.read_up_to)
+        return row.up_to
 
     @property
     def key(self) -> Key:

@@ -17,7 +17,15 @@ from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.ports.backplane import Record
-from cecochat.ports.history import Hole, MarkRow, MembershipRow, MessageRow, PersonRow, Row
+from cecochat.ports.history import (
+    Hole,
+    MarkRow,
+    MembershipRow,
+    MessageRow,
+    PersonRow,
+    Row,
+    settings_of,
+)
 from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.materialize.trims import Hidden, uncopied
@@ -62,6 +70,9 @@ class Rows:
             self.marks.append(
                 MarkRow(chat_id, user_id, receipt.delivered_up_to, receipt.read_up_to)
             )
+            self._mark_records.append(record)
+        elif event.HasField("settings"):
+            self.marks.append(MarkRow(chat_id, user_id, 0, 0, settings_of(event)))
             self._mark_records.append(record)
         else:
             self.skipped += 1

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.ids import is_group
+from cecochat.domain.log.scope import is_of_group
 from cecochat.domain.ownership.asks import Answer, Asked
 from cecochat.domain.ownership.owner import Owner
 from cecochat.runtime.clock import now_ms
@@ -66,7 +66,7 @@ class AskingHomes:
 
     async def room(self, sends: Sequence[Send]) -> None:
         """Wait until the homes of these sends' groups may be asked for more."""
-        chat_ids = [each.chat_id for each in sends if is_group(each.chat_id)]
+        chat_ids = [each.chat_id for each in sends if is_of_group(each)]
         while not all(map(self._owner.asking.has_room, chat_ids)):
             self._moved.clear()
             await self._moved.wait()

@@ -11,12 +11,12 @@ from cecochat.domain.log.ids import (
     PARTITIONS_MAX,
     UserId,
     chat_id,
-    is_group,
     message_id,
     stamp_at,
 )
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.records import Origin
+from cecochat.domain.log.scope import is_of_group
 from cecochat.domain.ownership.asks import Answer, Asked
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.ownership.owner import Owner
@@ -93,10 +93,10 @@ class ReadyPartition:
         return Unavailable(f"partition {self.partition}: the log hides what is before {offset}")
 
     def has_home(self, send: Send) -> bool:
-        """Return whether a send is for a chat whose messages are accepted here: a dialog, or a
-        group that has its home here. Raises `Refusal` if the group's id is no id.
+        """Return whether a send is accepted here, and not in the home of a group elsewhere. Raises
+        `Refusal` if the group's id is no id.
         """
-        return not is_group(send.chat_id) or self.owner.here.has(chat_id(send.chat_id))
+        return not is_of_group(send) or self.owner.here.has(chat_id(send.chat_id))
 
     def ask(self, session: Session, send: Send, seen: int) -> None:
         """Have the home of a group accept a send. Call `asking.look` afterwards."""
@@ -105,7 +105,7 @@ class ReadyPartition:
 
     def accept(self, session: Session, send: Send) -> None:
         """Append a send that is not settled. Raises `Refusal`."""
-        if is_group(send.chat_id):
+        if is_of_group(send):
             origin = self.home.accept(session.user_id, send, now_ms())
         else:
             recipients = self._check(session.user_id, send, self.partition)

@@ -10,7 +10,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/events.proto.
  */
 export const file_cecochat_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIrsDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiVAoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJEhMKC3JlcGx5X3RvX2lkGAIgASgDEiYKCG1lbnRpb25zGAMgAygLMhQuY2Vjb2NoYXQudjEuTWVudGlvbiI5CgdNZW50aW9uEg8KB3VzZXJfaWQYASABKAkSDQoFc3RhcnQYAiABKAUSDgoGbGVuZ3RoGAMgASgFIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMiUAoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uIjAKCERlbGV0aW9uEhIKCm1lc3NhZ2VfaWQYASABKAMSEAoIYXNfYWRtaW4YAiABKAgiPgoIUmVhY3Rpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxINCgVlbW9qaRgCIAEoCRIPCgdyZW1vdmVkGAMgASgIIqUBCgpNZW1iZXJzaGlwEhEKCWFkZGVkX2lkcxgBIAMoCRITCgtyZW1vdmVkX2lkcxgCIAMoCRIuCgxhcHBvaW50bWVudHMYAyADKAsyGC5jZWNvY2hhdC52MS5BcHBvaW50bWVudBITCgtpbnZpdGVkX2lkcxgEIAMoCRIqCgdvcHRpb25zGAUgASgLMhkuY2Vjb2NoYXQudjEuR3JvdXBPcHRpb25zIj8KC0FwcG9pbnRtZW50Eg8KB3VzZXJfaWQYASABKAkSHwoEcm9sZRgCIAEoDjIRLmNlY29jaGF0LnYxLlJvbGUiVQoMR3JvdXBPcHRpb25zEgwKBG5hbWUYASABKAkSEgoKaXNfY2hhbm5lbBgCIAEoCBIPCgdpc19vcGVuGAMgASgIEhIKCmhpZGVzX3Bhc3QYBCABKAgiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIwCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAgSFAoMbGFzdF9zZWVuX21zGAIgASgDKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9BRE1JThACEg4KClJPTEVfT1dORVIQA2IGcHJvdG8z");
+  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIuoDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAEi0KCHNldHRpbmdzGBIgASgLMhkuY2Vjb2NoYXQudjEuQ2hhdFNldHRpbmdzSABCBgoEYm9keSJUCgdNZXNzYWdlEgwKBHRleHQYASABKAkSEwoLcmVwbHlfdG9faWQYAiABKAMSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uIjkKB01lbnRpb24SDwoHdXNlcl9pZBgBIAEoCRINCgVzdGFydBgCIAEoBRIOCgZsZW5ndGgYAyABKAUiNgoHUmVjZWlwdBIXCg9kZWxpdmVyZWRfdXBfdG8YASABKAMSEgoKcmVhZF91cF90bxgCIAEoAyJQCgRFZGl0EhIKCm1lc3NhZ2VfaWQYASABKAMSDAoEdGV4dBgCIAEoCRImCghtZW50aW9ucxgDIAMoCzIULmNlY29jaGF0LnYxLk1lbnRpb24iMAoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxIQCghhc19hZG1pbhgCIAEoCCI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgipQEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMiSAoMQ2hhdFNldHRpbmdzEhYKDm11dGVkX3VudGlsX21zGAEgASgDEhAKCGFyY2hpdmVkGAIgASgIEg4KBnBpbm5lZBgDIAEoCCI/CgtBcHBvaW50bWVudBIPCgd1c2VyX2lkGAEgASgJEh8KBHJvbGUYAiABKA4yES5jZWNvY2hhdC52MS5Sb2xlIlUKDEdyb3VwT3B0aW9ucxIMCgRuYW1lGAEgASgJEhIKCmlzX2NoYW5uZWwYAiABKAgSDwoHaXNfb3BlbhgDIAEoCBISCgpoaWRlc19wYXN0GAQgASgIIhgKBlR5cGluZxIOCgZhY3RpdmUYASABKAgiMAoIUHJlc2VuY2USDgoGb25saW5lGAEgASgIEhQKDGxhc3Rfc2Vlbl9tcxgCIAEoAypNCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfQURNSU4QAhIOCgpST0xFX09XTkVSEANiBnByb3RvMw");
 
 /**
  * Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy.
@@ -109,6 +109,14 @@ export type Event = Message$1<"cecochat.v1.Event"> & {
      */
     value: Presence;
     case: "presence";
+  } | {
+    /**
+     * It concerns nobody but `user_id`, and of a group, too, it is an event of their own partition.
+     *
+     * @generated from field: cecochat.v1.ChatSettings settings = 18;
+     */
+    value: ChatSettings;
+    case: "settings";
   } | { case: undefined; value?: undefined };
 };
 
@@ -346,6 +354,37 @@ export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_events, 7);
 
 /**
+ * How a user wants to have a chat. All of it is given each time, and the one with the highest id counts.
+ *
+ * @generated from message cecochat.v1.ChatSettings
+ */
+export type ChatSettings = Message$1<"cecochat.v1.ChatSettings"> & {
+  /**
+   * Until when nobody is to be notified, ms since 1970; 0: the chat is not muted.
+   *
+   * @generated from field: int64 muted_until_ms = 1;
+   */
+  mutedUntilMs: bigint;
+
+  /**
+   * @generated from field: bool archived = 2;
+   */
+  archived: boolean;
+
+  /**
+   * @generated from field: bool pinned = 3;
+   */
+  pinned: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.ChatSettings.
+ * Use `create(ChatSettingsSchema)` to create a new message.
+ */
+export const ChatSettingsSchema: GenMessage<ChatSettings> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_events, 8);
+
+/**
  * @generated from message cecochat.v1.Appointment
  */
 export type Appointment = Message$1<"cecochat.v1.Appointment"> & {
@@ -365,7 +404,7 @@ export type Appointment = Message$1<"cecochat.v1.Appointment"> & {
  * Use `create(AppointmentSchema)` to create a new message.
  */
 export const AppointmentSchema: GenMessage<Appointment> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 8);
+  messageDesc(file_cecochat_v1_events, 9);
 
 /**
  * @generated from message cecochat.v1.GroupOptions
@@ -405,7 +444,7 @@ export type GroupOptions = Message$1<"cecochat.v1.GroupOptions"> & {
  * Use `create(GroupOptionsSchema)` to create a new message.
  */
 export const GroupOptionsSchema: GenMessage<GroupOptions> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 9);
+  messageDesc(file_cecochat_v1_events, 10);
 
 /**
  * Never an event: it comes as a `Signal`.
@@ -424,7 +463,7 @@ export type Typing = Message$1<"cecochat.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 10);
+  messageDesc(file_cecochat_v1_events, 11);
 
 /**
  * Never an event: it comes as a `Signal`.
@@ -450,7 +489,7 @@ export type Presence = Message$1<"cecochat.v1.Presence"> & {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 11);
+  messageDesc(file_cecochat_v1_events, 12);
 
 /**
  * What a member of a group may do; each role may do what those before it may.
