@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.oracle import Kind, judge
@@ -24,15 +26,19 @@ from tests.support.records import (
 )
 from tests.support.story import (
     AB,
+    AGREED,
     ALICE,
     ALICE_LAPTOP,
     ANSWER,
     BC,
     BOB,
     CAROL,
+    FOUNDED,
     MISSED,
     ONE,
+    SAME_HERE,
     THREE,
+    TO_ALL,
     TO_CAROL,
     TWO,
     Corruption,
@@ -71,6 +77,17 @@ def swapped(who: DeviceKey, one: tuple[int, Message], other: tuple[int, Message]
         early, late = (find(entries, who, Delivered(*each)) for each in (one, other))
         entries[early] = entries[early]._replace(what=Delivered(low, second))
         entries[late] = entries[late]._replace(what=Delivered(high, first))
+
+    return corrupt
+
+
+def said_first(who: DeviceKey, ack: Acked, came: Delivered) -> Corruption:
+    """A device is told that its send was accepted before it is shown what came in between."""
+
+    def corrupt(entries: Entries, _: History) -> None:
+        early, late = find(entries, who, came), find(entries, who, ack)
+        entries[early] = entries[early]._replace(what=replace(ack, offset=came.offset))
+        entries[late] = entries[late]._replace(what=replace(came, offset=ack.offset))
 
     return corrupt
 
@@ -156,6 +173,41 @@ CORRUPTIONS: list[tuple[str, Kind, Corruption]] = [
         "an answer sorts first",
         Kind.ANSWER_ORDER,
         everywhere(ANSWER, ANSWER._replace(message_id=100)),
+    ),
+    (
+        "a group comes in another order on one device",
+        Kind.ARRIVAL_ORDER,
+        swapped(ALICE_LAPTOP, (12, TO_ALL), (13, SAME_HERE)),
+    ),
+    (
+        "a device's own words come before what the group heard first",
+        Kind.ARRIVAL_ORDER,
+        said_first(ALICE, acked(SAME_HERE, 13), Delivered(12, TO_ALL)),
+    ),
+    (
+        "a member never gets what a group hears",
+        Kind.LOST_ON_DEVICE,
+        replaced(ALICE_LAPTOP, Delivered(13, SAME_HERE)),
+    ),
+    (
+        "a member never hears of the group",
+        Kind.LOST_ON_DEVICE,
+        replaced(ALICE_LAPTOP, Delivered(11, FOUNDED)),
+    ),
+    (
+        "a group is heard by a stranger",
+        Kind.LEAKED,
+        replaced(CAROL, Delivered(5, MISSED), Delivered(5, MISSED), Delivered(6, AGREED)),
+    ),
+    (
+        "a message to a group names recipients",
+        Kind.WRONG_RECIPIENTS,
+        everywhere(AGREED, AGREED._replace(recipient_ids=("alice",))),
+    ),
+    (
+        "a change of a group becomes a message",
+        Kind.TEXT_CHANGED,
+        everywhere(FOUNDED, FOUNDED._replace(text="hello")),
     ),
     ("the history is out of order", Kind.HISTORY_ORDER, stored(AB, ONE, ANSWER, TWO, THREE)),
     ("the history repeats a row", Kind.STORED_TWICE, stored(AB, ONE, TWO, TWO, ANSWER, THREE)),

@@ -17,7 +17,19 @@ from tests.support.oracle import Kind, judge
 from tests.support.porcupine import Reading, ask, history_of
 from tests.support.records import Delivered, Message
 from tests.support.spoil import BY_BOTH
-from tests.support.story import AB, BC, ONE, TWO, Corruption, Entries, History, acked, sent, story
+from tests.support.story import (
+    AB,
+    BC,
+    GROUP,
+    ONE,
+    TWO,
+    Corruption,
+    Entries,
+    History,
+    acked,
+    sent,
+    story,
+)
 from tests.support.texts import real_texts
 
 TRIES = 3
@@ -30,6 +42,7 @@ OURS_ALONE = {
     "a session skips ahead of the position asked for": "positions",
     "a session starts behind a gap that it does not tell": "nothing was lost by it",
     "a recipient is added": "recipients",
+    "a message to a group names recipients": "recipients",
     "a send that vanished altogether": "that each send is answered",
 }
 """What the model knows nothing of, so that the oracle alone finds it."""
@@ -61,7 +74,7 @@ async def test_a_corrupted_run_is_not(
 ) -> None:
     entries, history = story()
     corrupt(entries, history)
-    history = {chat_id: history.get(chat_id, []) for chat_id in (AB, BC)}
+    history = {chat_id: history.get(chat_id, []) for chat_id in (AB, BC, GROUP)}
     found = await unexplained(program, tmp_path, entries, history)
     assert bool(found) is (name not in OURS_ALONE)
     assert (tmp_path / "history.html").exists() is bool(found)

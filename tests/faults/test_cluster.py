@@ -26,7 +26,7 @@ from tests.support.evidence import Absence, absences, percentile
 from tests.support.outages import PARTITIONS
 from tests.support.processes import Processes, ServerProcess, processes
 from tests.support.rawclient import NotFound, find, history
-from tests.support.records import Acked, Delivered, Refused, Sent, participants
+from tests.support.records import Acked, Delivered, Refused, Sent, is_group, participants
 from tests.support.results import write
 from tests.support.traffic import flowing, ring, volley
 
@@ -77,11 +77,16 @@ def count(crowd: Crowd, since: int, kind: type) -> int:
 
 
 def report(name: str, seed: int, crowd: Crowd, **more: Any) -> dict[str, Any]:
-    sent = {(e.who, e.what.client_message_id) for e in crowd.record if isinstance(e.what, Sent)}
+    sent = {
+        (e.who, e.what.client_message_id): e.what.chat_id
+        for e in crowd.record
+        if isinstance(e.what, Sent)
+    }
     figures = {
         "seed": seed,
         "devices": len(crowd.devices),
         "messages": len(sent),
+        "in_groups": sum(map(is_group, sent.values())),
         "sent_again": count(crowd, 0, Sent) - len(sent),
         "acked": count(crowd, 0, Acked),
         "delivered": count(crowd, 0, Delivered),

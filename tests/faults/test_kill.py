@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.evidence import Fault, faults
 from tests.support.oracle import Violation
 from tests.support.pipes import TransportName
-from tests.support.records import Acked, Closed, DeviceKey, Sent, dialog
+from tests.support.records import Acked, Closed, DeviceKey, Sent, dialog, is_group
 from tests.support.results import write
 from tests.support.server import Server, running
 from tests.support.traffic import flowing, ring, volley
@@ -123,7 +123,9 @@ def report(judged: list[Fault], crowd: Crowd, found: list[Violation]) -> dict[st
     return {
         "devices": len(crowd.devices),
         "chats": len(crowd.chats),
+        "groups": sum(map(is_group, crowd.chats)),
         "messages": len({(who.user_id, sent.client_message_id) for who, sent in sends(crowd)}),
+        "in_groups": in_groups(crowd),
         "sent_again": sum(fault.sent_again for fault in judged),
         "unanswered_at_kills": sum(fault.unanswered for fault in judged),
         "violations": len(found),
@@ -131,6 +133,12 @@ def report(judged: list[Fault], crowd: Crowd, found: list[Violation]) -> dict[st
         "all_back_after_kill_s": [round(each, 2) for each in slowest],
         "back_within_5_s": all(each < BACK_WITHIN_S for each in slowest),
     }
+
+
+def in_groups(crowd: Crowd) -> int:
+    """How many messages were sent to groups."""
+    said = {(who.user_id, sent.client_message_id, sent.chat_id) for who, sent in sends(crowd)}
+    return sum(is_group(chat_id) for _, _, chat_id in said)
 
 
 def sends(crowd: Crowd) -> Iterator[tuple[DeviceKey, Sent]]:

@@ -186,7 +186,9 @@ async def say_one_between_servers(cluster: Processes, crowd: Crowd) -> Messages:
 async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
     observed: dict[str, str], jaeger: Backend, tmp_path: Path, rng: Random
 ) -> None:
-    who, chats = ring(12)  # in more than half of the partitions, so some on each server
+    who, chats = ring(
+        12, groups=False
+    )  # in more than half of the partitions, so some on each server
     phones = [each for each in who if each.device == "phone"]
     async with processes(tmp_path, observed, COUNTS, TRACED) as cluster:
         crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)

@@ -133,7 +133,7 @@ async def test_clients_in_node_live_through_everything(
             node.kill()
 
         crowd = AppCrowd(lambda: server.connect_url, server.secret_file, server.record, node)
-        who, chats = ring(USERS)
+        who, chats = ring(USERS, groups=False)
         outside = Outside(server, net, rng)
         faults = Faults(
             rng, outside.server_killed, outside.server_drained, outside.network_cut, killed
@@ -186,7 +186,7 @@ async def test_chat_pages_live_through_everything(
         network(map(int, server.ports.values())) as net,
     ):
         crowd = PageCrowd(lambda: server.connect_url, server.secret_file, server.record, chromium)
-        who, chats = ring(PEOPLE)
+        who, chats = ring(PEOPLE, groups=False)
         who = [each for each in who if each.device == "phone"]
         outside, inside = Outside(server, net, rng), Inside(crowd, rng)
         faults = Faults(

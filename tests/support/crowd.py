@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 from typing_extensions import override
 
-from cecochat.v1.messaging_pb2 import ReadToken
+from cecochat.v1.events_pb2 import GroupOptions, Membership
+from cecochat.v1.messaging_pb2 import ReadToken, Send
 from scripts.backends import porcupine
 from tests.support import kept
 from tests.support.device import Device
@@ -32,6 +33,9 @@ from tests.support.records import (
     Message,
     Record,
     Sent,
+    founder,
+    home_in,
+    is_group,
     participants,
 )
 from tests.support.taken import Taken
@@ -94,10 +98,15 @@ class AnyCrowd(ABC, Generic[D]):
                 async with asyncio.timeout(30):
                     await device.caught_up.wait()
             self.online |= keys.keys()
+            await self._found(chat for chat in chats if is_group(chat))
             yield
             self.online -= keys.keys()
             for task in tasks:
                 task.cancel()
+
+    async def _found(self, groups: Iterable[str]) -> None:
+        """Have groups founded that are not there yet."""
+        assert not list(groups), "these devices cannot found a group"
 
     async def answered(self, within_s: float = 30.0) -> None:
         """Wait until all who are online are caught up and answered; no longer than `within_s`."""
@@ -233,6 +242,7 @@ class Crowd(AnyCrowd[Device]):
     ) -> None:
         super().__init__(connect_url, secret_file, record, tokens_valid_s)
         self._transports = cycle([transport] if transport else TRANSPORTS)
+        self._founded: set[str] = set()
 
     @override
     def _made(self, who: DeviceKey, own: tuple[str, ...]) -> Device:
@@ -242,14 +252,35 @@ class Crowd(AnyCrowd[Device]):
         )  # fmt: skip
 
     @override
+    async def _found(self, groups: Iterable[str]) -> None:
+        """By the device that is named first, of the member that the group's id names first."""
+        new = [chat for chat in groups if chat not in self._founded]
+        devices = {who.user_id: device for who, device in reversed(self.devices.items())}
+        for chat in new:
+            others = sorted(participants(chat) - {founder(chat)})
+            begins = Membership(options=GroupOptions(name="a group"), added_ids=others)
+            devices[founder(chat)].put(Send(chat_id=chat, membership=begins))
+        self._founded.update(new)
+        for user_id in set(map(founder, new)):
+            await self.answered_by(devices[user_id].who)
+
+    @override
     async def _token_for_all(self) -> ReadToken:
-        """Everything up to where the devices are, which is beyond all their acks."""
+        """Everything up to where the devices are, which is beyond all their acks, and up to where
+        the homes of groups have what was acknowledged.
+        """
         token = ReadToken()
         for device in self.devices.values():
             if place := device.position:
                 token.log_id = place.log_id
-                known = At(token.clocks[place.partition], token.offsets[place.partition])
-                if not known.is_beyond(At(device.clock_ms, place.offset)):
-                    token.offsets[place.partition] = place.offset
-                    token.clocks[place.partition] = device.clock_ms
+                _ask_for(token, place.partition, At(device.clock_ms, place.offset))
+        for entry in self.record:
+            if isinstance(entry.what, Acked) and (home := entry.what.home):
+                _ask_for(token, home_in(entry.what.message_id), home)
         return token
+
+
+def _ask_for(token: ReadToken, partition: int, at: At) -> None:
+    known = At(token.clocks[partition], token.offsets[partition])
+    if not known.is_beyond(at):
+        token.clocks[partition], token.offsets[partition] = at

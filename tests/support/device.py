@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
+from cecochat.v1.events_pb2 import Message
 from cecochat.v1.messaging_pb2 import Ack, CaughtUp, Delivered, Gap, Position, Send, ServerItem
+from tests.support import records
 from tests.support.eventually import eventually
 from tests.support.pipes import Options, TransportName
 from tests.support.rawclient import (
@@ -29,7 +31,6 @@ from tests.support.rawclient import (
 from tests.support.records import (
     DeviceKey,
     GapFilled,
-    Message,
     Place,
     Record,
     message_of,
@@ -73,14 +74,16 @@ class Device:
 
     def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
         """Send as soon as the session is open. Returns the client message id."""
-        chosen = client_message_id or f"{self.who.device}-{next(self._sends)}"
-        send = Send(client_message_id=chosen, chat_id=chat_id)
-        send.message.text = text
-        self.unanswered[chosen] = send
+        return self.put(Send(chat_id=chat_id, message=Message(text=text)), client_message_id)
+
+    def put(self, send: Send, client_message_id: str = "") -> str:
+        """The same of any send, which gets its client message id here."""
+        send.client_message_id = client_message_id or f"{self.who.device}-{next(self._sends)}"
+        self.unanswered[send.client_message_id] = send
         if self.caught_up.is_set():
             self._outbox.append(send)
             self._written.set()
-        return chosen
+        return send.client_message_id
 
     async def run(self) -> None:
         """Be connected, again and again, until cancelled."""
@@ -171,13 +174,13 @@ class Device:
             self.position = self.position._replace(offset=to.offset)
             self.clock_ms = to.clock_ms
 
-    def _answered(self, message: Message) -> None:
+    def _answered(self, message: records.Message) -> None:
         if message.user_id == self.who.user_id:
             self.unanswered.pop(message.client_message_id, None)
 
     async def _fill(self, gap: Gap, number: int, route: Route, token: str) -> None:
         """Read what the log lost from the history, then stand at the end of the gap."""
-        found: list[Message] = []
+        found: list[records.Message] = []
         async with history(route.history, token) as pages:
             for chat_id in self.chats:
                 found += await pages.whole(chat_id, gap.token)

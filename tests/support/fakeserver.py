@@ -20,7 +20,7 @@ from cecochat.v1 import errors_pb2, history_pb2, history_pb2_grpc, messaging_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Send, ServerFrame, ServerItem
 from tests.support.pipes import ERROR_TRAILER
-from tests.support.records import participants
+from tests.support.records import is_group, participants
 
 AUDIENCE = "cecochat"
 Spoil = Callable[[str, ServerItem], list[ServerItem]]
@@ -168,8 +168,9 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
                 user_id=session.user_id,
                 chat_id=send.chat_id,
                 client_message_id=send.client_message_id,
-                recipient_ids=others,
-                message=send.message,
+                recipient_ids=[] if is_group(send.chat_id) else others,
+                message=send.message if send.HasField("message") else None,
+                membership=send.membership if send.HasField("membership") else None,
             )
             self.log.append(event)
             for each in self.sessions - {session}:
@@ -178,7 +179,7 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
 
     def _deliver(self, session: FakeSession, offset: int) -> None:
         event = self.log[offset]
-        if session.user_id in {event.user_id, *event.recipient_ids}:
+        if session.user_id in participants(event.chat_id):
             item = messaging_pb2.Delivered(event=event, **self._at(offset))
             session.put(ServerItem(delivered=item))
 

@@ -28,6 +28,7 @@ from tests.support.records import (
     Message,
     Place,
     Welcomed,
+    is_group,
     participants,
 )
 from tests.support.run import DeviceView, Key, Run
@@ -44,7 +45,7 @@ class Kind(StrEnum):
     TWO_IDS = "one send became two messages"
     SHARED_ID = "two messages have one id"
     SENT_ORDER = "the ids of two messages of one device in one chat contradict the order of sending"
-    ARRIVAL_ORDER = "two messages of one sender in one chat arrived swapped"
+    ARRIVAL_ORDER = "two messages of one sender in one chat, or of one group, arrived swapped"
     ANSWER_ORDER = "an answer sorts before what its sender had already got"
     HISTORY_ORDER = "the history is not in the order of ids"
     STORED_TWICE = "the history holds a message twice"
@@ -88,6 +89,7 @@ def judge(
             *_starts(view),
             *_gaps(view),
             *_arrivals(view, run),
+            *_order_in_groups(view, run),
             *_repeats(view),
         ]
         if view.who not in absent:
@@ -118,11 +120,12 @@ def _against_the_send(message: Message, run: Run) -> Iterator[Violation]:
     if sent is None or sent.what.chat_id != message.chat_id:
         yield Violation(Kind.NEVER_SENT, _name(_key(message)), _listed([message]))
         return
-    if sent.what.text.encode() != message.text.encode():
+    if sent.what.text is None or sent.what.text.encode() != message.text.encode():
         yield Violation(
             Kind.TEXT_CHANGED, _name(_key(message)), f"{sent.what.text!r} became {message.text!r}"
         )
-    others = participants(message.chat_id) - {message.user_id}
+    named = not is_group(message.chat_id)  # a group may be large
+    others = participants(message.chat_id) - {message.user_id} if named else frozenset()
     if frozenset(message.recipient_ids) != others:
         yield Violation(Kind.WRONG_RECIPIENTS, message.chat_id, f"{message.recipient_ids}")
 
@@ -174,7 +177,7 @@ def _arrivals(view: DeviceView, run: Run) -> Iterator[Violation]:
     """Nothing swapped, nothing that is not for this user or not in the history."""
     highest: dict[tuple[str, str], int] = defaultdict(int)
     for message in view.arrivals:
-        if view.who.user_id not in {message.user_id, *message.recipient_ids}:
+        if view.who.user_id not in _meant_for(message):
             yield Violation(Kind.LEAKED, _name(view.who), _listed([message]))
         line = (message.user_id, message.chat_id)
         if message.message_id < highest[line]:
@@ -184,6 +187,42 @@ def _arrivals(view: DeviceView, run: Run) -> Iterator[Violation]:
         highest[line] = max(highest[line], message.message_id)
         if message.text is not None and message.message_id not in run.stored:
             yield Violation(Kind.NOT_IN_HISTORY, _name(view.who), _listed([message]))
+
+
+def _meant_for(message: Message) -> Collection[str]:
+    if is_group(message.chat_id):
+        return participants(message.chat_id)
+    return {message.user_id, *message.recipient_ids}
+
+
+def _order_in_groups(view: DeviceView, run: Run) -> Iterator[Violation]:
+    """All that happens in a group comes in the order of ids, with what this device says; but the
+    answer to a repeat may come late.
+    """
+    highest: dict[str, int] = defaultdict(int)
+    for chat_id, message_id in _shown_first(view, run):
+        if is_group(chat_id) and message_id < highest[chat_id]:
+            where = f"{message_id} in {chat_id} after {highest[chat_id]}"
+            yield Violation(Kind.ARRIVAL_ORDER, _name(view.who), where)
+        highest[chat_id] = max(highest[chat_id], message_id)
+
+
+def _shown_first(view: DeviceView, run: Run) -> Iterator[tuple[str, int]]:
+    """The chats and ids of what a device was shown, without what it was shown before."""
+    shown: set[int] = set()
+    for entry in view.entries:
+        match entry.what:
+            case Delivered(_, message) if message.message_id not in shown:
+                shown.add(message.message_id)
+                yield message.chat_id, message.message_id
+            case Acked(name, message_id, _) if message_id not in shown:
+                shown.add(message_id)
+                if sent := run.sends.get(Key(view.who.user_id, name)):
+                    yield sent.what.chat_id, message_id
+            case GapFilled(_, messages):
+                shown.update(message.message_id for message in messages)
+            case _:
+                pass
 
 
 def _repeats(view: DeviceView) -> Iterator[Violation]:

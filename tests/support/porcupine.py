@@ -2,8 +2,9 @@
 
 A history is a file of JSON Lines, in the order in which things happened. Each line says who
 (`process`: a device, or the reader of the history) did what (`f`) in which `row` (one user in one
-chat), with which messages (id, name that the sender gave it, digest of the text), and what became
-of it (`type`): invoke, ok, fail (it never happens) or info (nobody knows).
+dialog; or a whole group, where all have one order), with which messages (id, name that the sender
+gave it, digest of the text), and what became of it (`type`): invoke, ok, fail (it never happens) or
+info (nobody knows).
 
     send     a device sends a message, from its first attempt to its first answer
     join     a device is welcomed for the first time
@@ -39,6 +40,7 @@ from tests.support.records import (
     Refused,
     Sent,
     Welcomed,
+    is_group,
     participants,
 )
 from tests.support.run import Key
@@ -116,7 +118,7 @@ class _Writer:
             case Welcomed() if who not in self.joined:
                 self.joined.add(who)
                 yield from self._in_each_chat("join", who, at_s)
-            case Sent(name, chat_id, text):
+            case Sent(name, chat_id, text):  # a change of a group is a message without text
                 yield from self._send(
                     at_s, who, Message(UNKNOWN, who.user_id, chat_id, name, (), text)
                 )
@@ -127,7 +129,7 @@ class _Writer:
                 yield from self._answered(at_s, who, message)
                 if (who, message_id) not in self.shown:
                     yield from self._deliver(at_s, who, message)
-            case Delivered(_, message) if message.text is not None:
+            case Delivered(_, message) if message.text is not None or _key(message) in self.sends:
                 yield from self._answered(at_s, who, message)
                 yield from self._deliver(at_s, who, message)
             case GapFilled(_, messages):
@@ -181,14 +183,24 @@ class _Writer:
 
 def _rows(chat_id: str, messages: Iterable[Message]) -> dict[str, list[Message]]:
     """The rows of a chat, those too of which there is no message."""
-    rows: dict[str, list[Message]] = {f"{user} in {chat_id}": [] for user in participants(chat_id)}
+    rows: dict[str, list[Message]] = {_row_of(user, chat_id): [] for user in participants(chat_id)}
     for message in messages:
-        rows.setdefault(f"{message.user_id} in {chat_id}", []).append(message)
+        rows.setdefault(_row_of(message.user_id, chat_id), []).append(message)
     return rows
 
 
 def _row(message: Message) -> str:
-    return f"{message.user_id} in {message.chat_id}"
+    return _row_of(message.user_id, message.chat_id)
+
+
+def _row_of(user_id: str, chat_id: str) -> str:
+    return chat_id if is_group(chat_id) else f"{user_id} in {chat_id}"
+
+
+def _name(message: Message) -> str:
+    """What its sender called it; in a group, others may use the same names."""
+    name = message.client_message_id
+    return f"{message.user_id}/{name}" if is_group(message.chat_id) else name
 
 
 def _key(message: Message) -> Key:
@@ -198,9 +210,7 @@ def _key(message: Message) -> Key:
 def _line(
     at_s: float, kind: str, what: str, who: DeviceKey, row: str, messages: Iterable[Message]
 ) -> Line:
-    shown = [
-        {"id": m.message_id, "send": m.client_message_id, "text": _digest(m.text)} for m in messages
-    ]
+    shown = [{"id": m.message_id, "send": _name(m), "text": _digest(m.text)} for m in messages]
     process = f"{who.user_id}/{who.device}"
     return {
         "at_s": at_s,

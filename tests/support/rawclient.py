@@ -13,14 +13,16 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
 import jwt
+from google.protobuf.message import Message as ProtoMessage
 
 from cecochat.v1 import errors_pb2, history_pb2, messaging_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, ServerItem
 from tests.support.pipes import (
     CONNECTION_OF_ITS_OWN,
@@ -34,6 +36,7 @@ from tests.support.pipes import (
 )
 from tests.support.records import (
     Acked,
+    At,
     CaughtUp,
     Closed,
     Delivered,
@@ -53,9 +56,15 @@ from tests.support.records import (
 )
 
 GET_MESSAGES = "/cecochat.v1.History/GetMessages"
+GET_CHATS = "/cecochat.v1.History/GetChats"
+LIST_MEMBERS = "/cecochat.v1.History/ListMembers"
 DEADLINE_S = 15.0
 BEHIND_WITHIN_S = 90.0
 """Kafka waits 10 s for a dead member of the group `materialize`, and then there is a backlog."""
+
+
+Asked = TypeVar("Asked", bound=ProtoMessage)
+Answer = TypeVar("Answer", bound=ProtoMessage)
 
 
 class ConnectionEnded(Exception):
@@ -144,7 +153,8 @@ class RawConnection:
     async def send(self, offset: int, sends: Sequence[messaging_pb2.Send]) -> None:
         """One frame. A send counts as attempted even if the connection ends under it."""
         for send in sends:
-            self._note(Sent(send.client_message_id, send.chat_id, send.message.text))
+            text = send.message.text if send.HasField("message") else None
+            self._note(Sent(send.client_message_id, send.chat_id, text))
         await self.write(ClientFrame(offset=offset, sends=sends))
 
     async def write(self, frame: ClientFrame) -> None:
@@ -195,7 +205,8 @@ def _happening(item: ServerItem) -> Happening | None:
             return Delivered(came.offset, message_of(came.event), came.clock_ms)
         case "ack":
             ack = item.ack
-            return Acked(ack.client_message_id, ack.message_id, ack.offset, ack.clock_ms)
+            home = At(ack.home_clock_ms, ack.home_offset) if ack.home_offset else None
+            return Acked(ack.client_message_id, ack.message_id, ack.offset, ack.clock_ms, home)
         case "refused":
             error = item.refused.error
             return Refused(item.refused.client_message_id, code_name(error.code), error.retriable)
@@ -216,21 +227,26 @@ class RawHistory:
     """Pages as the server gives them."""
 
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._get = channel.unary_unary(
-            GET_MESSAGES,
-            request_serializer=history_pb2.GetMessagesRequest.SerializeToString,
-            response_deserializer=history_pb2.GetMessagesResponse.FromString,
-        )
 
     async def page(
         self, request: history_pb2.GetMessagesRequest
     ) -> history_pb2.GetMessagesResponse:
-        """One page. Where the history is `behind`, asks again when it says, until a deadline."""
+        """One page of a chat."""
+        return await self.ask(GET_MESSAGES, request, history_pb2.GetMessagesResponse)
+
+    async def ask(self, call: str, request: Asked, answer: type[Answer]) -> Answer:
+        """Where the history is `behind`, asks again when it says, until a deadline."""
+        ask = self._channel.unary_unary(
+            call,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
         async with asyncio.timeout(BEHIND_WITHIN_S):
             while True:
                 try:
-                    return await self._get(request, metadata=self._metadata, timeout=DEADLINE_S)
+                    return await ask(request, metadata=self._metadata, timeout=DEADLINE_S)
                 except grpc.aio.AioRpcError as error:
                     typed = typed_error(error)
                     if typed is None or typed.code != errors_pb2.ERROR_CODE_BEHIND:
@@ -239,11 +255,15 @@ class RawHistory:
 
     async def whole(self, chat_id: str, token: ReadToken | None = None) -> list[Message]:
         """A chat from its first message on, page by page forward, as the pages gave it."""
-        found: list[Message] = []
+        return [message_of(event) for event in await self.events(chat_id, token)]
+
+    async def events(self, chat_id: str, token: ReadToken | None = None) -> list[Event]:
+        """The same with all that the pages have."""
+        found: list[Event] = []
         request = history_pb2.GetMessagesRequest(chat_id=chat_id, after=0, limit=100, token=token)
         while True:
             page = await self.page(request)
-            found += map(message_of, page.messages)
+            found += page.messages
             if not page.has_more:
                 return found
             request.after = page.messages[-1].id

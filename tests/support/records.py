@@ -61,7 +61,7 @@ class Sent:
 
     client_message_id: str
     chat_id: str
-    text: str
+    text: str | None  # None: not a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Acked:
     message_id: int
     offset: int
     clock_ms: int = 0
+    home: At | None = None  # of a group: where its home has it, if that is another partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +212,32 @@ def place_of(position: messaging_pb2.Position) -> Place:
 
 
 def participants(chat_id: str) -> frozenset[str]:
-    """The users of a dialog, by the definition of its id: `d:` + two user ids joined by `~`."""
+    """The users of a dialog, by the definition of its id: `d:` + two user ids joined by `~`. Those
+    of a group whose members stay the same: its id names them, as `group` makes it.
+    """
+    if is_group(chat_id):
+        return frozenset(chat_id[2:].split("+"))
     if not chat_id.startswith("d:") or chat_id.count("~") != 1:
         raise ValueError(f"not a dialog: {chat_id!r}")
     return frozenset(chat_id[2:].split("~"))
+
+
+def is_group(chat_id: str) -> bool:
+    return chat_id.startswith("g:")
+
+
+def group(*members: str) -> str:
+    """The id of a group with these members, the founder first."""
+    return f"g:{'+'.join(members)}"
+
+
+def founder(chat_id: str) -> str:
+    return chat_id[2:].partition("+")[0]
+
+
+def home_in(message_id: int) -> int:
+    """The partition that accepted a message, as its id says: bits 10 to 21."""
+    return message_id >> 10 & 0xFFF
 
 
 def dialog(one: str, other: str) -> str:

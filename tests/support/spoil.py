@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.support.records import Acked, Delivered, Entry, Message
+from tests.support.records import SERVER, Acked, Delivered, Entry, Message, participants
 from tests.support.story import Entries, History
 
 Spoil = Callable[[Entries, History, Random], None]
@@ -45,8 +45,8 @@ def swap(entries: Entries, _: History, rng: Random) -> None:
 def misdeliver(entries: Entries, _: History, rng: Random) -> None:
     at = rng.choice(deliveries(entries))
     message = _message(entries[at])
-    concerned = {message.user_id, *message.recipient_ids}
-    strangers = {entry.who for entry in entries if entry.who.user_id not in concerned}
+    concerned = participants(message.chat_id)
+    strangers = {entry.who for entry in entries if entry.who.user_id not in concerned} - {SERVER}
     entries[at] = entries[at]._replace(who=rng.choice(sorted(strangers)))
 
 

@@ -21,6 +21,8 @@ from tests.support.records import (
     Sent,
     Welcomed,
     dialog,
+    group,
+    is_group,
     participants,
 )
 
@@ -29,6 +31,7 @@ ALICE_LAPTOP = DeviceKey("alice", "laptop")
 BOB = DeviceKey("bob", "phone")
 CAROL = DeviceKey("carol", "phone")
 AB, BC = dialog("alice", "bob"), dialog("bob", "carol")
+GROUP = group("bob", "alice")
 
 Entries = list[Entry]
 History = dict[str, list[Message]]
@@ -36,7 +39,7 @@ Corruption = Callable[[Entries, History], None]
 
 
 def message(message_id: int, user_id: str, chat_id: str, sent_id: str, text: str) -> Message:
-    others = tuple(sorted(participants(chat_id) - {user_id}))
+    others = () if is_group(chat_id) else tuple(sorted(participants(chat_id) - {user_id}))
     return Message(message_id, user_id, chat_id, sent_id, others, text)
 
 
@@ -46,10 +49,14 @@ ANSWER = message(103, "bob", AB, "b1", "an answer")
 TO_CAROL = message(104, "bob", BC, "b2", "while you were away")
 THREE = message(105, "alice", AB, "a3", "three")
 MISSED = message(106, "bob", BC, "b3", "and more")
+FOUNDED = Message(107, "bob", GROUP, "b4", (), None)
+TO_ALL = message(108, "bob", GROUP, "b5", "to all of us")
+SAME_HERE = message(109, "alice", GROUP, "a5", "same here")
+AGREED = message(110, "bob", GROUP, "b6", "agreed")
 
 
 def sent(of: Message) -> Sent:
-    return Sent(of.client_message_id, of.chat_id, of.text or "")
+    return Sent(of.client_message_id, of.chat_id, of.text)
 
 
 def acked(of: Message, offset: int) -> Acked:
@@ -57,7 +64,9 @@ def acked(of: Message, offset: int) -> Acked:
 
 
 def story() -> tuple[Entries, History]:
-    """Alice, of two devices, loses a connection with a send unanswered; Carol finds a gap."""
+    """Alice, of two devices, loses a connection with a send unanswered; Carol finds a gap; Bob
+    founds a group with Alice.
+    """
     lines: list[tuple[DeviceKey, int, Happening]] = []
     for who, offset in ((ALICE, 5), (ALICE_LAPTOP, 5), (BOB, 2), (CAROL, 0)):
         place = Place("log", offset, offset)
@@ -98,6 +107,26 @@ def story() -> tuple[Entries, History]:
         (BOB, 1, sent(MISSED)),
         (BOB, 1, acked(MISSED, 8)),
         (CAROL, 2, Delivered(5, MISSED)),
+        (BOB, 1, sent(FOUNDED)),
+        (BOB, 1, acked(FOUNDED, 9)),
+        (ALICE, 2, Delivered(11, FOUNDED)),
+        (ALICE_LAPTOP, 1, Delivered(11, FOUNDED)),
+        (BOB, 1, sent(TO_ALL)),
+        (ALICE, 2, sent(SAME_HERE)),
+        (BOB, 1, acked(TO_ALL, 10)),
+        (BOB, 1, Delivered(11, SAME_HERE)),
+        (BOB, 1, sent(AGREED)),
+        (BOB, 1, acked(AGREED, 12)),
+        (ALICE, 2, Delivered(12, TO_ALL)),
+        (ALICE, 2, acked(SAME_HERE, 13)),
+        (ALICE, 2, Delivered(14, AGREED)),
+        (ALICE_LAPTOP, 1, Delivered(12, TO_ALL)),
+        (ALICE_LAPTOP, 1, Delivered(13, SAME_HERE)),
+        (ALICE_LAPTOP, 1, Delivered(14, AGREED)),
     ]
     entries = [Entry(float(number), *line) for number, line in enumerate(lines)]
-    return entries, {AB: [ONE, TWO, ANSWER, THREE], BC: [TO_CAROL, MISSED]}
+    return entries, {
+        AB: [ONE, TWO, ANSWER, THREE],
+        BC: [TO_CAROL, MISSED],
+        GROUP: [FOUNDED, TO_ALL, SAME_HERE, AGREED],
+    }

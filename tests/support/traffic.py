@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Protocol
 
-from tests.support.records import DeviceKey, dialog
+from tests.support.records import DeviceKey, dialog, group
 from tests.support.texts import real_texts
 
 TICK_S = 0.01
+SEATS_A_GROUP = 5
+STEPS = (1, 2, 4, 5, 7, 8, 10)
+"""How far from the first member of a group the others sit."""
 
 
 class Talker(Protocol):
@@ -29,8 +32,12 @@ class Talker(Protocol):
     async def run(self) -> None: ...
 
 
-def ring(users: int, prefix: str = "user") -> tuple[list[DeviceKey], list[str]]:
-    """Users who each talk with those one and three seats away; every fifth has two devices."""
+def ring(
+    users: int, prefix: str = "user", *, groups: bool = True
+) -> tuple[list[DeviceKey], list[str]]:
+    """Users who each talk with those one and three seats away, and in groups of three to eight.
+    Every fifth has two devices.
+    """
     names = [f"{prefix}-{number:02}" for number in range(users)]
     devices = [DeviceKey(name, "phone") for name in names]
     devices += [DeviceKey(name, "laptop") for name in names[::5]]
@@ -39,7 +46,16 @@ def ring(users: int, prefix: str = "user") -> tuple[list[DeviceKey], list[str]]:
         for seat, name in enumerate(names)
         for step in (1, 3)
     }
-    return devices, sorted(chats)
+    return devices, sorted(chats) + (_groups(names) if groups else [])
+
+
+def _groups(names: Sequence[str]) -> list[str]:
+    """One for every few seats, of 3, 4 ... 8 members in turn."""
+    found = []
+    for number, seat in enumerate(range(0, len(names), SEATS_A_GROUP)):
+        steps = (0, *STEPS[: 2 + number % (len(STEPS) - 1)])
+        found.append(group(*dict.fromkeys(names[(seat + step) % len(names)] for step in steps)))
+    return found
 
 
 @asynccontextmanager

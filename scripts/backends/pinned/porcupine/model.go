@@ -1,4 +1,4 @@
-// The model: what one user says in one chat is a row of messages.
+// The model: what one user says in one dialog, or all say in one group, is a row of messages.
 //
 // The message ids of a row, in ascending order, are its places. A send takes the next place. A
 // device is shown the row from some place on, each message once and none left out. A read gives
