@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from tests.support.crowd import Crowd
-from tests.support.records import CaughtUp, Delivered, DeviceKey, GapFilled, GapTold, dialog
+from tests.support.records import CaughtUp, Delivered, DeviceKey, GapFilled, GapTold, dialog, group
 from tests.support.server import SHORT_RETENTION, running
 from tests.support.texts import real_texts
 
 ALICE, BOB = DeviceKey("alice", "phone"), DeviceKey("bob", "phone")
-AB = dialog("alice", "bob")
+AB, US = dialog("alice", "bob"), group("alice", "bob")
+CHATS = (AB, US)
+APART = {"CECOCHAT_PARTITIONS": "3"}
+"""With so many, the group has its home where none of them lives."""
 ABSENCES_S = (13, 15, 30)  # a log is trimmed every 10 s
 PER_S = 300
 
 
 @pytest.mark.timeout(420)
 async def test_a_gap_is_told_and_the_history_holds_all_of_it(tmp_path: Path) -> None:
-    async with running(tmp_path, environment=SHORT_RETENTION) as server:
+    async with running(tmp_path, environment=SHORT_RETENTION | APART) as server:
         crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
-        async with crowd.connected([ALICE], [AB]):
-            async with crowd.connected([BOB], [AB]):
+        async with crowd.connected([ALICE], CHATS):
+            async with crowd.connected([BOB], CHATS):
                 crowd.devices[ALICE].say(AB, "before he leaves")
                 await crowd.answered()
             for absence_s in ABSENCES_S:
                 await talk(crowd, absence_s)
-                async with crowd.connected([BOB], [AB]):
+                async with crowd.connected([BOB], CHATS):
                     pass
                 if happened(crowd, GapTold):
                     break
-            async with crowd.connected([BOB], [AB]):
+            async with crowd.connected([BOB], CHATS):
                 assert await crowd.settle() == []
         assert happened(crowd, GapTold), f"no gap: {server.said[-2_000:]}"
     later = [type(entry.what) for entry in crowd.record if entry.who == BOB]
@@ -45,8 +49,9 @@ async def test_a_gap_is_told_and_the_history_holds_all_of_it(tmp_path: Path) -> 
 async def talk(crowd: Crowd, seconds: int) -> None:
     """Bob is away and misses some hundred messages a second (a log is dropped in large pieces)."""
     for second in range(seconds):
-        for text in real_texts()[second * PER_S : (second + 1) * PER_S]:
-            crowd.devices[ALICE].say(AB, text)
+        texts = real_texts()[second * PER_S : (second + 1) * PER_S]
+        for text, chat_id in zip(texts, cycle(CHATS), strict=False):
+            crowd.devices[ALICE].say(chat_id, text)
         await crowd.answered()
         await asyncio.sleep(1)  # retention is a matter of time
 
