@@ -49,7 +49,8 @@ def test_a_failed_test_keeps_what_its_clients_recorded(
     assert files == {Path("test_it-test_bad[lost]/record-0.txt")}
     (line,) = (tmp_path / "runs" / files.pop()).read_text().splitlines()
     assert line.endswith(
-        "alice/phone#1 Acked(client_message_id='a1', message_id=101, offset=6, clock_ms=0, home=None)"
+        "alice/phone#1 Acked(client_message_id='a1', message_id=101, offset=6, clock_ms=0,"
+        " home=None)"
     )
     found.stdout.fnmatch_lines(["*the records of its clients are in *test_bad[[]lost]"])
 
