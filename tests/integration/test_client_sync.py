@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +23,10 @@ from cecochat.client import (
     Deletion,
     Edit,
     Event,
+    GroupChange,
+    GroupOptions,
     InvalidArgument,
+    Member,
     Message,
     NotReachable,
     Reaction,
@@ -95,6 +99,44 @@ def chatting(server: Server) -> None:
 
 async def test_two_users_chat(server: Server) -> None:
     await asyncio.to_thread(chatting, server)
+
+
+def in_a_group(server: Server) -> None:
+    with opened(server, "alice") as alice, opened(server, "bob") as bob:
+        us = alice.groups.create("Us", members=["bob"], invited=["carol"])
+        assert next_of(bob, GroupChange).is_first
+        said = bob.send(us, "hello")
+        assert next_of(alice, Message).id == said
+        groups = alice.groups
+        for change, expected in (
+            (groups.add(us, "dan"), {"added": ("dan",)}),
+            (groups.remove(us, "dan"), {"removed": ("dan",)}),
+            (groups.invite(us, "dan"), {"invited": ("dan",)}),
+            (groups.appoint(us, "bob", "admin"), {"appointed": (Member("bob", "admin"),)}),
+            (groups.rename(us, "We"), {"options": GroupOptions("We")}),
+            (groups.configure(us, is_open=True), {"options": GroupOptions("We", is_open=True)}),
+        ):
+            told = replace(next_of(bob, GroupChange), client_message_id="")
+            assert told == GroupChange(change, us, "alice", **expected)
+        with opened(server, "carol") as carol:
+            carol.groups.join(us)
+            assert carol.groups.get(us).role == "member"
+            carol.groups.leave(us)
+            assert carol.groups.get(us).role is None
+        assert [each.user_id for each in groups.every_member(us)] == ["alice", "bob", "dan"]
+        page = groups.members(us, 1)
+        assert (page.members, page.has_more) == ([Member("alice", "owner")], True)
+        deleted = alice.delete(us, said, as_admin=True)
+        assert next_of(bob, Deletion) == deleted
+        again = groups.create("Us", client_message_id="one")
+        assert groups.create("Us", client_message_id="one") == again
+        with pytest.raises(TimedOut) as late:
+            groups.add(us, "erin", client_message_id="two", timeout_s=0.0)
+        assert late.value.client_message_id == "two"
+
+
+async def test_groups_are_those_of_the_other_client(server: Server) -> None:
+    await asyncio.to_thread(in_a_group, server)
 
 
 def failing(server: Server) -> None:
