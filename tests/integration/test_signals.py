@@ -12,15 +12,18 @@ import pytest
 
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.signals.presence import SETTLE_S
+from cecochat.domain.signals.typing import EVERY_S
 from cecochat.domain.signals.watching import CHATS_MAX
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Signal, TypingIn, Watch
+from cecochat.v1.events_pb2 import GroupOptions, Membership
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Send, Signal, TypingIn, Watch
 from tests.integration import streams
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import Stream, message
 
 ALICE, BOB, CAROL = (user_on(partition, "seen") for partition in (0, 1, 2))
 CHAT = dialog(UserId(ALICE), UserId(BOB))
+TEAM = "g:team"
 AT = {ALICE: "one", BOB: "two", CAROL: "one"}
 SOON_S = 2.0
 """How soon a change is seen everywhere."""
@@ -56,6 +59,13 @@ async def watch(stream: Stream, *chat_ids: str) -> None:
 
 async def types(stream: Stream, chat_id: str, active: bool = True) -> None:
     await stream.write(ClientFrame(typing=TypingIn(chat_id=chat_id, active=active)))
+
+
+async def keeps_typing(stream: Stream, chat_id: str) -> None:
+    """As a client does: whoever begins to watch is told sooner or later."""
+    while True:
+        await types(stream, chat_id)
+        await asyncio.sleep(EVERY_S)
 
 
 async def signal(stream: Stream) -> Signal:
@@ -190,12 +200,46 @@ async def test_whose_server_died_is_offline_once_another_has_settled(servers: Cl
         assert said.last_seen_ms > 0
 
 
+async def test_members_of_a_group_see_who_types_wherever_they_are(servers: Cluster) -> None:
+    async with (
+        online(servers, ALICE) as alice,
+        online(servers, BOB) as bob,
+        online(servers, CAROL) as carol,
+    ):
+        founded = Membership(options=GroupOptions(name="Team"), added_ids=[BOB, CAROL])
+        await alice.send(Send(client_message_id="1", chat_id=TEAM, membership=founded))
+        for stream in (alice, bob, carol):
+            await stream.until("ack" if stream is alice else "delivered")
+            await watch(stream, TEAM)
+        for stream, user in ((alice, ALICE), (bob, BOB)):
+            others = [each for each in (alice, bob, carol) if each is not stream]
+            typing = asyncio.create_task(keeps_typing(stream, TEAM))
+            for other in others:
+                said = await signal(other)
+                assert (said.chat_id, said.user_id, said.typing.active) == (TEAM, user, True)
+            typing.cancel()
+            await types(stream, TEAM, active=False)
+            for other in others:
+                while (said := await signal(other)).typing.active:
+                    assert said.user_id == user
+        gone = Membership(removed_ids=[CAROL])
+        await alice.send(Send(client_message_id="2", chat_id=TEAM, membership=gone))
+        await carol.until("delivered")
+        await types(carol, TEAM)
+        assert (await carol.until("signal_refused")).signal_refused.error.code == 19
+        await types(alice, TEAM)
+        assert (await signal(bob)).user_id == ALICE
+        count = len(carol.items)
+        await bob.send(message("to carol", dialog(UserId(BOB), UserId(CAROL))))
+        await only_messages_since(carol, count)
+
+
 @pytest.mark.parametrize(
     ("chat_ids", "code"),
     [
         (["no chat"], errors_pb2.ERROR_CODE_INVALID_ARGUMENT),
         (["d:xavier~yves"], errors_pb2.ERROR_CODE_FORBIDDEN),
-        (["g:team"], errors_pb2.ERROR_CODE_UNIMPLEMENTED),
+        (["g:team"], errors_pb2.ERROR_CODE_NOT_FOUND),
         ([CHAT, f"d:{ALICE}~{ALICE}"], errors_pb2.ERROR_CODE_INVALID_ARGUMENT),
     ],
 )

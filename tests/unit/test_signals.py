@@ -13,11 +13,13 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import ChatId, UserId, dialog
 from cecochat.domain.session.session import Session
 from cecochat.domain.signals import outbox as outboxes
+from cecochat.domain.signals.interests import LEASE_S, watched_as
 from cecochat.domain.signals.outbox import Outbox
-from cecochat.domain.signals.presence import GRACE_S, LEASE_S, SETTLE_S, Presence
+from cecochat.domain.signals.presence import GRACE_S, SETTLE_S, Presence
+from cecochat.domain.signals.relaying import Relay
 from cecochat.domain.signals.typing import BURST, CHATS_MAX, EVERY_S, Typing
 from cecochat.domain.signals.watching import CHATS_MAX as WATCHED_MAX
-from cecochat.domain.signals.watching import Watching, peers_in
+from cecochat.domain.signals.watching import Watching, watched_in
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ServerFrame, Signal
 from cecochat.v1.signals_pb2 import Interest, Signals, UserTypes
@@ -25,6 +27,7 @@ from cecochat.v1.signals_pb2 import Interest, Signals, UserTypes
 ALICE, BOB, CAROL = UserId("alice"), UserId("bob"), UserId("carol")
 HOME, AWAY = 0, 1  # the partitions of Alice and of all others
 CHAT = dialog(ALICE, BOB)
+TEAM = ChatId("g:team")
 
 _numbers = itertools.count()
 
@@ -50,7 +53,13 @@ class World:
         self.now_s = 1_000.0
         self.outbox = Outbox()
         self.epoch = 0
-        self.watching = Watching(HOME, lambda user: HOME if user == ALICE else AWAY, self.outbox)
+        self.members = {ALICE}  # of all groups
+        self.watching = Watching(
+            HOME,
+            lambda user: HOME if user == ALICE else AWAY,
+            lambda _, user: user in self.members,
+            self.outbox,
+        )
         self.presence = Presence(AWAY, self.epoch, self.outbox, self.now_s)
         self.kept: list[tuple[float, Signals]] = []  # to AWAY, for its next owner
         self.alice = session(ALICE)
@@ -252,18 +261,46 @@ def test_who_ends_watches_nothing() -> None:
         (["d:bob~carol"], errors_pb2.ERROR_CODE_FORBIDDEN),
         (["d:alice~alice"], errors_pb2.ERROR_CODE_INVALID_ARGUMENT),
         (["bob"], errors_pb2.ERROR_CODE_INVALID_ARGUMENT),
-        (["g:team"], errors_pb2.ERROR_CODE_UNIMPLEMENTED),
+        (["g:team"], errors_pb2.ERROR_CODE_NOT_FOUND),
         ([f"d:alice~b{n}" for n in range(WATCHED_MAX + 1)], errors_pb2.ERROR_CODE_TOO_LARGE),
     ],
 )
 def test_what_cannot_be_watched(chat_ids: list[str], code: errors_pb2.ErrorCode.ValueType) -> None:
     with pytest.raises(Refusal) as refused:
-        peers_in(ALICE, chat_ids)
+        watched_in(ALICE, chat_ids, lambda *_: False)
     assert refused.value.error_code == code
 
 
 def test_a_chat_that_is_named_twice_is_watched_once() -> None:
-    assert peers_in(ALICE, [CHAT] * (WATCHED_MAX + 1)) == {CHAT: BOB}
+    watched = watched_in(ALICE, [CHAT] * (WATCHED_MAX + 1), lambda *_: False)
+    assert watched == {CHAT: BOB}
+
+
+def test_who_has_left_a_group_is_told_nothing_of_it() -> None:
+    world = World()
+    world.watching.watch(world.alice, watched_in(ALICE, [TEAM], lambda *_: True))
+    assert [to for to, _ in world.outbox.take()] == [AWAY], "the home hears of it"
+    bob = UserTypes(chat_id=TEAM, user_id=BOB, active=True)
+    world.watching.types(bob)
+    assert [each.chat_id for each in told(world.alice)] == [TEAM]
+    world.members.clear()
+    world.watching.types(bob)
+    assert told(world.alice) == []
+
+
+def test_a_home_knows_who_watches_its_groups_for_as_long_as_they_say_so() -> None:
+    relay, presence = Relay(), Presence(AWAY, 0, Outbox(), 0.0)
+    interest = Interest(partition=HOME, asked_ids=[watched_as(TEAM), BOB])
+    relay.interested(interest, 10.0)
+    presence.interested(interest, 10.0)
+    assert presence._watched.keys() == {BOB}
+    assert relay.watching(TEAM, 10.0 + LEASE_S) == [HOME]
+    assert relay.watching(TEAM, 11.0 + LEASE_S) == []
+    relay.expire(11.0 + LEASE_S)
+    relay.interested(Interest(partition=AWAY, offline_ids=[watched_as(TEAM)]), 20.0)
+    assert relay.watching(TEAM, 20.0) == [AWAY]
+    relay.interested(Interest(partition=AWAY, ended_ids=[watched_as(TEAM)]), 21.0)
+    assert relay.watching(TEAM, 21.0) == []
 
 
 def test_typing_is_told_every_three_seconds_and_its_end_once() -> None:

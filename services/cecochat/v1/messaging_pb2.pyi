@@ -120,8 +120,8 @@ Global___ClientFrame: _TypeAlias = ClientFrame  # noqa: Y015
 
 @_typing.final
 class Watch(_message.Message):
-    """Chats that somebody looks at, at most 64 dialogs. Of each, the session gets who types, and the presence of the other user: at once, and
-    whenever it changes.
+    """Chats that somebody looks at, at most 64. Of each, the session gets who types. Of a dialog, it gets the presence of the other user, too: at
+    once, and whenever it changes.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

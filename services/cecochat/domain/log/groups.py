@@ -95,6 +95,10 @@ class Groups:
         fewer: Iterable[UserId] = spans if len(spans) < len(users) else users
         return [user for user in fewer if spans.covers(user, event.id)]
 
+    def belongs(self, chat_id: ChatId, user_id: UserId) -> bool:
+        """Return whether a user who lives here belongs to a group now."""
+        return self.members.get(chat_id, _NOBODY).belongs(user_id)
+
     def covers(self, event: Event, user_id: UserId) -> bool:
         """Return whether an event of a group concerns a user who lives here."""
         if event.recipient_ids:

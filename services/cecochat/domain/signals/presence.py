@@ -8,6 +8,7 @@ from typing import Final
 
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
+from cecochat.domain.signals.interests import INTERESTS_MAX, LEASE_S, group_of
 from cecochat.domain.signals.outbox import Outbox
 from cecochat.v1.events_pb2 import Presence as Seen
 from cecochat.v1.signals_pb2 import Interest, UserSeen
@@ -16,10 +17,6 @@ GRACE_S: Final = 1.0
 """How long a user without a session stays online, so that a reconnect is not seen."""
 SETTLE_S: Final = 5.0
 """How long after its takeover an owner calls nobody offline, since users are coming back."""
-LEASE_S: Final = 150.0
-"""How long interest lasts that is not renewed. It outlives one renewal that is lost."""
-INTERESTS_MAX: Final = 200_000
-"""In how many users of one partition others can be interested."""
 LEFT_MAX: Final = 100_000
 """Of how many users a partition remembers when they left."""
 
@@ -89,7 +86,9 @@ class Presence:
                     self._answer(user_id, interest.partition, online)
 
     def _note(self, user_id: UserId, partition: int, said_s: float) -> bool:
-        """Note an interest. Returns whether there was room for it."""
+        """Note an interest in a user. Returns whether there was room for it."""
+        if group_of(user_id):
+            return False
         watched = self._watched.get(user_id)
         if watched is None:
             if len(self._watched) >= INTERESTS_MAX:

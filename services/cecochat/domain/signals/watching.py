@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.groups.rights import not_found
 from cecochat.domain.log import ids
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
+from cecochat.domain.signals.interests import group_of, watched_as
 from cecochat.domain.signals.outbox import How, Outbox
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Presence, Typing
@@ -23,6 +25,7 @@ RENEW_S: Final = 60.0
 """How often interest is renewed."""
 
 PartitionOf = Callable[[UserId], int]
+Belongs = Callable[[ChatId, UserId], bool]
 
 
 class Watching:
@@ -31,9 +34,15 @@ class Watching:
     Every change of what is watched goes to the partition of that user, through `outbox`.
     """
 
-    def __init__(self, partition: int, partition_of: PartitionOf, outbox: Outbox) -> None:
+    def __init__(
+        self, partition: int, partition_of: PartitionOf, belongs: Belongs, outbox: Outbox
+    ) -> None:
+        """Make it for one partition. `belongs` says whether a user who lives there belongs to a
+        group.
+        """
         self._partition = partition
         self._partition_of = partition_of
+        self._belongs = belongs
         self._outbox = outbox
         self._watched: dict[Session, dict[ChatId, UserId]] = {}
         self._sessions: defaultdict[ChatId, set[Session]] = defaultdict(set)
@@ -59,8 +68,8 @@ class Watching:
         return sum(chat_id not in before for chat_id in chat_ids)
 
     def watch(self, session: Session, peers: dict[ChatId, UserId]) -> None:
-        """Replace what a session watches: dialogs, and the other user of each. The session is told
-        at once what is known.
+        """Replace what a session watches: chats, and who is watched in each. The session is told at
+        once what is known.
         """
         before = self._watched.pop(session, {})
         for chat_id in before.keys() - peers.keys():
@@ -94,7 +103,8 @@ class Watching:
             self._tell_interest(peer, "ended")
 
     def _tell_interest(self, peer: UserId, how: How) -> None:
-        self._outbox.interest(self._partition_of(peer), self._partition, peer, how)
+        to = self._partition_of(UserId(group_of(peer) or peer))
+        self._outbox.interest(to, self._partition, peer, how)
 
     def renew(self) -> None:
         """Renew the interest in all who are watched, saying what is known of them, so that it is
@@ -114,8 +124,12 @@ class Watching:
             typing = Typing(active=types.active)
             chunk = frames.signal(Signal(chat_id=chat_id, user_id=types.user_id, typing=typing))
             for session in watching:
-                if session.user_id != types.user_id:
+                if session.user_id != types.user_id and self._sees(session.user_id, chat_id):
                     self._push(session, chunk)
+
+    def _sees(self, user_id: UserId, chat_id: ChatId) -> bool:
+        """Return whether a user may know who types in a chat: of a group, they may have left it."""
+        return not is_group(chat_id) or self._belongs(chat_id, user_id)
 
     def seen(self, said: UsersSeen, now_ms: int) -> None:
         """Take in what the owner of a partition knows of its users, unless a later owner has
@@ -155,8 +169,10 @@ def _presence(chat_id: ChatId, user: UserSeen) -> frames.Chunk:
     return frames.signal(Signal(chat_id=chat_id, user_id=user.user_id, presence=presence))
 
 
-def peers_in(user_id: UserId, chat_ids: Iterable[str]) -> dict[ChatId, UserId]:
-    """Return the other user of each dialog in a watch. Raises `Refusal`."""
+def watched_in(user_id: UserId, chat_ids: Iterable[str], belongs: Belongs) -> dict[ChatId, UserId]:
+    """Return who is watched in each chat of a watch: the other user of a dialog, or the group.
+    Raises `Refusal`.
+    """
     named = dict.fromkeys(chat_ids)
     if len(named) > CHATS_MAX:
         raise Refusal(
@@ -164,10 +180,15 @@ def peers_in(user_id: UserId, chat_ids: Iterable[str]) -> dict[ChatId, UserId]:
             f"{len(named)} chats are watched, and {CHATS_MAX} are allowed: name those on the "
             "screen",
         )
-    return {ids.chat_id(each): peer_in(user_id, each) for each in named}
+    return {ids.chat_id(each): other_in(user_id, each, belongs) for each in named}
 
 
-def peer_in(user_id: UserId, chat_id: str) -> UserId:
-    """Return the other user of a dialog. Raises `Refusal`."""
-    (peer,) = ids.authorise(user_id, ids.chat_id(chat_id))
+def other_in(user_id: UserId, chat_id: str, belongs: Belongs) -> UserId:
+    """Return who is watched in a chat. Raises `Refusal`, also if the user does not belong to it."""
+    checked = ids.chat_id(chat_id)
+    if is_group(checked):
+        if not belongs(checked, user_id):
+            raise not_found(checked)
+        return watched_as(checked)
+    (peer,) = ids.authorise(user_id, checked)
     return peer

@@ -8,26 +8,36 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Refusal, Unavailable
-from cecochat.domain.log.ids import ChatId
+from cecochat.domain.groups.rights import Act, may
+from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session import frames
 from cecochat.domain.session.bucket import Rates
 from cecochat.domain.session.session import Session
+from cecochat.domain.signals.interests import LEASE_S, group_of
 from cecochat.domain.signals.outbox import Outbox
-from cecochat.domain.signals.presence import LEASE_S, Presence
+from cecochat.domain.signals.presence import Presence
+from cecochat.domain.signals.relaying import Relay
 from cecochat.domain.signals.typing import STALE_MS, Typing
-from cecochat.domain.signals.watching import RENEW_S, Watching, peer_in, peers_in
+from cecochat.domain.signals.watching import (
+    RENEW_S,
+    Belongs,
+    Watching,
+    other_in,
+    watched_in,
+)
 from cecochat.ports.backplane import Log
 from cecochat.ports.signals import Heard, Signals
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.v1.messaging_pb2 import ClientFrame, TypingIn, Watch
 from cecochat.v1.signals_pb2 import Signals as Said
+from cecochat.v1.signals_pb2 import UserTypes
 
 TICK_S = 0.5
 GATHER_S = 0.1  # how long what is to be told may wait for more
@@ -44,6 +54,7 @@ class _Partition:
     owner: Owner
     watching: Watching
     presence: Presence
+    relay: Relay = field(default_factory=Relay)
     listening: asyncio.Task[None] | None = None
 
 
@@ -117,14 +128,15 @@ class Signalling:
             if frame.HasField("watch"):
                 self._watch(of, session, frame.watch)
             if frame.HasField("typing"):
-                self._type(session, frame.typing)
+                self._type(owner, session, frame.typing)
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.name).inc()
             session.push(frames.signal_refused(refusal))
         self._tell_soon()
 
     def _watch(self, of: _Partition, session: Session, watch: Watch) -> None:
-        peers = peers_in(session.user_id, watch.chat_ids)
+        belongs = _belongs(of.owner)
+        peers = watched_in(session.user_id, watch.chat_ids, belongs)
         if new := of.watching.new_in(session, peers):
             self._rates.check(
                 session.user_id, time.monotonic(), WATCHES_RATE_PER_S, WATCHES_BURST, new
@@ -132,14 +144,14 @@ class Signalling:
         of.watching.watch(session, peers)
         self._metrics.taken.labels("watch").inc()
 
-    def _type(self, session: Session, typing: TypingIn) -> None:
-        peer = peer_in(session.user_id, typing.chat_id)
+    def _type(self, owner: Owner, session: Session, typing: TypingIn) -> None:
+        other = other_in(session.user_id, typing.chat_id, _belongs(owner))
         said = self._typing.setdefault(session, Typing())
         chat_id = ChatId(typing.chat_id)
         if session.invisible or not said.is_due(chat_id, typing.active, time.monotonic()):
             self._metrics.taken.labels("skipped").inc()
             return
-        to = self._log.partition_of(peer)
+        to = self._log.partition_of(UserId(group_of(other) or other))
         self._outbox.types(to, chat_id, session.user_id, typing.active)
         self._metrics.taken.labels("typing").inc()
 
@@ -157,7 +169,7 @@ class Signalling:
         number, outbox = owner.partition, self._outbox
         return _Partition(
             owner,
-            Watching(number, self._log.partition_of, outbox),
+            Watching(number, self._log.partition_of, _belongs(owner), outbox),
             Presence(number, owner.epoch.offset, outbox, time.monotonic()),
         )
 
@@ -184,6 +196,7 @@ class Signalling:
             if renews:
                 of.watching.renew()
                 of.presence.expire(now_s)
+                of.relay.expire(now_s)
         if renews:
             self._renewed_s = now_s
         self._count_dropped()
@@ -238,7 +251,34 @@ class Signalling:
             self._metrics.seconds.observe(age_ms / 1_000)
             for types in said.typing:
                 of.watching.types(types)
+                self._relay(of, types)
         for interest in said.interests:
-            of.presence.interested(interest, time.monotonic() - age_ms / 1_000)
+            said_s = time.monotonic() - age_ms / 1_000
+            of.presence.interested(interest, said_s)
+            of.relay.interested(interest, said_s)
         for seen in said.seen:
             of.watching.seen(seen, at_ms)
+
+    def _relay(self, of: _Partition, types: UserTypes) -> None:
+        """Tell those who watch a group that has its home here."""
+        owner, chat_id = of.owner, ChatId(types.chat_id)
+        if not (is_group(chat_id) and owner.here.has(chat_id)):
+            return
+        assert owner.fold.groups, "an owner knows groups"
+        roster = owner.fold.groups.roster(chat_id)
+        user_id = UserId(types.user_id)
+        if not may(roster.role_of(user_id), Act.SEND, roster.options):
+            return
+        for to in of.relay.watching(chat_id, time.monotonic()):
+            if to != owner.partition:  # that was told already
+                self._outbox.types(to, chat_id, user_id, types.active)
+
+
+def _belongs(owner: Owner) -> Belongs:
+    """Return what says whether somebody in the owner's partition belongs to a group."""
+
+    def belongs(chat_id: ChatId, user_id: UserId) -> bool:
+        groups = owner.fold.groups
+        return groups is not None and groups.belongs(chat_id, user_id)
+
+    return belongs

@@ -126,8 +126,8 @@ export const ClientFrameSchema: GenMessage<ClientFrame> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_messaging, 1);
 
 /**
- * Chats that somebody looks at, at most 64 dialogs. Of each, the session gets who types, and the presence of the other user: at once, and
- * whenever it changes.
+ * Chats that somebody looks at, at most 64. Of each, the session gets who types. Of a dialog, it gets the presence of the other user, too: at
+ * once, and whenever it changes.
  *
  * @generated from message cecochat.v1.Watch
  */
