@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cecochat.v1.events_pb2 import GroupOptions, Membership
 from cecochat.v1.messaging_pb2 import Send
 from tests.integration.streams import Stream, message
 from tests.integration.systems import Running, running
@@ -55,6 +56,22 @@ async def test_a_frame_is_taken_in_its_order_and_at_the_rate(tmp_path: Path) -> 
             acks = await alice.until_acks(150)
         assert [item.ack.client_message_id for item in acks] == [f"m-{n}" for n in range(150)]
         assert loop.time() - begun_s > 0.95, "50 at once and 100 a second"
+
+
+async def test_changes_of_groups_count_as_ten(tmp_path: Path) -> None:
+    async with running(tmp_path, {"sends.rate_per_user": 100.0, "sends.burst": 50}) as system:
+        async with system.stream("alice") as alice:
+            loop = asyncio.get_running_loop()
+            begun_s = loop.time()
+            founded = Membership(options=GroupOptions(name="Us"))
+            await alice.send(
+                *(
+                    Send(client_message_id=f"{n}", chat_id=f"g:{n}", membership=founded)
+                    for n in range(15)
+                )
+            )
+            await alice.until_acks(15)
+        assert loop.time() - begun_s > 0.95, "5 at once and 10 a second"
 
 
 @asynccontextmanager

@@ -66,22 +66,23 @@ class Home:
         `Refusal`, and changes nothing then.
         """
         self._check(user_id, send)
-        chat_id = ChatId(send.chat_id)
-        group = self._group(chat_id)
-        targets = self._targets_of(chat_id, group)
-        if not send.HasField("membership"):
-            group.authorise(user_id, act_of(send))
-            if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
-                return self._append(user_id, send, now_ms, self._of([user_id]), (user_id,))
-            return self._append(user_id, send, now_ms, targets)
+        group = self._group(ChatId(send.chat_id))
+        if send.HasField("membership"):
+            return self._accept_change(user_id, send, group, now_ms)
+        group.authorise(user_id, act_of(send))
+        if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
+            return self._append(user_id, send, now_ms, self._of([user_id]), (user_id,))
+        return self._append(user_id, send, now_ms, self._targets_of(group))
+
+    def _accept_change(self, user_id: UserId, send: Send, group: Group, now_ms: int) -> Origin:
         settled = Send()
         settled.CopyFrom(send)
         settled.membership.CopyFrom(group.settle(user_id, send.membership, self._members_max()))
-        after = group.after(settled.membership)
+        after, targets = group.after(settled.membership), self._targets_of(group)
         new = self._partitions(after) - targets
         origin = self._append(user_id, settled, now_ms, targets | new)
         origin.new_targets = tuple(sorted(new))
-        self._ahead[chat_id] = Ahead(after, origin.id)
+        self._ahead[group.chat_id] = Ahead(after, origin.id)
         return origin
 
     def _append(
@@ -108,7 +109,8 @@ class Home:
         self._ahead.pop(chat_id, None)
         return Group.of(groups.roster(chat_id))
 
-    def _targets_of(self, chat_id: ChatId, group: Group) -> frozenset[int]:
+    def _targets_of(self, group: Group) -> frozenset[int]:
+        chat_id = group.chat_id
         changed_id = self._changed_id(chat_id)
         known = self._targets.get(chat_id)
         if known is None or known[0] != changed_id:

@@ -329,7 +329,7 @@ class Connection:
     async def _take_sends(self, partition: ReadyPartition, frame: ClientFrame) -> None:
         sends, taken = frame.sends, 0
         while taken < len(sends):
-            until = taken + await self._credit.take(len(sends) - taken)
+            until = taken + await self._credit.take_for(sends[taken:])
             await partition.room(sends[taken:until])
             if not self._take_all(partition, sends[taken:until], frame.offset):
                 return

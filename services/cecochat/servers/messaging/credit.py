@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.session.bucket import TokenBucket
+from cecochat.v1.messaging_pb2 import Send
 
 TURN_S = 0.02  # a session that had to wait may send as much as the rate gives in this time
+CHANGE_COSTS = 10  # as how many sends a change of a group counts
 LOOK_S = 1.0  # how soon a waiting session sees that the rate has changed
 
 
@@ -22,6 +24,16 @@ class SendCredit:
         self._config = config
         self._bucket = TokenBucket(config().sends_burst, time.monotonic())
         self._turn = asyncio.Lock()  # it is fair: whoever waits the longest is next
+
+    async def take_for(self, sends: Sequence[Send]) -> int:
+        """Wait until there is credit for some of these sends, and take it. Returns how many, from
+        the first on. What a change of a group comes to is kept in memory, so it costs more.
+        """
+        taken = await self.take(len(sends))
+        rest = (CHANGE_COSTS - 1) * sum(each.HasField("membership") for each in sends[:taken])
+        while rest:
+            rest -= await self.take(rest)
+        return taken
 
     async def take(self, wanted: int) -> int:
         """Wait until there is credit, and take it for up to `wanted` sends. Returns how many."""
