@@ -131,6 +131,8 @@ async def test_messages_of_a_group_are_sent_changed_and_moderated(server: Server
         return await said() == ["bob  first (edited)  👍 carol", "carol  (deleted)"]
 
     await eventually(is_there, every_s=0.2)
+    out, _ = await run(server, "where", first)
+    assert f"message of bob, in {US}\n" in out
     out, _ = await run(server, "chats", *BOB)
     assert "Us (g:us)" in out
     assert "carol: (deleted)" in out
@@ -155,6 +157,7 @@ async def test_a_window_shows_who_says_what_and_who_comes_and_goes(server: Serve
         await notes(bob, "bob in All of us (g:us): connected")
         await group(server, "remove", *ALICE, US, "carol")
         await notes(carol, "-- alice removed carol --")
+        await notes(carol, "carol in All of us (g:us): you are not a member any more")
         await types(carol, "still here?")
         await notes(bob, "-- alice removed carol --")
         await group(server, "create", *ALICE, "Others", "bob", "--id", "g:others")

@@ -37,6 +37,7 @@ class Conversation:
         self.me = me
         self.peer = peer
         self.name = ""  # what a group is called
+        self.has_left = False  # a group
         self._is_group = is_group(peer)
         self._open: list[Line] = []
         self._settled: list[Line] = []

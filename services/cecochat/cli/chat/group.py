@@ -47,7 +47,7 @@ def create(
     id_: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="GROUP", help="Its chat id, such as g:hikers. By default it is drawn."
+            "--id", metavar="GROUP", help="Its chat id, such as g:hikers. By default a random one."
         ),
     ] = None,
     channel: Annotated[

@@ -217,15 +217,16 @@ class Window:
         screen.refresh()  # what came before is above it
         if words := in_words(entry):
             screen.note(f"-- {words} --")
-        if entry.options:
-            self._call(entry.options.name, screen)
-
-    def _call(self, name: str, screen: Screen) -> None:
-        """Show what the group is called from now on."""
-        before = _connected(screen.conversation)
-        screen.conversation.name = name
+        before = _status(screen.conversation)
+        self._follow(entry, screen.conversation)
         if screen.status == before:
-            screen.status = _connected(screen.conversation)
+            screen.status = _status(screen.conversation)
+
+    def _follow(self, change: GroupChange, conversation: Conversation) -> None:
+        if change.options:
+            conversation.name = change.options.name
+        if self._client.user_id in (*change.added, *change.removed):
+            conversation.has_left = self._client.user_id in change.removed
 
     def _show_message(self, message: Message, screen: Screen) -> None:
         message = self._timeline.add(message) or message
@@ -237,8 +238,9 @@ class Window:
 
     async def _caught_up(self, screen: Screen) -> None:
         if self._missed is not None and is_group(self._chat_id):
-            screen.conversation.name = (await self._client.groups.get(self._chat_id)).name
-        screen.status = _connected(screen.conversation)
+            group = await self._client.groups.get(self._chat_id)
+            screen.conversation.name, screen.conversation.has_left = group.name, not group.role
+        screen.status = _status(screen.conversation)
         if self._missed is None:
             return
         missed, self._missed = sorted(self._missed, key=lambda entry: entry.id), None
@@ -261,8 +263,10 @@ class Window:
         screen.refresh()
 
 
-def _connected(conversation: Conversation) -> str:
-    return f"{conversation.title}: connected"
+def _status(conversation: Conversation) -> str:
+    """Say that there is a connection, and with whom."""
+    here = "you are not a member any more" if conversation.has_left else "connected"
+    return f"{conversation.title}: {here}"
 
 
 def _elsewhere(me: str, entry: Entry) -> str:

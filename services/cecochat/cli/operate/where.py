@@ -110,8 +110,8 @@ async def _ask_as(
 
 def _print(found: dict[str, Any], link: str, chat: str | None) -> None:
     if event := found.get("event"):
-        to = ", ".join(event["recipient_ids"])
-        echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
+        to = f" to {', '.join(event['recipient_ids'])}" if event["recipient_ids"] else ""
+        echo(f"{event['kind']} of {event['user_id']}{to}, in {event['chat_id']}")
     if found["steps"]:
         print_table([_line(step) for step in found["steps"]])
     if found["trace_id"]:
