@@ -19,6 +19,7 @@ from cecochat.client import (
     Reaction,
     Refused,
     SendRejected,
+    Typing,
     open_history,
 )
 from cecochat.domain.cluster.partitions import partition_of
@@ -164,13 +165,13 @@ async def test_a_returning_device_gets_what_it_missed_of_a_group(
         CAROL: ["carol comes", "three", "bob goes", "four"],
     }
     async with device(up, ALICE, listen=False) as alice:
-        chat = await alice.groups.create("Us", members=[BOB])
         for user in missed:
             async with device(up, user, tmp_path / user) as client:
                 await client.send(DAN, "here")
+        chat = await alice.groups.create("Us", members=[BOB])
         await alice.send(chat, "one")
         async with device(up, BOB, tmp_path / BOB) as bob:
-            assert words(await entries(bob, 1)) == ["one"]
+            assert words(await entries(bob, 2)) == ["alice comes, bob comes", "one"]
         await alice.send(chat, "two")
         await alice.groups.add(chat, CAROL)
         await alice.send(chat, "three")
@@ -192,6 +193,20 @@ async def test_a_returning_device_gets_what_it_missed_of_a_group(
                 return texts == ["one", "two", "three", "four", "five"]
 
             await eventually(shows_all)
+
+
+async def test_members_are_told_who_types(up: Running) -> None:
+    async with device(up, ALICE, listen=False) as alice, device(up, BOB) as bob:
+        chat = await alice.groups.create("Us", members=[BOB])
+        await entries(bob, 1)
+        bob.signals.watch([chat])
+        async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
+            hearing = group.create_task(anext(bob.signals))
+            while not hearing.done():  # it is not known when the watch has arrived
+                alice.signals.typing(chat, active=False)
+                alice.signals.typing(chat)
+                await asyncio.wait({hearing}, timeout=0.5)
+        assert hearing.result() == Typing(chat, ALICE, True)
 
 
 async def test_a_change_outlives_the_process_that_asked_for_it(up: Running, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cecochat.cli.chat.conversation import SENDING, SENT, Conversation
 from cecochat.cli.group_change import change_json, in_words
-from cecochat.client import GroupChange, GroupOptions, Member, Receipt
+from cecochat.client import GroupChange, GroupOptions, Member, Receipt, Typing
 
 US, ID = "g:us", 914_782_961_981_719_552
 NEW = GroupOptions("Us", is_open=True)
@@ -69,6 +69,19 @@ def test_json_has_what_a_change_names() -> None:
             "appointed": [{"user_id": "dan", "role": "admin"}],
         }
     }
+
+
+def test_several_may_type_at_once() -> None:
+    conversation = Conversation("ann", US)
+    for signal, says in (
+        (Typing(US, "bob", True), "bob is typing …"),
+        (Typing(US, "dan", True), "bob and dan are typing …"),
+        (Typing(US, "bob", True), "dan and bob are typing …"),
+        (Typing(US, "dan", False), "bob is typing …"),
+        (Typing(US, "bob", False), ""),
+    ):
+        conversation.signal(signal)
+        assert conversation.peer_is == says
 
 
 def test_in_a_group_a_line_is_settled_once_it_is_sent() -> None:

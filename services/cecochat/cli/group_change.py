@@ -24,15 +24,15 @@ def _done(change: GroupChange) -> Iterator[str]:
     added = [each for each in change.added if each != who]
     removed = [each for each in change.removed if each != who]
     if change.is_first and change.options:
-        yield f"created {options_text(change.options)}" + (f" with {_some(added)}" if added else "")
+        yield f"created {options_text(change.options)}" + (f" with {some(added)}" if added else "")
     elif who in change.added:
         yield "joined"
     elif added:
-        yield f"added {_some(added)}"
+        yield f"added {some(added)}"
     if removed:
-        yield f"removed {_some(removed)}"
+        yield f"removed {some(removed)}"
     if change.invited:
-        yield f"invited {_some(change.invited)}"
+        yield f"invited {some(change.invited)}"
     if change.options and not change.is_first:
         yield f"changed the group to {options_text(change.options)}"
     if who in change.removed:
@@ -59,7 +59,8 @@ def options_text(options: GroupOptions) -> str:
     return f"“{options.name}”" + (f" ({held})" if held else "")
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return some names as one says them; of many, how many there are."""
     if len(names) > NAMED_MAX:
         return _listed([*names[: NAMED_MAX - 1], f"{len(names) - NAMED_MAX + 1} more"])
     return _listed(names)

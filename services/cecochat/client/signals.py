@@ -152,9 +152,10 @@ class Signals:
         self._local = local
 
     def watch(self, chats: Iterable[str]) -> None:
-        """Watch the dialogs that the program shows, named by user or chat, and no others.
+        """Watch the chats that the program shows, named by user or chat, and no others.
 
-        For each that is new comes a `Presence`, if the server takes signals. Watch at most 64.
+        For each dialog that is new comes a `Presence`, if the server takes signals. Of groups it
+        tells only who types. Watch at most 64.
         Raises `InvalidArgument`.
         """
         chat_ids = [chat_of(self._user_id, chat) for chat in chats]

@@ -37,7 +37,7 @@ def chat(
     somebody else.
 
     In a group it also shows who comes and goes, and of your messages only whether they are sent.
-    Who is online or typing is not shown in groups yet. `cecochat group` changes who belongs to one.
+    Who is online is not shown there. `cecochat group` changes who belongs to a group.
     """
     from cecochat.cli.chat.window import converse
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cecochat.cli.group_change import some
 from cecochat.client import Message, Presence, Receipt, Signal, Typing
 from cecochat.domain.log.ids import is_group
 from cecochat.domain.printable import printable
@@ -45,7 +46,7 @@ class Conversation:
         self._printed: list[tuple[Line, str]] = []  # own lines that are not read yet, and the tick
         self._delivered_up_to = 0
         self._read_up_to = 0
-        self._types = False  # the other user does
+        self._typing: list[str] = []  # who types, in the order in which they began
         self._presence: Presence | None = None
 
     def say(self, text: str, at: datetime) -> Line:
@@ -84,10 +85,11 @@ class Conversation:
         self._read_up_to = max(self._read_up_to, receipt.read_up_to)
 
     def signal(self, signal: Signal) -> None:
-        """Note how the other user is."""
+        """Note how the other user is, or who types in a group."""
         match signal:
-            case Typing(active=active):
-                self._types = active
+            case Typing(user_id=user, active=active):
+                self._typing = [each for each in self._typing if each != user]
+                self._typing += [user] if active else []
             case Presence():
                 self._presence = signal
 
@@ -99,9 +101,9 @@ class Conversation:
 
     @property
     def peer_is(self) -> str:
-        """How the other user is, in words; empty if nothing is known."""
-        if self._types:
-            return f"{self.peer} is typing …"
+        """How the other user is, in words, or who types; empty if nothing is known."""
+        if self._typing:
+            return f"{some(self._typing)} {'are' if self._typing[1:] else 'is'} typing …"
         if self._presence and self._presence.online:
             return f"{self.peer} is online"
         if self._presence and self._presence.last_seen:

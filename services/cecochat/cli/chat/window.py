@@ -158,9 +158,7 @@ class Window:
     # -- what happens
 
     async def _watch(self, screen: Screen) -> None:
-        """Show how the other user is, and tell the other user when this person types."""
-        if is_group(self._chat_id):
-            return  # servers tell nothing of groups yet
+        """Show how the other user is, or who types in a group, and tell when this person types."""
         signals = self._client.signals
         signals.watch([self._chat_id])
         screen.on_typing = lambda active: signals.typing(self._chat_id, active)
@@ -227,6 +225,7 @@ class Window:
             conversation.name = change.options.name
         if self._client.user_id in (*change.added, *change.removed):
             conversation.has_left = self._client.user_id in change.removed
+            self._client.signals.watch([self._chat_id])  # which takes a member
 
     def _show_message(self, message: Message, screen: Screen) -> None:
         message = self._timeline.add(message) or message
