@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 from tests.support.commands import WITHIN_S, run, start
@@ -94,3 +95,26 @@ async def notes(window: asyncio.subprocess.Process, text: str) -> None:
     async with asyncio.timeout(WITHIN_S):
         while text not in (line := (await window.stderr.readline()).decode()):
             assert line, f"it ended before it said {text!r}"
+
+
+async def test_chats_are_muted_archived_and_pinned_for_one_user(server: Server) -> None:
+    await sent(server, "hello")
+    await until_history_has(server, "hello")
+    out, _ = await run(server, "set", *BOB, "--mute", "8h", "--pinned")
+    assert re.fullmatch(r"muted until \d{4}-\d\d-\d\d \d\d:\d\d, pinned\n", out)
+    out, _ = await run(server, "set", *BOB, "--mute", "forever", "--not-pinned", "--archived")
+    assert out == "muted, archived\n"
+    out, _ = await run(server, "set", *BOB, "--json")
+    assert json.loads(out) == {
+        "muted_until": "9999-12-31T23:59:59+00:00",
+        "archived": True,
+        "pinned": False,
+    }
+    out, _ = await run(server, "chats", "--as", "bob")
+    assert out.endswith("  (muted, archived)\n")
+    out, _ = await run(server, "chats", "--as", "alice")
+    assert out.endswith("hello\n")
+    out, _ = await run(server, "set", *BOB, "--mute", "no", "--not-archived")
+    assert out == "as at first\n"
+    _, err = await run(server, "set", *BOB, "--mute", "soon", code=2)
+    assert "is not a duration" in err

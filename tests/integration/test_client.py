@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 
-from cecochat.client import Message, Receipt, SendRejected, Sent
+import pytest
+
+from cecochat.client import (
+    FOR_GOOD,
+    ChatSettings,
+    InvalidArgument,
+    Message,
+    Receipt,
+    SendRejected,
+    Sent,
+    SettingsChanged,
+)
 from tests.integration.clients import WITHIN_S, device, next_of, said_by, texts_of
 from tests.integration.systems import Running
 from tests.support.eventually import eventually
@@ -43,6 +54,26 @@ async def test_delivered_is_told_only_once_the_event_is_dealt_with(up: Running) 
         told = await next_of(alice, Receipt)
         assert (told.user_id, told.delivered_up_to) == ("bob", sent)
         waiting.cancel()
+
+
+async def test_what_a_user_sets_for_a_chat_is_so_on_all_their_devices(up: Running) -> None:
+    async with (
+        device(up, "alice") as alice,
+        device(up, "bob") as bob,
+        device(up, "bob") as other,
+    ):
+        await alice.send("bob", "hello")
+        muted = ChatSettings(muted_until=FOR_GOOD)
+        await bob.set_chat("alice", ChatSettings(pinned=True, archived=True))
+        set_ = await bob.set_chat("alice", muted)
+        assert (set_.chat_id, set_.settings) == ("d:alice~bob", muted)
+        assert await next_of(other, SettingsChanged, lambda each: each.id == set_.id) == set_
+        [chat] = await bob.chats()
+        assert chat.settings == muted
+        [chat] = await alice.chats()
+        assert chat.settings == ChatSettings()
+        with pytest.raises(InvalidArgument, match="time zone"):
+            await bob.set_chat("alice", ChatSettings(muted_until=FOR_GOOD.replace(tzinfo=None)))
 
 
 async def test_many_posts_keep_their_order_and_cost_few_receipts(up: Running) -> None:

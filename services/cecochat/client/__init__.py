@@ -59,15 +59,18 @@ from cecochat.client.groups import Groups
 from cecochat.client.history import History, open_history
 from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
+from cecochat.client.settings import FOR_GOOD, ChatSettings, SettingsChanged
 from cecochat.client.signals import Presence, Signal, SignalRefused, Signals, Typing
 from cecochat.client.state import FileState, State
 from cecochat.client.timeline import Timeline
 
 __all__ = [
+    "FOR_GOOD",
     "CaughtUp",
     "Change",
     "Chat",
     "ChatError",
+    "ChatSettings",
     "Client",
     "Closed",
     "Connecting",
@@ -100,6 +103,7 @@ __all__ = [
     "Route",
     "SendRejected",
     "Sent",
+    "SettingsChanged",
     "Signal",
     "SignalRefused",
     "Signals",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from cecochat.client.errors import ChatError, InvalidArgument
 from cecochat.client.group import GroupChange, GroupOptions, Role, group_change_of
+from cecochat.client.settings import ChatSettings, SettingsChanged, settings_event_of
 from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
 from cecochat.v1.messaging_pb2 import Send
@@ -196,7 +197,9 @@ class Hole:
 
 Change = Edit | Deletion | Reaction
 Entry = Message | GroupChange
-Event = Entry | Change | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
+Event = (
+    Entry | Change | Receipt | SettingsChanged | Sent | Rejected | CaughtUp | Reconnecting | Hole
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,7 @@ class Chat:
     last_change: GroupChange | None = None
     options: GroupOptions | None = None
     role: Role | None = None
+    settings: ChatSettings = field(default_factory=ChatSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +272,7 @@ class Whereabouts:
     trace_id: str | None
 
 
-def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | None:
+def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | SettingsChanged | None:
     """Convert an event of the stream. Return None for a kind that this version does not know."""
     match event.WhichOneof("body"):
         case "message":
@@ -278,6 +282,8 @@ def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | None:
         case "receipt":
             marks = event.receipt
             return Receipt(event.chat_id, event.user_id, marks.delivered_up_to, marks.read_up_to)
+        case "settings":
+            return settings_event_of(event)
     return change_of(event)
 
 

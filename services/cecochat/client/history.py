@@ -39,6 +39,7 @@ from cecochat.client.group import (
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of, group_id
 from cecochat.client.queries import HistoryCalls
+from cecochat.client.settings import settings_of
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import (
@@ -210,4 +211,5 @@ def _chat(chat: history_pb2.Chat) -> Chat:
         group_change_of(last) if last.HasField("membership") else None,
         options_of(chat.options) if chat.HasField("options") else None,
         role_of(chat.role),
+        settings_of(chat.settings),
     )

@@ -28,6 +28,8 @@ from cecochat.client.events import (
 )
 from cecochat.client.local import LocalDevice
 from cecochat.client.names import chat_of
+from cecochat.client.settings import ChatSettings, SettingsChanged, settings_event_of
+from cecochat.client.settings import to_proto as settings_to_proto
 from cecochat.client.tracing import answered, refused, sending
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import events_pb2
@@ -168,6 +170,16 @@ class Sending(ABC):
         change = await self._change(send, client_message_id)
         assert isinstance(change, Reaction)
         return change
+
+    async def set_chat(
+        self, chat: str, settings: ChatSettings, *, client_message_id: str | None = None
+    ) -> SettingsChanged:
+        """Set how this user wants to have a chat, on all their devices: all of it, also what stays
+        as it is (`Chat.settings`). Return it once it can no longer be lost. Raises as `send`.
+        """
+        send = Send(chat_id=chat_of(self.user_id, chat), settings=settings_to_proto(settings))
+        id_ = await (await self._queue(send, client_message_id))
+        return settings_event_of(event_of_send(self.user_id, send, id_))
 
     def _send_to(self, chat: str, message_id: int) -> Send:
         check_message_id("message_id", message_id)

@@ -29,6 +29,7 @@ from cecochat.client.background import Background, background
 from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
 from cecochat.client.events import Chat, Deletion, Edit, Event, Message, Page, Reaction, reply_id
 from cecochat.client.options import TransportName
+from cecochat.client.settings import ChatSettings, SettingsChanged
 from cecochat.client.state import State
 from cecochat.client.syncgroups import Groups
 
@@ -165,6 +166,12 @@ class Client:
         """Add an emoji to a message, or take it back. Works like the asyncio `react`."""
         reacting = self._client.react(chat, message_id, emoji, removed=removed)
         return self._wait(reacting, timeout_s, AN_ACK)
+
+    def set_chat(
+        self, chat: str, settings: ChatSettings, *, timeout_s: float = WAIT_S
+    ) -> SettingsChanged:
+        """Set how this user wants to have a chat. Works like the asyncio `set_chat`."""
+        return self._wait(self._client.set_chat(chat, settings), timeout_s, AN_ACK)
 
     def post(
         self,

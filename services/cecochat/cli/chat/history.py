@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
+from cecochat.cli.chat.settings import settings_json, settings_line
 from cecochat.cli.failure import run
 from cecochat.cli.group_change import change_json, in_words
 from cecochat.cli.output import (
@@ -115,6 +116,8 @@ def _chat_json(chat: Chat) -> dict[str, object]:
     about: dict[str, object] = {"chat_id": chat.chat_id, "unread_count": chat.unread_count}
     if chat.options:
         about |= {"name": chat.options.name, "role": chat.role}
+    if settings_line(chat.settings):
+        about["settings"] = settings_json(chat.settings)
     if chat.last_change:
         return about | change_json(chat.last_change)
     return about | {"last_message": message_json(chat.last_message)}
@@ -128,7 +131,8 @@ def _chat_line(user: str, chat: Chat, width: int) -> str:
     if chat.last_change:
         said = in_words(chat.last_change)
     text = beginning(" ".join(said.split()), 60 + len(last.user_id))
-    return f"{at}  {_name(user, chat):<{width}}  {unread:>11}  {text}"
+    how = settings_line(chat.settings)
+    return f"{at}  {_name(user, chat):<{width}}  {unread:>11}  {text}{how and f'  ({how})'}"
 
 
 def _name(user: str, chat: Chat) -> str:
