@@ -15,7 +15,7 @@ import pytest
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.log.ids import UserId, dialog, message_id, stamp_at
 from cecochat.domain.log.place import NOWHERE, Place
-from cecochat.domain.log.records import Copy, Origin, Takeover, decode, encode
+from cecochat.domain.log.records import Copy, LogRecord, Origin, Takeover, decode, encode
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord, Record
 from cecochat.ports.history import Progress
 from cecochat.ports.reading import records_between
@@ -230,7 +230,7 @@ def origin(number: int, at: int = 0) -> Origin:
 
 
 async def written(
-    servers: Cluster, *new: Origin | Copy | Takeover, partition: int = 0, traceparent: str = ""
+    servers: Cluster, *new: LogRecord, partition: int = 0, traceparent: str = ""
 ) -> None:
     producer = await servers.parts.backplane.producer()
     for each in new:
