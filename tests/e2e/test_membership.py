@@ -144,6 +144,13 @@ def refused() -> Run:
     return run
 
 
+def refused_though_there() -> Run:
+    run = Run(HEARD)
+    name = run.devices["bob"].say(ROOM, "hello")
+    run.devices["bob"]._take(ServerItem(refused=Refused(client_message_id=name)))
+    return run
+
+
 def unanswered() -> Run:
     run = Run(HEARD)
     run.devices["bob"].say(ROOM, "anybody?")
@@ -180,6 +187,7 @@ E = [event(id_) for id_ in range(101, 109) if id_ != READ]
         (stored(*E[:2], E[3], E[2], *E[4:]), "103 comes after 104"),
         (stored(*E, Event(id=109, user_id="bob", client_message_id="send 108")), "there twice"),
         (refused, "refused and accepted"),
+        (refused_though_there, "refused to somebody who always belonged"),
         (unanswered, "not answered"),
         (changed, "was changed"),
         (a_stranger, "heard without belonging"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from itertools import cycle
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.faults.test_groups import DEVICES, Life, People, until_right
 from tests.support.crowd import Crowd
 from tests.support.records import CaughtUp, Delivered, DeviceKey, GapFilled, GapTold, dialog, group
 from tests.support.server import SHORT_RETENTION, running
@@ -44,6 +46,32 @@ async def test_a_gap_is_told_and_the_history_holds_all_of_it(tmp_path: Path) -> 
     assert later[:2] == [GapTold, GapFilled]
     assert CaughtUp in later
     assert Delivered in later
+
+
+@pytest.mark.timeout(420)
+async def test_who_was_away_too_long_reads_what_came_while_they_belonged(
+    tmp_path: Path, rng: Random
+) -> None:
+    """Members come and go meanwhile, they themselves among them."""
+    async with running(tmp_path, environment=SHORT_RETENTION | APART) as server:
+        people = People(lambda: server.connect_url, server.secret_file, server.record)
+        life = Life(people, rng, reads=False)  # receipts that the log has lost are nowhere
+        async with people.connected(DEVICES, ()):
+            await life.found()
+            absent = rng.sample([each for each in people.members if not life.owns(each)], 5)
+            async with asyncio.TaskGroup() as tasks:
+                living = tasks.create_task(life.goes_on(PER_S))
+                for absence_s in ABSENCES_S:
+                    await asyncio.gather(*(each.stays_away(absence_s) for each in absent))
+                    await people.all_back()
+                    if happened(people, GapTold):
+                        break
+                living.cancel()
+            await life.ends()
+            groups = await until_right(people)
+        assert happened(people, GapTold), f"no gap: {server.said[-2_000:]}"
+    stays = [stay for each in groups.values() for of in each.stays.values() for stay in of]
+    assert len(stays) > 30, "hardly anybody came or went"
 
 
 async def talk(crowd: Crowd, seconds: int) -> None:

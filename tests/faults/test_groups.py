@@ -5,7 +5,7 @@ once and in order, and nobody else does. The history says the same of members an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from tests.support.membership import MemberDevice, Recount, judge, read_up_to
 from tests.support.pipes import typed_error
 from tests.support.processes import processes
 from tests.support.rawclient import GET_CHATS, LIST_MEMBERS, RawHistory, find, history
-from tests.support.records import SERVER, DeviceKey, ServerDied
+from tests.support.records import DeviceKey, ServerSignalled
 from tests.support.server import running
 from tests.support.texts import real_texts
 from tests.support.traffic import TICK_S
@@ -53,7 +53,7 @@ CLOSED = "g:room-2"
 DEVICES = [DeviceKey(user, "phone") for user in USERS] + [
     DeviceKey(user, "laptop") for user in USERS[::4]
 ]
-ACTS_PER_S = {"embedded": 150, "real": 40}
+ACTS_PER_S = {"embedded": 150, "real": 40, "real-all": 40}
 COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
 Kill = Callable[[], Awaitable[object]]
 
@@ -99,6 +99,7 @@ class Life:
 
     people: People
     rng: Random
+    reads: bool = True  # whether anybody says how far they have read
 
     async def found(self) -> None:
         """Every group begins with its owner and some others."""
@@ -119,6 +120,12 @@ class Life:
             done = due
             await asyncio.sleep(TICK_S)
 
+    async def goes_away(self) -> None:
+        """One after the other, some are away for a while, until cancelled."""
+        while True:
+            device = self.rng.choice(self.people.members)
+            await device.stays_away(self.rng.uniform(0.5, 3.0))
+
     def volley(self) -> None:
         """Everybody does something at once, and all owners change something."""
         for device in self.people.members:
@@ -126,10 +133,17 @@ class Life:
         for chat_id, owner in GROUPS.items():
             self._decide(self.people.of(owner), chat_id)
 
-    def say_last_words(self) -> None:
+    async def ends(self) -> None:
+        """All is answered, and last words go through every group."""
+        await self.people.answered(60)
         for device in self.people.members:
             for chat_id in device.groups:
                 device.say(chat_id, "that is all")
+        await self.people.answered(60)
+
+    def owns(self, device: MemberDevice) -> bool:
+        """Whether its user owns a group."""
+        return device.who.user_id in GROUPS.values()
 
     def _act(self, device: MemberDevice) -> None:
         """Nobody does much while away: it would be refused one by one if they were removed."""
@@ -142,7 +156,7 @@ class Life:
                 self._change(device, chat_id, added_ids=[device.who.user_id])
         elif what < 0.8:
             device.say(chat_id, self.rng.choice(real_texts()))
-        elif what < 0.9:
+        elif what < 0.9 and self.reads:
             seen = [each.id for each in device.got.values() if each.chat_id == chat_id]
             device.put(
                 Send(chat_id=chat_id, receipt=Receipt(read_up_to=self.rng.choice(seen[-9:])))
@@ -257,9 +271,9 @@ def assert_seen(people: People, groups: dict[str, Recount], kills: int) -> dict[
     """The run counts only if much happened. Returns how much."""
     changes = [e for each in groups.values() for e in each.events if e.HasField("membership")]
     stays = [stay for each in groups.values() for of in each.stays.values() for stay in of]
-    died = [e for e in people.record if e.who == SERVER and isinstance(e.what, ServerDied)]
+    upset = [e.what.signal for e in people.record if isinstance(e.what, ServerSignalled)]
     refused = [code for each in people.members for code in each.refused.values()]
-    assert len(died) == kills
+    assert len(upset) - upset.count("SIGCONT") == kills
     assert len(stays) > 3 * kills, "hardly anybody came or went"
     assert set(refused) <= {"NOT_FOUND", "FORBIDDEN", "INVALID_ARGUMENT"}
     return {"changes": len(changes), "stays": len(stays), "refused": len(refused)}
@@ -279,29 +293,41 @@ async def embedded(folder: Path, _: Random) -> AsyncIterator[tuple[People, Kill]
 
 @asynccontextmanager
 async def on_cluster(
-    folder: Path, rng: Random, environment: dict[str, str]
+    folder: Path, rng: Random, environment: dict[str, str], ways: Sequence[str]
 ) -> AsyncIterator[tuple[People, Kill]]:
-    """Two messaging servers on real backends. It is mostly these that die."""
+    """Two messaging servers on real backends. It is mostly these that something happens to."""
     async with processes(folder, environment, COUNTS) as cluster:
 
-        async def kill() -> None:
+        async def upset() -> None:
             service = rng.choice(["messaging", "messaging", "messaging", "materialize"])
             victim = rng.choice(cluster.of(service))
-            await victim.kill()
-            await victim.start()
+            match rng.choice(ways):
+                case "paused":
+                    victim.pause()
+                    await asyncio.sleep(rng.uniform(3, 10))  # it may lose its partitions
+                    victim.go_on()
+                case "drained":
+                    await victim.terminate()
+                    await victim.start()
+                case "killed":
+                    await victim.kill()
+                    await victim.start()
 
-        yield People(lambda: cluster.connect_url, cluster.secret_file, cluster.record), kill
+        yield People(lambda: cluster.connect_url, cluster.secret_file, cluster.record), upset
 
 
-@pytest.fixture(params=["embedded", "real"])
+@pytest.fixture(params=["embedded", "real", pytest.param("real-all", marks=pytest.mark.slow)])
 async def lived(
     request: pytest.FixtureRequest, tmp_path: Path, rng: Random
 ) -> AsyncIterator[tuple[str, People, Kill]]:
-    """Where people talk, and how a server of it is killed."""
+    """Where people talk, and what happens to a server of it: it is killed, and in one place also
+    paused or drained.
+    """
     if request.param == "embedded":
         where = embedded(tmp_path, rng)
     else:
-        where = on_cluster(tmp_path, rng, request.getfixturevalue("on_real"))
+        ways = ["killed", "drained", "paused"] if request.param == "real-all" else ["killed"]
+        where = on_cluster(tmp_path, rng, request.getfixturevalue("on_real"), ways)
     async with where as (people, kill):
         yield request.param, people, kill
 
@@ -321,7 +347,10 @@ async def test_who_belongs_gets_all_of_it_and_nobody_else(
     async with people.connected(DEVICES, ()):
         await life.found()
         async with asyncio.TaskGroup() as group:
-            living = group.create_task(life.goes_on(ACTS_PER_S[name]))
+            living = [
+                group.create_task(life.goes_on(ACTS_PER_S[name])),
+                group.create_task(life.goes_away()),
+            ]
             for _ in range(kills):
                 await asyncio.sleep(rng.uniform(1.0, 3.0))  # any moment
                 life.volley()
@@ -329,10 +358,9 @@ async def test_who_belongs_gets_all_of_it_and_nobody_else(
                 await kill()
                 await people.all_back()
             await asyncio.sleep(1.0)
-            living.cancel()
-        await people.answered(60)
-        life.say_last_words()
-        await people.answered(60)
+            for each in living:
+                each.cancel()
+        await life.ends()
         groups = await until_right(people)
     seen = assert_seen(people, groups, kills)
     figures = report(f"groups-{kills}-{name}", base_seed, people, kills=kills, **seen)

@@ -14,8 +14,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
-from cecochat.v1.events_pb2 import Message
-from cecochat.v1.messaging_pb2 import Ack, CaughtUp, Delivered, Gap, Position, Send, ServerItem
+from cecochat.v1.events_pb2 import Event, Message
+from cecochat.v1.messaging_pb2 import (
+    Ack,
+    CaughtUp,
+    Delivered,
+    Gap,
+    Position,
+    ReadToken,
+    Send,
+    ServerItem,
+)
 from tests.support import records
 from tests.support.eventually import eventually
 from tests.support.pipes import Options, TransportName
@@ -23,6 +32,7 @@ from tests.support.rawclient import (
     ConnectionEnded,
     NotFound,
     RawConnection,
+    RawHistory,
     Route,
     find,
     history,
@@ -180,16 +190,17 @@ class Device:
 
     async def _fill(self, gap: Gap, number: int, route: Route, token: str) -> None:
         """Read what the log lost from the history, then stand at the end of the gap."""
-        found: list[records.Message] = []
         async with history(route.history, token) as pages:
-            for chat_id in self.chats:
-                found += await pages.whole(chat_id, gap.token)
+            found = [message_of(event) for event in await self._missed(pages, gap.token)]
         self._record.add(self.who, number, GapFilled(gap.to_offset, tuple(found)))
         assert self._start is not None, "a gap before the welcome"
         self.position = place_of(self._start)._replace(offset=gap.to_offset)
         self.clock_ms = self._start.clock_ms
         for message in found:
             self._answered(message)
+
+    async def _missed(self, pages: RawHistory, token: ReadToken) -> list[Event]:
+        return [event for chat in self.chats for event in await pages.events(chat, token)]
 
     async def _write(self, connection: RawConnection) -> None:
         """Put what is ready into as few frames as the limits allow."""

@@ -4,8 +4,10 @@ in the history who belonged to a group when. It knows the protos and the promise
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,10 +15,13 @@ from typing import Any, NamedTuple
 from typing_extensions import override
 
 from cecochat.v1.events_pb2 import ROLE_MEMBER, Event, GroupOptions, Membership, Role
-from cecochat.v1.messaging_pb2 import Ack, Send, ServerItem
-from tests.support.device import Device
-from tests.support.rawclient import code_name
+from cecochat.v1.history_pb2 import GetChatsRequest, GetChatsResponse
+from cecochat.v1.messaging_pb2 import Ack, ReadToken, Send, ServerItem, Welcome
+from tests.support.device import BACK_OFF_S, Device
+from tests.support.rawclient import GET_CHATS, NotFound, RawHistory, code_name
+from tests.support.records import home_in
 
+COUNTED_MAX = 1_000
 STILL = 1 << 63
 """Above every id."""
 
@@ -31,6 +36,27 @@ class MemberDevice(Device):
         self.got: dict[int, Event] = {}  # by id, in the order of the stream, own sends among them
         self.twice: list[int] = []
         self.groups: set[str] = set()
+        self._began: Welcome | None = None
+        self._welcome = Welcome()
+        self._is_here = asyncio.Event()
+        self._is_here.set()
+
+    @override
+    async def run(self) -> None:
+        while True:
+            await self._is_here.wait()
+            with suppress(NotFound):
+                await self.session()
+            await asyncio.sleep(BACK_OFF_S)
+
+    async def stays_away(self, for_s: float) -> None:
+        """Be connected again only after a while."""
+        self._is_here.clear()
+        self.leave()
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            self._is_here.set()
 
     @override
     def put(self, send: Send, client_message_id: str = "") -> str:
@@ -41,6 +67,9 @@ class MemberDevice(Device):
     @override
     def _take(self, item: ServerItem) -> bool:
         match item.WhichOneof("item"):
+            case "welcome":
+                self._welcome = item.welcome
+                self._began = self._began or item.welcome
             case "delivered":
                 if item.delivered.event.id in self.got:
                     self.twice.append(item.delivered.event.id)
@@ -50,6 +79,30 @@ class MemberDevice(Device):
             case "refused" if not item.refused.error.retriable:
                 self.refused[item.refused.client_message_id] = code_name(item.refused.error.code)
         return super()._take(item)
+
+    @override
+    async def _missed(self, pages: RawHistory, token: ReadToken) -> list[Event]:
+        """Of every group of its user, what the stream does not bring, and is not older than this
+        device.
+        """
+        listed = await pages.ask(
+            GET_CHATS, GetChatsRequest(after_chat_id="", token=token), GetChatsResponse
+        )
+        found = [
+            event
+            for chat in listed.chats
+            for event in await pages.events(chat.chat_id, token, with_changes=True)
+            if self._is_due(event.id)
+        ]
+        for event in found:
+            if event.id not in self.got:
+                self._note(event)
+        return found
+
+    def _is_due(self, id_: int) -> bool:
+        assert self._began, "a gap before the welcome"
+        home, now = home_in(id_), self._welcome
+        return id_ > self._began.up_to[home] and (id_ <= now.up_to[home] or id_ < now.log_began_id)
 
     def _accepted(self, ack: Ack) -> Event:
         send = self.said[ack.client_message_id]
@@ -117,6 +170,10 @@ class Recount:
         """Whether somebody belonged to it at that event."""
         return any(stay.first_id <= id_ <= stay.last_id for stay in self.stays[user])
 
+    def always_had(self, user: str) -> bool:
+        """Whether somebody belongs to it from its first event on."""
+        return self.had(user, self.events[0].id) and self.stays[user][0].last_id == STILL
+
     def may_read(self, user: str) -> list[int]:
         """The ids in the pages of somebody."""
         shown: set[int] = set()
@@ -126,13 +183,13 @@ class Recount:
         return sorted(shown)
 
     def unread(self, user: str, read_up_to: int) -> int:
-        """How many messages of others came while they were there, after what they have read."""
+        """How many messages of others came after what they have read, of the last thousand events
+        while they were there.
+        """
+        came = [each for each in self.events if self.had(user, each.id)]
         return sum(
-            each.HasField("message")
-            and each.user_id != user
-            and each.id > read_up_to
-            and self.had(user, each.id)
-            for each in self.events
+            each.HasField("message") and each.user_id != user and each.id > read_up_to
+            for each in came[-COUNTED_MAX:]
         )
 
 
@@ -178,6 +235,8 @@ def _sends(device: MemberDevice, groups: Groups) -> Iterator[str]:
         if name in device.refused:
             if there or name in acked:
                 yield f"{device.who}: {name} was refused and accepted"
+            if not send.HasField("membership") and groups[send.chat_id].always_had(user_id):
+                yield f"{device.who}: {name} was refused to somebody who always belonged"
         elif name not in acked:
             yield f"{device.who}: {name} is not answered"
         elif there is None and not send.HasField("receipt"):

@@ -257,10 +257,14 @@ class RawHistory:
         """A chat from its first message on, page by page forward, as the pages gave it."""
         return [message_of(event) for event in await self.events(chat_id, token)]
 
-    async def events(self, chat_id: str, token: ReadToken | None = None) -> list[Event]:
+    async def events(
+        self, chat_id: str, token: ReadToken | None = None, *, with_changes: bool = False
+    ) -> list[Event]:
         """The same with all that the pages have."""
         found: list[Event] = []
-        request = history_pb2.GetMessagesRequest(chat_id=chat_id, after=0, limit=100, token=token)
+        request = history_pb2.GetMessagesRequest(
+            chat_id=chat_id, after=0, limit=100, token=token, with_changes=with_changes
+        )
         while True:
             page = await self.page(request)
             found += page.messages
