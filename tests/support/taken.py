@@ -36,7 +36,8 @@ class Taken:
 
     def without(self, entries: Sequence[Entry]) -> list[Entry]:
         """The record as if nobody had accepted what is gone. What a device is shown a second time,
-        since the copy that it was shown is gone, is left out as well: clients drop that.
+        since the copy that it was shown is gone, is left out as well: clients drop that. An ack in
+        a group stands for a copy, too.
         """
         gone = self._sends_that_are_gone(entries)
         homes = homes_of(entries)
@@ -46,8 +47,8 @@ class Taken:
             what = entry.what
             if isinstance(what, Delivered) and (entry.who, what.message.message_id) in shown:
                 what = NOTHING
-            if isinstance(what, Delivered) and self.has(_at(what), homes[entry.who]):
-                shown.add((entry.who, what.message.message_id))
+            if isinstance(what, Delivered | Acked) and self.has(_at(what), homes[entry.who]):
+                shown.add((entry.who, _id(what)))
             left.append(entry._replace(what=self._left(what, entry.who, gone)))
         return left
 
@@ -110,6 +111,10 @@ def stood_on_what_is_gone(taken: Taken, entries: Sequence[Entry]) -> set[DeviceK
 def told_of_a_gap(entries: Sequence[Entry]) -> set[DeviceKey]:
     """Those that were sent to the history."""
     return {entry.who for entry in entries if isinstance(entry.what, GapTold)}
+
+
+def _id(what: Acked | Delivered) -> int:
+    return what.message_id if isinstance(what, Acked) else what.message.message_id
 
 
 def _at(what: Acked | Delivered | CaughtUp) -> At:

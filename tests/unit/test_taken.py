@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from tests.support.oracle import Kind, judge
-from tests.support.records import Acked, Delivered, DeviceKey, Entry, GapTold, Place, Welcomed
-from tests.support.story import BOB, ONE, TWO, Entries, story
+from tests.support.records import (
+    Acked,
+    At,
+    Delivered,
+    DeviceKey,
+    Entry,
+    GapTold,
+    Message,
+    Place,
+    Welcomed,
+)
+from tests.support.story import BOB, ONE, TO_ALL, TWO, Entries, story
 from tests.support.taken import Taken, stood_on_what_is_gone, told_of_a_gap
 
 GONE = Taken(frozenset({TWO.message_id}), dict.fromkeys(range(12), 100), back_ms=1_000)
@@ -31,23 +41,45 @@ def test_what_is_not_gone_is_not() -> None:
     assert {Kind.LOST_FROM_HISTORY, Kind.NOT_IN_HISTORY} <= both
 
 
-def once_more(first: Delivered) -> Entries:
+def once_more(message: Message, first: Delivered | Acked) -> Entries:
     """Bob is shown a message as `first`, and then again."""
     entries, _ = story()
-    at = next(n for n, e in enumerate(entries) if e.who == BOB and isinstance(e.what, Delivered))
+    at = next(
+        number
+        for number, entry in enumerate(entries)
+        if entry.who == BOB and isinstance(entry.what, type(first)) and shows(entry.what, message)
+    )
     entries[at] = entries[at]._replace(what=first)
-    again = Delivered(7, first.message, clock_ms=1_500)
+    again = Delivered(7, message, clock_ms=1_500)
     return [*entries, Entry(99.0, BOB, 1, again)]
 
 
+def shows(what: Delivered | Acked, message: Message) -> bool:
+    if isinstance(what, Acked):
+        return what.message_id == message.message_id
+    return what.message == message
+
+
+def of_a_group(offset: int, clock_ms: int) -> Acked:
+    """Bob's own message, whose copy was at that place."""
+    return Acked(TO_ALL.client_message_id, TO_ALL.message_id, offset, clock_ms, At(800, 50))
+
+
 def test_a_copy_that_is_gone_may_come_again() -> None:
-    gone = once_more(Delivered(300, ONE, clock_ms=900))
-    assert Kind.DELIVERED_TWICE not in kinds(GONE.without(gone))
+    for message, gone in (
+        (ONE, Delivered(300, ONE, clock_ms=900)),
+        (TO_ALL, of_a_group(300, 900)),
+    ):
+        assert Kind.DELIVERED_TWICE not in kinds(GONE.without(once_more(message, gone)))
 
 
 def test_a_copy_that_is_not_gone_may_not() -> None:
-    for kept in (Delivered(3, ONE, clock_ms=900), Delivered(300, ONE, clock_ms=1_200)):
-        assert Kind.DELIVERED_TWICE in kinds(GONE.without(once_more(kept)))
+    for message, kept in (
+        (ONE, Delivered(3, ONE, clock_ms=900)),
+        (ONE, Delivered(300, ONE, clock_ms=1_200)),
+        (TO_ALL, of_a_group(10, 900)),
+    ):
+        assert Kind.DELIVERED_TWICE in kinds(GONE.without(once_more(message, kept)))
 
 
 def test_who_stood_on_what_is_gone_has_to_be_told() -> None:
