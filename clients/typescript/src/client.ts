@@ -5,8 +5,10 @@ import { checkPage, checkText } from "./arguments.js";
 import type { PageRequest } from "./core.js";
 import type { Body, Queued } from "./sending.js";
 import { invalid } from "./errors.js";
-import type { Chat, EventName, Events, Mention, Message } from "./events.js";
+import type { Chat, Entry, EventName, Events, Mention, Message } from "./events.js";
 import type { Occurrence, Page, Status } from "./events.js";
+import type { Group, Members } from "./group.js";
+import { Groups } from "./groups.js";
 import { chatOf } from "./ids.js";
 import { newId } from "./newid.js";
 
@@ -25,6 +27,8 @@ export interface Backend {
   post(chatId: string, body: Body, clientMessageId: string, again: boolean): Promise<bigint>;
   chats(request: PageRequest): Promise<Chat[]>;
   page(chatId: string, request: PageRequest): Promise<Page>;
+  group(chatId: string): Promise<Group>;
+  members(chatId: string, after: string, asOf: bigint): Promise<Members>;
   recent(chatId: string): Promise<Message[]>;
   queued(chatId: string): Promise<Queued[]>;
   markRead(chatId: string, messageId: bigint): unknown;
@@ -37,6 +41,8 @@ export interface Backend {
 /** A connected device, made by `connect`. It reconnects and resumes by itself. */
 export class Client {
   private readonly listeners = new Map<EventName, Set<Listener<never>>>();
+  /** Makes and changes groups. */
+  groups!: Groups;
   private backend!: Backend;
   private current: Status = { state: "connecting" };
 
@@ -99,10 +105,18 @@ export class Client {
     return this.post(chat, { case: "edit", value }, options);
   }
 
-  /** Delete an own message for everybody, for good. */
-  async delete(chat: string, messageId: bigint, options: SendOptions = {}): Promise<bigint> {
+  /**
+   * Delete an own message for everybody, for good; in a group, as an admin, also that of a member
+   * with `asAdmin`.
+   */
+  async delete(
+    chat: string,
+    messageId: bigint,
+    options: SendOptions & { asAdmin?: boolean } = {},
+  ): Promise<bigint> {
     checkMessageId("messageId", messageId);
-    return this.post(chat, { case: "deletion", value: { messageId } }, options);
+    const { asAdmin = false } = options;
+    return this.post(chat, { case: "deletion", value: { messageId, asAdmin } }, options);
   }
 
   /** Add an emoji to a message, or take it back if `removed`. */
@@ -148,6 +162,11 @@ export class Client {
    * They are fetched `limit` at a time.
    */
   async *history(chat: string, request: PageRequest = {}): AsyncGenerator<Message, void> {
+    for await (const each of this.entries(chat, request)) if (!("kind" in each)) yield each;
+  }
+
+  /** Go through the messages of a chat as `history` does, and the changes of a group between them. */
+  async *entries(chat: string, request: PageRequest = {}): AsyncGenerator<Entry, void> {
     const chatId = this.chat(chat);
     let { before, after } = request;
     checkPage(request);
@@ -169,8 +188,8 @@ export class Client {
   }
 
   /**
-   * Watch the dialogs that are on the screen, named by user or chat, and no others: at most 64. The
-   * events `typing` and `presence` say how the others are.
+   * Watch the chats that are on the screen, named by user or chat, and no others: at most 64. The
+   * events `typing` and, of dialogs, `presence` say how the others are.
    */
   watch(chats: readonly string[]): void {
     const chatIds = [...new Set(chats.map((each) => this.chat(each)))];
@@ -205,6 +224,9 @@ export class Client {
   /** Only `connect` does it. @internal */
   _open(backend: Backend): void {
     this.backend = backend;
+    this.groups = new Groups(this.userId, backend, (chatId, value, options) =>
+      this.post(chatId, { case: "membership", value }, options),
+    );
   }
 
   /** Hand an event to the listeners. It is taken when this has resolved. @internal */

@@ -4,14 +4,16 @@ import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
 import { ChatError, chatError, closed, unusable } from "./errors.js";
 import { type Chat, type Message, type Occurrence, type Page, type Status } from "./events.js";
-import { chatFrom, messageOf } from "./events.js";
+import { chatFrom, entryOf } from "./events.js";
 import { Filling } from "./gap.js";
+import { type Group, type Members, groupOf, memberOf } from "./group.js";
 import type { ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
 import { Keeper } from "./keeper.js";
 import { LocalDevice } from "./local.js";
 import { type Fetch, Lookup, type Route, type Token } from "./lookup.js";
 import { newId } from "./newid.js";
 import { Queries } from "./queries.js";
+import { recent } from "./recent.js";
 import { type Ended, type Peer, Session, type SocketClass } from "./session.js";
 import { type Body, type Queued, Sending } from "./sending.js";
 import type { Kept } from "./storage.js";
@@ -163,12 +165,39 @@ export class Core implements Peer {
         : after !== undefined
           ? ({ case: "after", value: after } as const)
           : ({ case: undefined } as const);
-    const page = await this.queries.messages({ chatId, bound, limit, ...(token && { token }) });
+    const page = await this.asked(chatId, () =>
+      this.queries.messages({ chatId, bound, limit, ...(token && { token }) }),
+    );
     const newest = page.messages.at(-1);
     if (newest) this.note(chatId, newest.id);
     const states = new Map(page.states.map((state) => [state.messageId, state]));
-    const messages = page.messages.map((event) => messageOf(event, states.get(event.id)));
+    const messages = page.messages.map((event) => entryOf(event, states.get(event.id)));
     return { messages, hasMore: page.hasMore };
+  }
+
+  async group(chatId: string): Promise<Group> {
+    const token = this.local.readToken();
+    const ask = () => this.queries.group({ chatId, ...(token && { token }) });
+    return groupOf(chatId, await this.asked(chatId, ask, ({ asOf }) => asOf));
+  }
+
+  /** Return a page of the members above a user id. `asOf` is that of the first page, or 0n. */
+  async members(chatId: string, afterUserId: string, asOf: bigint): Promise<Members> {
+    const token = this.local.readToken();
+    const ask = () => this.queries.members({ chatId, afterUserId, asOf, ...(token && { token }) });
+    const page = await (asOf ? ask() : this.asked(chatId, ask, (answer) => answer.asOf));
+    return { members: page.members.map(memberOf), hasMore: page.hasMore, asOf: page.asOf };
+  }
+
+  /** Ask until the answer has the last change that came of a group, if any came. */
+  private asked<T>(
+    chatId: string,
+    ask: () => Promise<T>,
+    asOf: (answer: T) => bigint | undefined = () => undefined,
+  ): Promise<T> {
+    const last = this.local.groupChanges.get(chatId);
+    if (last === undefined) return ask();
+    return recent(ask, (answer) => (asOf(answer) ?? last) >= last);
   }
 
   /** Remember a message, so that what is sent to its chat from now on sorts after it. */

@@ -18,7 +18,7 @@ import type {
   ServerItem,
   Welcome,
 } from "./gen/cecochat/v1/messaging_pb.js";
-import { participants, partitionIn, partitionOf as partitionOfUser } from "./ids.js";
+import { isGroup, participants, partitionIn, partitionOf as partitionOfUser } from "./ids.js";
 import { type Snapshot, positionFrom, positionJson, sendFrom, sendJson } from "./snapshot.js";
 
 const FRAME_BYTES = 60 << 10; // below the server's limit for a frame
@@ -47,7 +47,8 @@ type Partitioner = (userId: string, count: number) => number;
  * belonging together.
  *
  * The events of one sender in one chat come in the order of their ids. So one mark per chat and
- * sender says what was shown, whether it came from the stream or from the history.
+ * sender says what was shown, whether it came from the stream or from the history. In a group, all
+ * events come in that order.
  */
 export class Device {
   position: Position | undefined;
@@ -64,7 +65,10 @@ export class Device {
   private unwritten: string[] = [];
   private welcome: Welcome | undefined;
 
-  /** `deviceId` has to differ from that of the user's other devices, and to stay the same. */
+  /**
+   * `deviceId` has to differ from that of the user's other devices, and to stay the same. `partitionOf`
+   * returns the partition of a user or a group.
+   */
   constructor(
     readonly userId: string,
     readonly deviceId = "",
@@ -212,8 +216,11 @@ export class Device {
    */
   shownUpTo(chatId: string): bigint {
     const since = this.since ?? new Map<number, bigint>();
-    if (!chatId.startsWith("d:")) return least([...since.values()]);
     const marks = this.shown.get(chatId);
+    if (isGroup(chatId)) {
+      const before = since.get(this.partitionOf(chatId, this.partitionCount)) ?? 0n;
+      return greatest([before, ...(marks?.values() ?? [])]); // all of it comes in the order of ids
+    }
     return least(
       participants(chatId).map((userId) => {
         const before = since.get(this.partitionOf(userId, this.partitionCount)) ?? 0n;
@@ -285,6 +292,10 @@ function copied(position: Position | undefined): Position {
 
 function upTo(welcome: Welcome): Map<number, bigint> {
   return new Map(Object.entries(welcome.upTo).map(([partition, id]) => [Number(partition), id]));
+}
+
+function greatest(ids: bigint[]): bigint {
+  return ids.reduce((a, b) => (a > b ? a : b));
 }
 
 function least(ids: bigint[]): bigint {

@@ -10,6 +10,14 @@ import {
   type Mark,
   type MessageState,
 } from "./gen/cecochat/v1/history_pb.js";
+import {
+  type GroupChange,
+  type GroupOptions,
+  type Role,
+  groupChangeOf,
+  optionsOf,
+  withRole,
+} from "./group.js";
 import { timeOf } from "./ids.js";
 
 /** A user whom a text names. Places are counted in Unicode code points. */
@@ -96,7 +104,12 @@ export interface Hole {
 /** One entry in the list of chats. */
 export interface Chat {
   chatId: string;
+  /** If the last that happened was a change of the group, this has only its id, its user and no text. */
   lastMessage: Message | undefined;
+  lastGroupChange?: GroupChange;
+  /** Of a group: what it is, and what this user is there, who has left it if there is no role. */
+  options?: GroupOptions;
+  role?: Role;
   /** Among the last 1,000 messages. */
   unreadCount: number;
   marks: Receipt[];
@@ -105,9 +118,12 @@ export interface Chat {
   lastChangeId: bigint;
 }
 
+/** What a chat has: messages and, in a group, the changes of it between them. */
+export type Entry = Message | GroupChange;
+
 /** A page of a chat, oldest first. */
 export interface Page {
-  messages: Message[];
+  messages: Entry[];
   hasMore: boolean;
 }
 
@@ -137,6 +153,8 @@ export interface Events {
   message: Message;
   /** Also an own one, of this device or another. */
   change: Change;
+  /** What has changed in a group, also by this client. */
+  membership: GroupChange;
   receipt: Receipt;
   sent: Message;
   rejected: Rejected;
@@ -226,12 +244,20 @@ export function changeOf({
   return undefined;
 }
 
+/** Convert an event of a page, with what a message has become. */
+export function entryOf(event: Event, state?: MessageState): Entry {
+  const { body } = event;
+  return body.case === "membership" ? groupChangeOf(event, body.value) : messageOf(event, state);
+}
+
 /** Convert an event of the stream. Return nothing for a kind that is not known. */
 export function occurrenceOf(event: Event): Occurrence | undefined {
   const { chatId, userId, body } = event;
   switch (body.case) {
     case "message":
       return { name: "message", value: messageOf(event) };
+    case "membership":
+      return { name: "membership", value: groupChangeOf(event, body.value) };
     case "receipt": {
       const { deliveredUpTo, readUpTo } = body.value;
       return { name: "receipt", value: { chatId, userId, deliveredUpTo, readUpTo } };
@@ -248,10 +274,12 @@ export function occurrenceOf(event: Event): Occurrence | undefined {
 /** Return what tells that a send was accepted under this id. */
 export function sentOf(userId: string, send: Send, id: bigint): Occurrence {
   const { chatId, clientMessageId } = send;
-  const event = { id, chatId, userId, body: send.body } as Event;
+  const event = { id, chatId, userId, body: send.body, clientMessageId } as Event;
   const change = changeOf(event);
   if (change) return { name: "change", value: { ...change, clientMessageId } };
-  return { name: "sent", value: messageOf({ ...event, clientMessageId }) };
+  const entry = entryOf(event);
+  if ("kind" in entry) return { name: "membership", value: { ...entry, isAsked: true } };
+  return { name: "sent", value: entry };
 }
 
 export function textOf({ body }: Send): string {
@@ -269,10 +297,13 @@ export function holeOf(hole: HoleAnswer): Hole {
 }
 
 export function chatFrom(chat: ChatAnswer): Chat {
-  const { chatId, lastMessage, lastMessageState, unreadCount } = chat;
+  const { chatId, lastMessage, lastMessageState, unreadCount, options } = chat;
+  const entry = lastMessage && entryOf(lastMessage);
   return {
     chatId,
     lastMessage: lastMessage && messageOf(lastMessage, lastMessageState),
+    ...(entry && "kind" in entry && { lastGroupChange: entry }),
+    ...(options && { options: optionsOf(options), ...withRole(chat.role) }),
     unreadCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),
     holes: chat.holes.map(holeOf),

@@ -13,6 +13,14 @@ export function timeOf(id: bigint): Date {
   return new Date(Number(id >> 22n) + EPOCH_MS);
 }
 
+export function isUserId(text: unknown): text is string {
+  return typeof text === "string" && USER_ID.test(text);
+}
+
+export function isGroup(chatId: string): boolean {
+  return chatId.startsWith("g:");
+}
+
 /** Return the two users of a dialog. */
 export function participants(chatId: string): string[] {
   return chatId.slice(2).split("~", 2);
@@ -23,11 +31,11 @@ export function participants(chatId: string): string[] {
  * if it is neither.
  */
 export function chatOf(me: string, chat: string): string | undefined {
-  if (/^g:[A-Za-z0-9._:@+-]{1,64}$/.test(chat)) return chat;
+  if (isGroup(chat) && isUserId(chat.slice(2))) return chat;
   const named = chat.startsWith("d:") && chat.includes("~");
   const users = named ? participants(chat) : [me, chat].sort();
   const id = `d:${users.join("~")}`;
-  const valid = users.every((user) => USER_ID.test(user)) && users[0]! < users[1]!;
+  const valid = users.every(isUserId) && users[0]! < users[1]!;
   return valid && (!named || id === chat) ? id : undefined;
 }
 

@@ -14,6 +14,7 @@ export { ChatError, SendRejected } from "./errors.js";
 export type {
   Change,
   Chat,
+  Entry,
   EventName,
   Events,
   Hole,
@@ -25,6 +26,8 @@ export type {
   Status,
   Typing,
 } from "./events.js";
+export type { Group, GroupChange, GroupOptions, Member, Role } from "./group.js";
+export type { Groups } from "./groups.js";
 export { databaseName, indexedDb } from "./indexeddb.js";
 export type { Token } from "./lookup.js";
 export type { Snapshot } from "./snapshot.js";

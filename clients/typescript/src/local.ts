@@ -15,7 +15,7 @@ import type {
   ServerItem,
   Welcome,
 } from "./gen/cecochat/v1/messaging_pb.js";
-import { partitionIn } from "./ids.js";
+import { isGroup, partitionIn } from "./ids.js";
 import { Marks } from "./marks.js";
 import { newId } from "./newid.js";
 import { storedChange } from "./timeline.js";
@@ -45,6 +45,8 @@ export class LocalDevice {
   readonly progress: Progress;
   readonly marks = new Marks();
   readonly signals: Signals;
+  /** Chat id of a group -> the last change of it that came. */
+  readonly groupChanges = new Map<string, bigint>();
   welcome: Welcome | undefined;
   private readonly answers = new Map<string, Answer>();
   private toRead = create(ReadTokenSchema); // up to where the history has to be
@@ -159,8 +161,11 @@ export class LocalDevice {
   private occurrence(result: unknown): Occurrence | undefined {
     const happening = result as Happening | undefined;
     switch (happening?.kind) {
-      case "received":
+      case "received": {
+        const { id, chatId, body } = happening.event;
+        if (body.case === "membership") this.groupChanges.set(chatId, id);
         return occurrenceOf(happening.event);
+      }
       case "sent":
         return this.sent(happening.send, happening.messageId);
       case "rejected": {
@@ -201,7 +206,8 @@ export class LocalDevice {
     if (name === "change") this.owner.keepMessage(storedChange(value));
     if (name !== "message" && name !== "sent") return;
     this.owner.keepMessage(value);
-    if (value.userId !== this.userId && this.receipts) {
+    const isTold = this.receipts && !isGroup(value.chatId); // else everybody would tell everybody
+    if (value.userId !== this.userId && isTold) {
       this.marks.note(value.chatId, "deliveredUpTo", value.id);
       this.owner.toTell();
     }

@@ -4,8 +4,12 @@ import {
   ErrorSchema,
   GetChatsRequestSchema,
   GetChatsResponseSchema,
+  GetGroupRequestSchema,
+  GetGroupResponseSchema,
   GetMessagesRequestSchema,
   GetMessagesResponseSchema,
+  ListMembersRequestSchema,
+  ListMembersResponseSchema,
 } from "./gen/schemas.js";
 import type { Message } from "@bufbuild/protobuf";
 import { type Init, type Schema, create, fromBinary, toBinary } from "./codec.js";
@@ -14,8 +18,12 @@ import { ChatError, chatError, notReachable, refused } from "./errors.js";
 import type {
   GetChatsRequest,
   GetChatsResponse,
+  GetGroupRequest,
+  GetGroupResponse,
   GetMessagesRequest,
   GetMessagesResponse,
+  ListMembersRequest,
+  ListMembersResponse,
 } from "./gen/cecochat/v1/history_pb.js";
 import type { ReadToken } from "./gen/cecochat/v1/messaging_pb.js";
 import { type Fetch, type Lookup, answer } from "./lookup.js";
@@ -57,6 +65,21 @@ export class Queries {
         ? (last?.chatId ?? "") > afterChatId
         : id && (!before || id < before);
     if (page.hasMore && !isNew) throw nothingNew("of the list of chats");
+    return page;
+  }
+
+  /** Return what a group is. */
+  group(request: Init<GetGroupRequest>): Promise<GetGroupResponse> {
+    const body = toBinary(GetGroupRequestSchema, create(GetGroupRequestSchema, request));
+    return this.call("GetGroup", body, GetGroupResponseSchema);
+  }
+
+  /** Return a page of the members of a group. If it says that there is more, it leads on. */
+  async members(request: Init<ListMembersRequest>): Promise<ListMembersResponse> {
+    const body = toBinary(ListMembersRequestSchema, create(ListMembersRequestSchema, request));
+    const page = await this.call("ListMembers", body, ListMembersResponseSchema);
+    const last = page.members.at(-1)?.userId ?? "";
+    if (page.hasMore && last <= (request.afterUserId ?? "")) throw nothingNew("of members");
     return page;
   }
 

@@ -17,10 +17,10 @@ export interface Queued {
   clientMessageId: string;
 }
 
-/** What an application sends: a message, or a change of one. */
+/** What an application sends: a message, or a change of one or of a group. */
 export type Body = Extract<
   NonNullable<Init<Send>["body"]>,
-  { case: "message" | "edit" | "deletion" | "reaction" }
+  { case: "message" | "edit" | "deletion" | "reaction" | "membership" }
 >;
 
 /** What is to be sent, and under which id. */

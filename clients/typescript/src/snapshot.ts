@@ -5,6 +5,7 @@
 
 import { PositionSchema, SendSchema } from "./gen/schemas.js";
 import { type Init, create } from "./codec.js";
+import { ROLES } from "./group.js";
 import type { Position, Send } from "./gen/cecochat/v1/messaging_pb.js";
 
 /** All that has to survive a restart of a device. */
@@ -35,6 +36,15 @@ interface SendJson {
   edit?: { messageId?: string; text?: string; mentions?: MentionJson[] };
   deletion?: { messageId?: string; asAdmin?: boolean };
   reaction?: { messageId?: string; emoji?: string; removed?: boolean };
+  membership?: MembershipJson;
+}
+
+interface MembershipJson {
+  addedIds?: string[];
+  removedIds?: string[];
+  invitedIds?: string[];
+  appointments?: { userId?: string; role?: string }[];
+  options?: { name?: string; isChannel?: boolean; isOpen?: boolean; hidesPast?: boolean };
 }
 
 interface MentionJson {
@@ -57,40 +67,52 @@ export function positionFrom(json: PositionJson): Position {
 export function sendJson(send: Send): SendJson {
   const { clientMessageId, chatId, traceparent, seenId, body } = send;
   const json = present({ clientMessageId, chatId, traceparent, seenId }) as unknown as SendJson;
-  const { $typeName: _, ...value } = (body.value ?? {}) as Values;
-  if (isKept(body.case)) json[body.case] = written(value);
+  if (KINDS.includes(body.case ?? "")) Object.assign(json, { [body.case!]: written(body.value!) });
   return json;
 }
 
 export function sendFrom(json: SendJson): Send {
-  const { message, receipt, edit, deletion, reaction, seenId, ...rest } = json;
-  const kept = { message, receipt, edit, deletion, reaction };
-  const [name, value] = Object.entries(kept).find(([, each]) => each) ?? [];
-  const body = { case: name, value: value && read(value) } as NonNullable<Init<Send>["body"]>;
-  return create(SendSchema, { ...rest, seenId: id(seenId), body });
+  const { seenId, ...rest } = json;
+  const [name, value] = Object.entries(rest).find(([name]) => KINDS.includes(name)) ?? [];
+  const body = { case: name, value: value && read(value as Values) };
+  const { clientMessageId, chatId, traceparent } = json;
+  const head = { clientMessageId, chatId, ...(traceparent && { traceparent }) };
+  return create(SendSchema, { ...head, seenId: id(seenId), body: body as Init<Send>["body"] & {} });
 }
 
 type Values = Record<string, unknown>;
-type Kind = "message" | "receipt" | "edit" | "deletion" | "reaction";
-const KINDS = ["message", "receipt", "edit", "deletion", "reaction"];
+const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership"];
 
-function isKept(kind: unknown): kind is Kind {
-  return KINDS.includes(kind as Kind);
+/** Write a message and all in it. Lists are never empty in JSON. */
+function written(value: object): Values {
+  const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
+    if (Array.isArray(each)) return [name, each.length && each.map(writtenIn)];
+    if (name === "role") return [name, each && `ROLE_${ROLES[each - 1]!.toUpperCase()}`];
+    return [name, writtenIn(each)];
+  });
+  return present(Object.fromEntries(entries.filter(([name]) => name !== "$typeName")));
 }
 
-function written({ mentions, ...rest }: Values): object {
-  const some = (mentions as Values[] | undefined)?.map(({ $typeName: _, ...each }) =>
-    present(each),
-  );
-  return { ...present(rest), ...(some?.length && { mentions: some }) };
+function writtenIn(value: unknown): unknown {
+  return value && typeof value === "object" ? written(value) : value;
 }
 
-/** Of what is kept as a string, ids are read as numbers. */
-function read(value: object): object {
-  const entries = Object.entries(value);
-  return Object.fromEntries(
-    entries.map(([name, each]) => [name, /(Id|UpTo)$/.test(name) ? id(each) : each]),
-  );
+/** Of what is kept as a string, ids of messages are read as numbers, and roles. */
+function read(value: Values): Values {
+  const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
+    if (Array.isArray(each)) return [name, each.map(readIn)];
+    if (name === "role") return [name, ROLES.findIndex((role) => isNamed(role, each)) + 1];
+    return [name, /(messageId|replyToId|UpTo)$/.test(name) ? id(each as string) : readIn(each)];
+  });
+  return Object.fromEntries(entries);
+}
+
+function readIn(value: unknown): unknown {
+  return value && typeof value === "object" ? read(value as Values) : value;
+}
+
+function isNamed(role: string, name: unknown): boolean {
+  return name === `ROLE_${role.toUpperCase()}`;
 }
 
 function id(text: string | undefined): bigint {

@@ -9,6 +9,7 @@ import type { Core, PageRequest } from "./core.js";
 import type { Body, Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
 import type { Chat, Message, Occurrence, Page } from "./events.js";
+import type { Group, Members } from "./group.js";
 import { newId } from "./newid.js";
 import { packed, unpacked } from "./packing.js";
 import { Watches } from "./watches.js";
@@ -23,8 +24,8 @@ const PASSING = ["status", "typing", "presence", "signalrefused"]; // what nobod
 const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
-type Name =
-  "send" | "post" | "chats" | "page" | "recent" | "queued" | "markRead" | "typing" | "hide";
+type Name = Exclude<keyof Backend, "watch" | "close">;
+const ONCE = ["message", "sent", "change", "membership"]; // what has an id
 
 /** What tabs tell each other. */
 type Note =
@@ -225,8 +226,7 @@ export class Tabs implements Backend {
   /** Messages may be told again by the next leader, if the last one died before it saved them. */
   private async emitOnce(occurrence: Occurrence): Promise<void> {
     const { name, value } = occurrence;
-    const isOne = name === "message" || name === "sent" || name === "change";
-    const key = isOne ? `${name} ${value.id}` : "";
+    const key = ONCE.includes(name) ? `${name} ${(value as { id: bigint }).id}` : "";
     if (key) {
       if (this.seen.has(key)) return;
       this.seen.add(key);
@@ -338,6 +338,14 @@ export class Tabs implements Backend {
 
   page(chatId: string, request: PageRequest): Promise<Page> {
     return this.call("page", chatId, request);
+  }
+
+  group(chatId: string): Promise<Group> {
+    return this.call("group", chatId);
+  }
+
+  members(chatId: string, after: string, asOf: bigint): Promise<Members> {
+    return this.call("members", chatId, after, asOf);
   }
 
   recent(chatId: string): Promise<Message[]> {

@@ -21,6 +21,8 @@ import { file } from "../src/node.js";
 
 const NAMES: EventName[] = [
   "message",
+  "change",
+  "membership",
   "receipt",
   "sent",
   "rejected",
@@ -110,7 +112,8 @@ interface Call {
     | "watch"
     | "typing"
     | "hide"
-    | "close";
+    | "close"
+    | `groups.${string}`;
   id?: number;
   args: never[];
 }
@@ -118,15 +121,22 @@ interface Call {
 async function answer({ client: name, call, id, args }: Call): Promise<void> {
   try {
     const client = await clients.get(name)!;
-    const method = client[call as "send"] as (...args: never[]) => unknown;
-    const result = method.apply(client, args);
-    const value = call === "history" ? await all(result as AsyncIterable<unknown>) : await result;
+    const [of, called] = call.startsWith("groups.")
+      ? [client.groups, call.slice(7)]
+      : [client, call];
+    const method = of[called as never] as (...args: never[]) => unknown;
+    const result = method.apply(of, args);
+    const value = isIterable(result) ? await all(result) : await result;
     say({ client: name, answer: id, value: value ?? null });
   } catch (error) {
     const { code, message } = error as ChatError;
     const kind = (error as Error).name;
     say({ client: name, answer: id, error: { code: code ?? "", message, kind } });
   }
+}
+
+function isIterable(result: unknown): result is AsyncIterable<unknown> {
+  return typeof result === "object" && result !== null && Symbol.asyncIterator in result;
 }
 
 async function all(messages: AsyncIterable<unknown>): Promise<unknown[]> {

@@ -10,6 +10,8 @@ import { type Storage, memory } from "../src/storage.js";
 
 export class Faker {
   readonly sockets: FakeSocket[] = [];
+  /** The queries that were made. */
+  readonly queried: Uint8Array[] = [];
   route: object = {};
   token: () => string | Promise<string> = () => `.${btoa('{"sub":"alice"}')}.`;
   /** What it answers to a query. */
@@ -30,12 +32,16 @@ export class Faker {
       userId: "alice",
       storage,
       WebSocket: Connected,
-      fetch: (async (at: string) => this.fetched(at)) as never,
+      fetch: (async (at: string, { body }: { body?: Uint8Array } = {}) =>
+        this.fetched(at, body)) as never,
     });
   }
 
-  private fetched(at: string): Response {
-    if (!at.endsWith("/v1/connect")) return this.query();
+  private fetched(at: string, body: Uint8Array = new Uint8Array()): Response {
+    if (!at.endsWith("/v1/connect")) {
+      this.queried.push(body);
+      return this.query();
+    }
     return Response.json({
       user_id: "alice",
       server_id: "m1",
