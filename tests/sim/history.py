@@ -108,8 +108,12 @@ class History:
             if row.chat == chat and row.id > after and self.shows(row)
             if self._may_read(user, row)
         ]
-        page = [self.rows.get(row, _missing(row)) for row in rows[:limit]]
-        return [self._folded(user, each)[0] for each in page], len(rows) > limit
+        page = [self._shown(user, row) for row in rows[:limit]]
+        return page, len(rows) > limit
+
+    def _shown(self, user: str, row: Row) -> Event:
+        event = self.rows.get(row)
+        return self._folded(user, event)[0] if event else _missing(row)
 
     def message(self, user: str, event: Event) -> Message:
         """A message as a user sees it now."""
