@@ -20,6 +20,7 @@ _CHANGES = {"member": 8}
 _NEW_OWNERS = {"crash": 8, "restart": 5, "commit": 6, "land_commit": 8, "forward": 2, "read": 2}
 _NEW_OWNERS |= {"assign": 6, "learn": 4}
 _LOST_CHANGES = {"vanish": 0.03, "member": 6}
+_VANISHED_CHANGES = {"vanish": 0.1, "materialize": 3, "land_row": 3}
 
 _UNTOLD: Override = (Groups, "_follows", less.always)
 """Else it costs time alone: who belongs would be found out once an event shows that it is wrong."""
@@ -161,6 +162,13 @@ _BELONGING = [
         expect=frozenset({oracle.MISSING}),
         seed=12,
         weights=_LOST_CHANGES,
+    ),
+    ablation(
+        "a home goes on without a change that has vanished",
+        (Groups, "_follows", less.follows_at_home),
+        expect=frozenset({oracle.STUCK}),
+        seed=48,
+        weights=_VANISHED_CHANGES,
     ),
 ]
 

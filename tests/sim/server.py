@@ -16,7 +16,7 @@ from cecochat.domain.log.chain import Here
 from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
-from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.domain.log.records import NOTHING, Copy, LogRecord, Origin
 from cecochat.domain.log.scope import is_of_group
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.home import Home
@@ -85,7 +85,7 @@ class Server(Joining):
         assert fold.groups
         for chat in list(fold.groups.wrong):
             home = self.here.home_of(chat)
-            last = fold.high[home]
+            last = fold.high.get(home, NOTHING)
             other = self.world.known_fold_at(home, last.origin.offset)
             truth = other.groups if other and home != self.partition else None
             if truth and chat not in truth.wrong:

@@ -8,7 +8,7 @@ last record of a log, which show as a cut and as a lost end; an origin that is n
 where copies from its partition have vanished as well; a takeover with origins of an earlier owner
 behind it; the only state record that a trimmed log has left; and what vanishes just before an
 append that fails, or that nobody can read, and what was in flight behind that; and what happened in
-a group, in its home (ADR 0222).
+a group (ADR 0222), in its home, before the history has it and its sender has an answer.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ class Vanishing(Losing, Network, Spoiling):
             return False
         if log.is_gone(offset) or not self._is_read(partition, offset):
             return False
-        if not self._may_vanish(partition, offset):
+        if not self._may_vanish(partition, offset) or self._is_before_garbage(log, offset):
             return False
         log.gone.add(offset)
         if self.is_ambiguous(partition):
             log.gone.discard(offset)
             return False
+        record = log.records[offset]
+        if isinstance(record, Origin):
+            self.lost_changes |= record.parsed.HasField("membership")
         for client in self.clients.values():
             client.record.gap_expected |= self.places[client.user] == partition
         return True
@@ -87,6 +90,17 @@ class Vanishing(Losing, Network, Spoiling):
                 last = offset
         return any(offset > last for offset in log.gone)
 
+    def _is_before_garbage(self, log: Log, offset: int) -> bool:
+        """Whether a send that nobody can read is the next behind that."""
+        fold = Fold()
+        for at, record in enumerate(log.records):
+            counts = fold.step(at, record, log.appended_at_ms[at])
+            if at > offset and isinstance(log.meant.get(at), Origin):
+                return True
+            if at > offset and counts and isinstance(record, Origin) and not log.is_gone(at):
+                return False
+        return False
+
     def _is_read(self, partition: int, offset: int) -> bool:
         return any(
             server.owner.ready and server.owner.cursor > offset and not server.is_lost
@@ -97,7 +111,7 @@ class Vanishing(Losing, Network, Spoiling):
     def _may_vanish(self, partition: int, offset: int) -> bool:
         match record := self.logs[partition].records[offset]:
             case Origin():
-                if record.group_event:
+                if record.group_event and not self._is_settled(record):
                     return False
                 return self._is_copied(partition, offset, record)
             case Copy():
@@ -108,6 +122,25 @@ class Vanishing(Losing, Network, Spoiling):
                 log = self.logs[partition]
                 return not log.start or len(log.reliable()) > 1
         return False
+
+    def _is_settled(self, origin: Origin) -> bool:
+        """Whether the history has what happened in a group, and nobody will send it again."""
+        if not any(row.id == origin.id for row in self.history.rows):
+            return False
+        id_ = origin.client_message_id
+        frames = (
+            frame
+            for client in self.clients.values()
+            for connection in client.connections
+            for frame in connection.to_server
+        )
+        under_way = {send.client_message_id for frame in frames for send in frame.sends}
+        for client in self.clients.values():
+            under_way |= client.device.outbox.keys()
+        for server in self.servers.values():
+            for line in server.owner.asking._lines.values():
+                under_way |= {client_message_id for _, client_message_id in line.asks}
+        return id_ not in under_way
 
     def _gone(self, partition: int, kind: type[Origin | Copy]) -> Iterator[Origin | Copy]:
         log = self.logs[partition]

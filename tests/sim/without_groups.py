@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cecochat.domain.groups.group import Group
+from cecochat.domain.log.groups import Groups
 from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, State
@@ -58,6 +59,13 @@ def partitions_as_read(self: Home, group: Group) -> frozenset[int]:
     assert self._owner.fold.groups
     roles = self._owner.fold.groups.roster(group.chat_id).roles
     return frozenset(map(self._owner.here.partition_of, roles)) - {self._owner.partition}
+
+
+def follows_at_home(self: Groups, chat_id: ChatId, changed_id: int) -> bool:
+    """The home, too, has to know the change before."""
+    spans = self.members.get(chat_id)
+    gets_them = self._here.has(chat_id) or (spans and spans.count)
+    return changed_id == (self.changed_id(chat_id) if gets_them else 0)
 
 
 def state_itself(self: ReliableStates, state: State) -> State:

@@ -88,6 +88,13 @@ def test_a_change_that_is_missing_shows_and_the_home_puts_it_right() -> None:
     assert groups.concerned(told[3][0], PEOPLE) == [PEOPLE[1], PEOPLE[4]]
 
 
+def test_a_home_goes_on_without_a_change_that_has_vanished() -> None:
+    told = events([(PEOPLE[3], "+"), (PEOPLE[4], "+"), (PEOPLE[2], "+")])
+    groups = read(Groups(here(0)), [*told[:2], *told[3:]])
+    assert not groups.wrong, "there is nobody who could put it right"
+    assert sorted(groups.roster(CHAT).roles) == [*PEOPLE[:4]]
+
+
 def test_a_partition_that_has_no_members_expects_no_changes() -> None:
     told = events([(PEOPLE[2], "+"), (PEOPLE[2], "-"), (PEOPLE[1], "-"), (PEOPLE[2], "+")])
     groups = Groups(here(2))

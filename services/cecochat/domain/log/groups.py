@@ -24,7 +24,8 @@ class Groups:
     """The groups that a fold knows.
 
     Each event names the change of its group before it. Where that is not the last one known here,
-    the log has lost one, here or in the home, and who belongs has to be found out elsewhere.
+    the log has lost one, here or in the home, and the home has to say who belongs. What its own log
+    says is what holds.
     """
 
     def __init__(self, here: Here) -> None:
@@ -50,9 +51,11 @@ class Groups:
 
     def _follows(self, chat_id: ChatId, changed_id: int) -> bool:
         """Return whether that change is the last one known here. A partition without members gets
-        no changes.
+        no changes. A home goes on without a change that has vanished there, as if it were undone.
         """
-        gets_them = self._here.has(chat_id) or self.members.get(chat_id, _NOBODY).count
+        if self._here.has(chat_id):
+            return True
+        gets_them = self.members.get(chat_id, _NOBODY).count
         return changed_id == (self.changed_id(chat_id) if gets_them else 0)
 
     def _take_members(self, chat_id: ChatId, id_: int, change: Membership) -> None:
