@@ -43,7 +43,7 @@ class Vanishing(Losing, Network, Spoiling):
             return False
         if log.is_gone(offset) or not self._is_read(partition, offset):
             return False
-        if not self._may_vanish(partition, offset) or self._is_before_garbage(log, offset):
+        if not self._may_vanish(partition, offset) or self._is_before_failure(log, offset):
             return False
         log.gone.add(offset)
         if self.is_ambiguous(partition):
@@ -90,15 +90,17 @@ class Vanishing(Losing, Network, Spoiling):
                 last = offset
         return any(offset > last for offset in log.gone)
 
-    def _is_before_garbage(self, log: Log, offset: int) -> bool:
-        """Whether a send that nobody can read is the next behind that."""
+    def _is_before_failure(self, log: Log, offset: int) -> bool:
+        """Whether the next send behind that cannot be read, or shows that one before it failed."""
         fold = Fold()
         for at, record in enumerate(log.records):
             counts = fold.step(at, record, log.appended_at_ms[at])
-            if at > offset and isinstance(log.meant.get(at), Origin):
+            if at <= offset or log.is_gone(at):
+                continue
+            if isinstance(log.meant.get(at), Origin):
                 return True
-            if at > offset and counts and isinstance(record, Origin) and not log.is_gone(at):
-                return False
+            if isinstance(record, Origin) and fold.is_fenced_in(record):
+                return not counts
         return False
 
     def _is_read(self, partition: int, offset: int) -> bool:
