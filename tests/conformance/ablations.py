@@ -12,7 +12,7 @@ from cecochat.client.progress import Progress
 from cecochat.client.stream import Stream
 from cecochat.domain.device import device
 from cecochat.domain.device.device import Device
-from tests.conformance import without, without_gaps
+from tests.conformance import without, without_gaps, without_groups
 from tests.conformance.scripted import ScriptedHistory
 
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by
@@ -113,5 +113,18 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "changes are shown": ((Device, "show", without.show_messages_alone),),
     "changes are stored as they are sent": (
         (Device, "snapshot", without.snapshot_of_messages_alone),
+    ),
+    "changes of groups are shown": ((Device, "show", without_groups.show_all_but_changes),),
+    "changes of groups are stored as they are sent": (
+        (Device, "snapshot", without_groups.snapshot_without_changes),
+    ),
+    "a group is read from its highest mark": (
+        (Device, "shown_up_to", without_groups.shown_up_to_the_lower),
+    ),
+    "a group lives where its chat id says": (
+        (Device, "_partition", without_groups.partition_of_the_user),
+    ),
+    "what a home has accepted is asked for there": (
+        (LocalDevice, "_note_accepted", without_groups.note_accepted_here),
     ),
 }

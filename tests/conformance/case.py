@@ -9,7 +9,7 @@ from typing import Any
 
 KIT = Path(__file__).parents[2] / "conformance"
 
-ACTIONS = ("connect", "server", "frame", "submit", "cut", "close", "restart")
+ACTIONS = ("connect", "server", "frame", "submit", "read", "cut", "close", "restart")
 """A step does exactly one of these."""
 EXPECTED = (
     *("hello", "sends", "offset", "renews", "shows", "marks", "sent", "rejected"),

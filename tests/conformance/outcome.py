@@ -11,8 +11,10 @@ from google.protobuf.json_format import MessageToDict
 
 from cecochat.client import events
 from cecochat.client.errors import ChatError, SendRejected
+from cecochat.client.group import GroupChange, role_number, to_proto
 from cecochat.client.timeline import event_of_change
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
+from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Limits
 
 TOKEN, NEXT_TOKEN = "a token", "the next token"
@@ -88,7 +90,7 @@ class Outcome:
             case events.Message(id, chat_id, user_id, text):
                 shown = {"id": str(id), "chatId": chat_id, "userId": user_id, "text": text}
                 self._add("shows", shown)
-            case events.Edit() | events.Deletion() | events.Reaction():
+            case events.Edit() | events.Deletion() | events.Reaction() | GroupChange():
                 if event.client_message_id in self._names.given:
                     self._sent(event.client_message_id, event.id)
                 else:
@@ -122,11 +124,30 @@ class Outcome:
         self.found["stores"] = {key: all_of_it[key] for key in keys}
 
 
-def _change(event: events.Change) -> dict[str, Any]:
+def _change(event: events.Change | GroupChange) -> dict[str, Any]:
+    if isinstance(event, GroupChange):
+        return _group_change(event)
     body = MessageToDict(event_of_change(event))
     kind = type(event).__name__.lower()
     place = {"id": str(event.id), "chatId": event.chat_id, "userId": event.user_id}
     return {kind: place | body[kind]}
+
+
+def _group_change(change: GroupChange) -> dict[str, Any]:
+    appointments = [
+        events_pb2.Appointment(user_id=each.user_id, role=role_number(each.role))
+        for each in change.appointed
+        if each.role
+    ]
+    body = events_pb2.Membership(
+        added_ids=change.added,
+        removed_ids=change.removed,
+        invited_ids=change.invited,
+        appointments=appointments,
+        options=to_proto(change.options) if change.options else None,
+    )
+    place = {"id": str(change.id), "chatId": change.chat_id, "userId": change.user_id}
+    return {"membership": place | MessageToDict(body)}
 
 
 def query_of(query: dict[str, Any]) -> dict[str, Any]:

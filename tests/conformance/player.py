@@ -112,6 +112,10 @@ class Player:
         """Note the answer to a send in the step in which it comes."""
         answer.add_done_callback(lambda answer: self.outcome.answered(id_, answer))
 
+    async def read(self, step: Step) -> None:
+        """Let the application ask for the newest messages of a chat."""
+        await self.client.history(step["read"])
+
     async def restart(self, _: Step) -> None:
         """Kill the application, and start it again from what it has stored."""
         self._stop()

@@ -10,7 +10,7 @@ from cecochat.client.events import Receipt
 from cecochat.client.local import LocalDevice
 from cecochat.client.stream import Stream
 from cecochat.domain.device.device import Device, Happening
-from cecochat.domain.log.ids import ChatId, participants
+from cecochat.domain.log.ids import ChatId, is_group, participants
 from cecochat.v1 import history_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
@@ -18,7 +18,7 @@ from cecochat.v1.messaging_pb2 import Position, ServerItem, Welcome
 from tests.conformance.scripted import ScriptedHistory
 
 _receive = Device.receive
-_welcomed, _fill = Device._welcomed, Device.fill
+_welcomed, _fill, _shown_up_to = Device._welcomed, Device.fill, Device.shown_up_to
 
 
 def welcomed_anew(self: Device, welcome: Welcome) -> None:
@@ -54,6 +54,8 @@ def filled_without_moving(self: Device) -> None:
 
 
 def shown_up_to_the_higher(self: Device, chat_id: str) -> int:
+    if is_group(chat_id):
+        return _shown_up_to(self, chat_id)
     since, marks = self.since or {}, self.shown.get(chat_id, {})
     return max(
         max(marks.get(user_id, 0), since.get(self._partition(user_id), 0))

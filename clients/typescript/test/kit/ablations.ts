@@ -16,6 +16,7 @@ import { Progress } from "../../src/progress.js";
 import { Session } from "../../src/session.js";
 import type { Snapshot } from "../../src/snapshot.js";
 import { type Ablation, ablation } from "./ablation.js";
+import { GROUP_ABLATIONS } from "./groups.js";
 import {
   keeps,
   receives,
@@ -381,4 +382,5 @@ export const ABLATIONS: Record<string, Ablation[]> = {
         },
     ),
   ],
+  ...GROUP_ABLATIONS,
 };

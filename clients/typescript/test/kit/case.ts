@@ -19,6 +19,7 @@ export interface Step extends Json {
   server?: Json[];
   frame?: string;
   submit?: Json[];
+  read?: string;
   close?: number;
   queries?: Query[];
   repeat?: number;

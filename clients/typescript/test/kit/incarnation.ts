@@ -85,6 +85,11 @@ export class Incarnation {
     }
   }
 
+  /** Let the application ask for the newest messages of a chat. */
+  read(chatId: string): void {
+    this.core.page(chatId, {}).catch(() => {}); // what it asked for tells whether it did
+  }
+
   /** Check that what is written is stored: a crash could come at once. */
   private checkStored(frame: Uint8Array): void {
     const stored = this.kept.device!.outbox.map((send) => send.clientMessageId);

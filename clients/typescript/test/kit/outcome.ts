@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { fromBinary, toJson } from "@bufbuild/protobuf";
 import type { Occurrence } from "../../src/events.js";
 import { ClientFrameSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
+import type { GroupChange, GroupOptions } from "../../src/group.js";
 import type { Snapshot } from "../../src/snapshot.js";
 import type { Json } from "./case.js";
 
@@ -73,6 +74,12 @@ export class Outcome {
         const change = { id: `${id}`, chatId, userId, messageId: `${messageId}`, ...what };
         return this.add("shows", { [kind]: change });
       }
+      case "membership": {
+        const { id, chatId, userId, clientMessageId, isAsked } = value;
+        if (isAsked) return this.add("sent", { clientMessageId, messageId: `${id}` });
+        const change = { id: `${id}`, chatId, userId, ...membership(value) };
+        return this.add("shows", { membership: change });
+      }
       case "hole": {
         const [firstId, lastId] = [`${value.firstId}`, `${value.lastId}`];
         const reason = `REASON_${value.reason.toUpperCase()}`;
@@ -113,6 +120,22 @@ export class Outcome {
     };
     this.found.stores = Object.fromEntries(keys.map((key) => [key, all[key]]));
   }
+}
+
+/** Return a change of a group as the protocol has it. */
+function membership({ added, removed, invited, appointed, options }: GroupChange): Json {
+  const appointments = appointed.map(({ userId, role }) => ({
+    userId,
+    role: `ROLE_${role.toUpperCase()}`,
+  }));
+  const change = { addedIds: added, removedIds: removed, invitedIds: invited, appointments };
+  const found: Json = { ...change, ...(options && { options: set(options) }) };
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value.length !== 0));
+}
+
+/** Return those options that are not what they are by default. */
+function set(options: GroupOptions): Json {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value));
 }
 
 interface Marks {

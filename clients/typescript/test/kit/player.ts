@@ -90,6 +90,7 @@ class Player {
       this.names.given.add(send.clientMessageId);
       client.submit(send, step.repeat ?? 1);
     }
+    if (step.read) client.read(step.read);
     if ("cut" in step) client.stream!.end();
     if (step.close) client.stream!.end(step.close);
     if ("restart" in step) {

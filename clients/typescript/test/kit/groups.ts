@@ -1,0 +1,66 @@
+/** The rules of the client about groups less one each, by their names in `conformance/rules.json`. */
+
+import { Device } from "../../src/device.js";
+import type { Ack, Delivered } from "../../src/gen/cecochat/v1/messaging_pb.js";
+import { isGroup } from "../../src/ids.js";
+import { LocalDevice } from "../../src/local.js";
+import type { Snapshot } from "../../src/snapshot.js";
+import { type Ablation, ablation } from "./ablation.js";
+import { shows } from "./ways.js";
+
+export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
+  "changes of groups are shown": [
+    shows((_, event, show) => {
+      const happening = show();
+      return event.body.case === "membership" ? undefined : happening;
+    }),
+  ],
+  "changes of groups are stored as they are sent": [
+    ablation(
+      Device,
+      "snapshot",
+      (snapshot) =>
+        function () {
+          const kept: Snapshot = snapshot.call(this);
+          return { ...kept, outbox: kept.outbox.map(({ membership, ...rest }) => rest) };
+        },
+    ),
+  ],
+  "a group is read from its highest mark": [
+    ablation(
+      Device,
+      "shownUpTo",
+      (shownUpTo) =>
+        function (chatId: string) {
+          if (!isGroup(chatId)) return shownUpTo.call(this, chatId);
+          const marks: bigint[] = [...(this.shown.get(chatId)?.values() ?? [])];
+          return marks.reduce((a, b) => (a < b ? a : b), marks[0] ?? 0n);
+        },
+    ),
+  ],
+  "a group lives where its chat id says": [
+    ablation(
+      Device,
+      "shownUpTo",
+      (shownUpTo) =>
+        function (chatId: string) {
+          const { partitionOf } = this;
+          this.partitionOf = (name: string, count: number) =>
+            partitionOf(isGroup(name) ? this.userId : name, count);
+          const found = shownUpTo.call(this, chatId);
+          this.partitionOf = partitionOf;
+          return found;
+        },
+    ),
+  ],
+  "what a home has accepted is asked for there": [
+    ablation(
+      LocalDevice,
+      "noteAccepted",
+      (noteAccepted) =>
+        function (accepted: Ack | Delivered) {
+          noteAccepted.call(this, { ...accepted, homeOffset: 0n });
+        },
+    ),
+  ],
+};
