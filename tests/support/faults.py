@@ -202,7 +202,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     ),
     Fault(kafka_and_a_server_stutter, ("MessagesLate", "EventLoopLate")),
     Fault(kafka_refuses_records, ("ProducerFailures",)),
-    Fault(kafka_hangs_while_partitions_move, ("AppendsWait", "TakeoverDoesNotEnd")),
+    Fault(kafka_hangs_while_partitions_move, ("AppendsWait", "TakeoverDoesNotEnd", "GroupsWait")),
     Fault(
         every_messaging_server_is_killed, ("TargetDown", "ServiceGone", "PartitionsWithoutOwner")
     ),

@@ -39,6 +39,7 @@ class Ask:
     content: int
     seen: Place
     sessions: list[Session]
+    since_ms: int
     taken: bool = False
     known: Known | None = None
 
@@ -130,6 +131,11 @@ class Asking:
         """Whether anybody waits for an answer."""
         return any(line.asks for line in self._lines.values())
 
+    def since_ms(self) -> int | None:
+        """Return since when the send waits that has waited the longest; None: none waits."""
+        first = (next(iter(line.asks.values())) for line in self._lines.values() if line.asks)
+        return min((ask.since_ms for ask in first), default=None)
+
     def has_room(self, chat_id: str) -> bool:
         """Whether one more send to a group may be taken on."""
         line = self._lines.get(self._owner.here.home_of(chat_id))
@@ -144,21 +150,13 @@ class Asking:
         home = self._owner.here.home_of(send.chat_id)
         line = self._lines.setdefault(home, Line(moved_ms=now_ms))
         key = (session.user_id, send.client_message_id)
-        first = line.asks.get(key)
-        if first is None:
-            self._add(line, home, session, send, seen)
-        elif first.content != content_of(send):
-            session.refuse(key[1], refusals.reused_id(key[1]))
-        elif session not in first.sessions:
-            first.sessions.append(session)
-
-    def _add(self, line: Line, home: int, session: Session, send: Send, seen: int) -> None:
-        owner = self._owner
-        if seen >= owner.cursor:
+        if first := line.asks.get(key):
+            _join(first, session, send)
+        elif seen >= self._owner.cursor:
             session.close(refusals.ahead(seen))
-            return
-        key = (session.user_id, send.client_message_id)
-        line.add(key, Ask(send, content_of(send), self._seen(session, seen, home), [session]))
+        else:
+            known = self._seen(session, seen, home)
+            line.add(key, Ask(send, content_of(send), known, [session], now_ms))
 
     def _seen(self, session: Session, offset: int, home: int) -> Place:
         """Return how much of the home's log a client has seen. One that was given nothing above its
@@ -272,6 +270,13 @@ class Asking:
             if now_ms - line.moved_ms >= AGAIN_MS:
                 line.moved_ms, line.lacks_above = now_ms, None
                 _untake(line)
+
+
+def _join(first: Ask, session: Session, send: Send) -> None:
+    if first.content != content_of(send):
+        session.refuse(send.client_message_id, refusals.reused_id(send.client_message_id))
+    elif session not in first.sessions:
+        first.sessions.append(session)
 
 
 def _is_behind(refusal: Refusal) -> bool:

@@ -51,6 +51,7 @@ class AskingHomes:
                 answer = await self._ask(home, asked)
         except TimeoutError:
             pass  # it may have come, and may yet come
+        self._metrics.home_requests.labels("answered" if answer else "failed").inc()
         if answer:
             self._count(answer)
             self._owner.asking.answered(home, asked, answer, now_ms())

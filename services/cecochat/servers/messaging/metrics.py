@@ -74,6 +74,18 @@ class MessagingMetrics:
             "How long the oldest append that is under way has taken so far.",
             registry=registry,
         )
+        self.group_wait = Gauge(
+            "cecochat_group_send_wait_seconds",
+            "How long the oldest send to a group whose home is another partition has waited for "
+            "its copy so far.",
+            registry=registry,
+        )
+        self.home_requests = Counter(
+            "cecochat_home_requests",
+            "Requests to the homes of groups: answered, or failed, which are made again.",
+            ["result"],
+            registry=registry,
+        )
         self.append_seconds = Histogram(
             "cecochat_append_seconds",
             "From an append to its being durable, of own records and of copies, a batch each.",

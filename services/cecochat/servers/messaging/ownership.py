@@ -22,6 +22,7 @@ from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT
+from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.partition import OwnedPartition
 from cecochat.servers.messaging.ready import ReadyPartition
@@ -187,6 +188,13 @@ class Ownership:
         """How many seconds the oldest append that is under way has taken so far."""
         return max((owned.appending.wait_s for owned in self._owned.values()), default=0.0)
 
+    @property
+    def group_wait_s(self) -> float:
+        """How many seconds the oldest send to a group with its home elsewhere has waited so far."""
+        asking = [owner.asking.since_ms() for owner in self.owners().values()]
+        since_ms = min((each for each in asking if each is not None), default=None)
+        return 0.0 if since_ms is None else max(0.0, (now_ms() - since_ms) / 1_000)
+
     def owned(self) -> list[InternalPartition]:
         """Return the partitions that are owned, for servers and commands."""
         owners = sorted(self.owners().items())
@@ -205,6 +213,7 @@ class Ownership:
             },
             "taking_over": self._taking_over(),
             "append_wait_s": round(self.append_wait_s, 3),
+            "group_wait_s": round(self.group_wait_s, 3),
             "lacking": {
                 str(partition): sorted(owner.incoming.broken)
                 for partition, owner in sorted(self.owners().items())

@@ -63,6 +63,7 @@ class MessagingServer:
         metrics, ownership = self.metrics, self.ownership
         metrics.sessions_max.set(self._config.sessions_max_per_server)
         metrics.append_wait.set_function(lambda: ownership.append_wait_s)
+        metrics.group_wait.set_function(lambda: ownership.group_wait_s)
         metrics.queue_bytes.labels("append").set_function(lambda: ownership.queued_bytes)
         metrics.queue_bytes.labels("sessions").set_function(
             lambda: sum(each.session.queued_bytes for each in self._connections)
