@@ -273,6 +273,9 @@ async def test_marks_of_a_large_group_are_only_ones_own(history: History) -> Non
     await history.write([], marks[-1:], NOWHERE)
     assert await history.marks_in_group(chat, marks[7].user_id) == [marks[7]]
     assert await history.marks_in_group(chat, UserId("nobody")) == []
+    await history.write([], [marks[0]._replace(read_up_to=7)], NOWHERE)
+    counted = [await history.groups.count_read(chat, each) for each in (5, 6, 8)]
+    assert counted == [MARKS_MAX + 1, 1, 0]
 
 
 async def test_more_members_than_are_read_at_once(history: History) -> None:

@@ -271,6 +271,13 @@ async def test_the_history_has_it_as_soon_as_it_is_acknowledged(tmp_path: Path) 
             (chat,) = (await up.patiently(user, GetChatsRequest(token=token))).chats
             assert (chat.chat_id, chat.last_message.id) == (US, said)
             assert chat.unread_count == unread
+        async with up.stream(CAROL) as carol:
+            await done(carol, receipt("read", US, read=said))
+            read = carol.items[-1].ack
+        token.offsets[HOME], token.clocks[HOME] = read.home_offset, read.home_clock_ms
+        for user, count in ((BOB, 1), (CAROL, 0)):
+            request = GetMessagesRequest(chat_id=US, token=token, count_read_of=said)
+            assert (await up.patiently(user, request)).read_count == count
         with pytest.raises(Refused) as refused:
             await up.messages(DAN, GetMessagesRequest(chat_id=US))
         assert refused.value.code == "NOT_FOUND"

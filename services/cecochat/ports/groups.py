@@ -67,6 +67,12 @@ class Groups(ABC):
         """
 
     @abstractmethod
+    async def count_read(self, chat_id: ChatId, message_id: int) -> int:
+        """Return how many users have read a group up to a message or above. Who has left since may
+        be among them.
+        """
+
+    @abstractmethod
     def homed_in(self, partition: int, up_to: int) -> AsyncGenerator[Group]:
         """Yield all groups whose home is a partition, by id, just after the event with the id
         `up_to`, up to which the history has to have the log. Memory holds a few groups at a time.

@@ -33,6 +33,7 @@ class GetMessagesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     WITH_CHANGES_FIELD_NUMBER: _builtins.int
+    COUNT_READ_OF_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     before: _builtins.int
     """The messages just below this id."""
@@ -44,6 +45,8 @@ class GetMessagesRequest(_message.Message):
     """For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids, and of a group only
     what came while the caller belonged to it. Only with `after`.
     """
+    count_read_of: _builtins.int
+    """Optional, for a member of a group: a message of it. The answer says how many others have read it, as `read_count`."""
     @_builtins.property
     def token(self) -> _messaging_pb2.ReadToken:
         """Optional: the answer holds everything up to this token, or the call fails with BEHIND."""
@@ -57,10 +60,11 @@ class GetMessagesRequest(_message.Message):
         limit: _builtins.int = ...,
         token: _messaging_pb2.ReadToken | None = ...,
         with_changes: _builtins.bool = ...,
+        count_read_of: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "chat_id", b"chat_id", "limit", b"limit", "token", b"token", "with_changes", b"with_changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "chat_id", b"chat_id", "count_read_of", b"count_read_of", "limit", b"limit", "token", b"token", "with_changes", b"with_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_bound: _TypeAlias = _typing.Literal["before", "after"]  # noqa: Y015
     _WhichOneofArgType_bound: _TypeAlias = _typing.Literal["bound", b"bound"]  # noqa: Y015
@@ -77,8 +81,11 @@ class GetMessagesResponse(_message.Message):
     MARKS_FIELD_NUMBER: _builtins.int
     HOLES_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    READ_COUNT_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     """Whether there are more in the direction asked for."""
+    read_count: _builtins.int
+    """How many others have read the message that the request names; who has left the group since may be among them."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
         """In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted. In a group, changes of
@@ -105,10 +112,11 @@ class GetMessagesResponse(_message.Message):
         marks: _abc.Iterable[Global___Mark] | None = ...,
         holes: _abc.Iterable[Global___Hole] | None = ...,
         states: _abc.Iterable[Global___MessageState] | None = ...,
+        read_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "holes", b"holes", "marks", b"marks", "messages", b"messages", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "holes", b"holes", "marks", b"marks", "messages", b"messages", "read_count", b"read_count", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -292,6 +292,7 @@ export const GetMessagesRequestSchema: Schema<GetMessagesRequest> = [
   [4, "limit", 5, 0],
   [5, "token", 11, 3, ReadTokenSchema],
   [6, "withChanges", 8, 0],
+  [7, "countReadOf", 3, 0],
 ];
 
 export const MarkSchema: Schema<Mark> = [
@@ -335,6 +336,7 @@ export const GetMessagesResponseSchema: Schema<GetMessagesResponse> = [
   [3, "marks", 11, 1, MarkSchema],
   [4, "holes", 11, 1, HoleSchema],
   [5, "states", 11, 1, MessageStateSchema],
+  [6, "readCount", 5, 0],
 ];
 
 export const GetChatsRequestSchema: Schema<GetChatsRequest> = [

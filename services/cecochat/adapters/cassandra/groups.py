@@ -49,6 +49,11 @@ class CassandraGroups(Groups):
         return rows[0][0] if rows else b""
 
     @override
+    async def count_read(self, chat_id: ChatId, message_id: int) -> int:
+        rows = await self._database.run(self._statements.count_read.bind((chat_id, message_id)))
+        return int(rows[0][0])
+
+    @override
     async def people(
         self, chat_id: ChatId, *, at: int, after: str, limit: int
     ) -> tuple[list[tuple[UserId, Standing]], bool]:

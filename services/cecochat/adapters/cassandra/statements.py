@@ -59,6 +59,7 @@ class Statements(NamedTuple):
     change: PreparedStatement
     marks_in_group: PreparedStatement
     marks_of_user: PreparedStatement
+    count_read: PreparedStatement
     insert_member: PreparedStatement
     insert_member_of_user: PreparedStatement
     insert_member_of_partition: PreparedStatement
@@ -156,6 +157,9 @@ CQL: Final = (
     """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings
         FROM {keyspace}.marks_by_chat
         WHERE chat_id IN ? AND user_id = ?""",
+    # It looks at the marks of one group alone.
+    """SELECT count(*) FROM {keyspace}.marks_by_chat
+        WHERE chat_id = ? AND read_up_to >= ? ALLOW FILTERING""",
     """INSERT INTO {keyspace}.members_by_group (chat_id, user_id, event_id, role, is_invited)
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
     """INSERT INTO {keyspace}.members_by_user (chat_id, user_id, event_id, role, is_invited)

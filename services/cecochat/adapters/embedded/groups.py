@@ -49,6 +49,7 @@ OPTIONS_AT = """SELECT options FROM options WHERE home = ? AND chat_id = ? AND e
     ORDER BY event_id DESC LIMIT 1"""
 # SQLite takes the other columns from the row with the maximum (sqlite.org/lang_select.html,
 # "Bare columns in an aggregate query").
+READ = "SELECT count(*) FROM marks WHERE chat_id = ? AND read_up_to >= ?"
 PEOPLE = """SELECT user_id, max(event_id), role, is_invited FROM members
     WHERE chat_id = ? AND event_id <= ? AND user_id > ?
     GROUP BY user_id HAVING role <> 0 OR is_invited ORDER BY user_id LIMIT ?"""
@@ -105,6 +106,13 @@ class EmbeddedGroups(Groups):
     @override
     async def options(self, chat_id: ChatId, at: int) -> bytes:
         return await self._database.read(partial(options_at, chat_id, at))
+
+    @override
+    async def count_read(self, chat_id: ChatId, message_id: int) -> int:
+        def read(connection: sqlite3.Connection) -> int:
+            return int(connection.execute(READ, (chat_id, message_id)).fetchone()[0])
+
+        return await self._database.read(read)
 
     @override
     async def people(

@@ -82,10 +82,21 @@ class Queries:
         page = Page([each.event for each in kept], found.has_more or len(kept) < len(events))
         rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
         rest.states.extend(each.state for each in kept if each.state)
+        if request.count_read_of and is_group(chat_id) and seen.role:
+            rest.read_count = await self._count_read(user_id, chat_id, request.count_read_of, marks)
         if holes:
             span = seen.overlap(*_span(page, before, after))
             rest.holes.extend(of_chat(holes, chat_id, self._partitions, span))
         return wire.repeated(1, page.events) + rest.SerializeToString()
+
+    async def _count_read(
+        self, user_id: UserId, chat_id: ChatId, message_id: int, marks: Iterable[MarkRow]
+    ) -> int:
+        """Return how many others have read a message. `marks` has the user's own."""
+        with self._reading("marks"):
+            count = await self._history.groups.count_read(chat_id, message_id)
+        own = any(each.user_id == user_id and each.read_up_to >= message_id for each in marks)
+        return count - own
 
     async def _seen(self, user_id: UserId, chat_id: ChatId, request: Any) -> Seen:
         """Return what a user sees of a chat, once the history has what the token asks for. Raises
