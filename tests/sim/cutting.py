@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.records import Origin, Takeover
+from cecochat.domain.log.records import Copy, Origin, Takeover
 from cecochat.domain.log.reliable import ReliableStates
 from cecochat.v1.events_pb2 import Event
 from tests.sim.belonging import Belonging
@@ -86,12 +86,27 @@ class Cutting(State):
 
     def _begin_at(self, partition: int, start: int) -> bool:
         log = self.logs[partition]
-        if start <= log.start:
+        if start <= log.start or self._is_wanted(partition, start):
             return False
         log.start = start
         for client in self.clients.values():
             client.record.gap_expected |= self.places[client.user] == partition
         return True
+
+    def _is_wanted(self, partition: int, start: int) -> bool:
+        """Whether a copy of what the group's home has below that cannot be read, and has not come
+        again (ADR 0222, "Not covered").
+        """
+        return (
+            self.founded
+            and partition == self.place(GROUP)
+            and any(
+                copy.origin.offset < start and log.lacks(copy)
+                for log in self.logs
+                for copy in log.meant.values()
+                if isinstance(copy, Copy) and copy.origin_partition == partition
+            )
+        )
 
     # -- what is judged
 

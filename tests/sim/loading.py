@@ -43,7 +43,7 @@ def _load_after_trim(server: Server, forwarded: int) -> Owner:
 def _load_afresh(server: Server) -> Owner:
     """Nothing that is left tells of the partition."""
     world, log = server.world, server.log
-    world.do_tick(1)  # it looks at all partitions
+    world.do_tick(20)  # it looks at all partitions, while nobody answers each other there
     if not log.reliable():
         world.afresh.add(server.producer.name)
     others = {origin: had(server, origin) for origin in range(len(world.logs))}

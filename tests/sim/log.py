@@ -9,7 +9,7 @@ from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
-from cecochat.domain.log.records import LogRecord, State, decode, encode
+from cecochat.domain.log.records import Copy, LogRecord, State, decode, encode
 from cecochat.domain.log.reliable import ReliableStates
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ class Log:
         for offset in self.offsets(as_of + 1, position + 1):
             fold.step(offset, self.records[offset], self.appended_at_ms[offset])
         return fold
+
+    def lacks(self, copy: Copy) -> bool:
+        """Whether neither that copy has counted nor a later one from there."""
+        fold = Fold()
+        for offset, record in enumerate(self.records):
+            fold.step(offset, record, self.appended_at_ms[offset])
+        return copy.origin.lies_above(fold.high_of(copy.origin_partition))
 
     def place(self, offset: int) -> Place:
         """An offset, and the log's clock there."""
