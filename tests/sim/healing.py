@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cecochat.domain.ownership.clock import LOOK_AGAIN_MS
 from cecochat.domain.ownership.incoming import ASK_SELDOM_MS
+from cecochat.domain.ownership.owner import Owner
 from tests.sim.world import World
 
 ROUNDS_MAX = 120
@@ -65,13 +66,14 @@ def _moves(world: World) -> bool:
     return any([settle_log(world), settle_servers(world), _settle_clients(world)])
 
 
+def _waits(owner: Owner) -> bool:
+    asks = owner.asking.waits_since_ms is not None
+    return asks or owner.incoming.unread >= 0 or bool(owner.fold.owed)
+
+
 def _keep_houses(world: World) -> bool:
     """Owners that know of copies that are missing ask for them; whether there are any."""
-    short = [
-        server
-        for server in world.servers.values()
-        if server.owner.incoming.unread >= 0 or server.owner.fold.owed or server.owner.asking.waits
-    ]
+    short = [server for server in world.servers.values() if _waits(server.owner)]
     if short:
         world.do_tick(ASK_SELDOM_MS)
     for server in short:

@@ -279,7 +279,9 @@ def _owing(world: World) -> list[tuple[object, ...]]:
 
 
 def _asking(world: World) -> list[tuple[object, ...]]:
-    return [key for key, each in world.servers.items() if each.owner.asking.waits]
+    return [
+        key for key, each in world.servers.items() if each.owner.asking.waits_since_ms is not None
+    ]
 
 
 def _landing(world: World) -> list[tuple[object, ...]]:

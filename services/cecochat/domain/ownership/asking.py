@@ -127,11 +127,7 @@ class Asking:
         self._lines: dict[int, Line] = {}
 
     @property
-    def waits(self) -> bool:
-        """Whether anybody waits for an answer."""
-        return any(line.asks for line in self._lines.values())
-
-    def since_ms(self) -> int | None:
+    def waits_since_ms(self) -> int | None:
         """Return since when the send waits that has waited the longest; None: none waits."""
         first = (next(iter(line.asks.values())) for line in self._lines.values() if line.asks)
         return min((ask.since_ms for ask in first), default=None)

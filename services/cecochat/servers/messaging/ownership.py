@@ -191,7 +191,7 @@ class Ownership:
     @property
     def group_wait_s(self) -> float:
         """How many seconds the oldest send to a group with its home elsewhere has waited so far."""
-        asking = [owner.asking.since_ms() for owner in self.owners().values()]
+        asking = [owner.asking.waits_since_ms for owner in self.owners().values()]
         since_ms = min((each for each in asking if each is not None), default=None)
         return 0.0 if since_ms is None else max(0.0, (now_ms() - since_ms) / 1_000)
 

@@ -267,11 +267,11 @@ class OwnedPartition:
     # -- the end
 
     async def finish_sends(self, deadline_s: float) -> None:
-        """Take no more sends, and wait until those under way are answered."""
+        """Take no more sends, and wait until those under way are answered. Those that wait for the
+        home of a group are sent again by their clients: it may be stopping, too.
+        """
         self.appending.stop_intake()
-        await self._until(
-            lambda owner: not (owner.pending or owner.asking.waits), deadline_s, "answered"
-        )
+        await self._until(lambda owner: not owner.pending, deadline_s, "answered")
 
     async def drain(self, deadline_s: float) -> None:
         """Append a state record, so that the next owner starts quickly, and wait until all copies
