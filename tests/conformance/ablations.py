@@ -124,6 +124,9 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "a group lives where its chat id says": (
         (Device, "_partition", without_groups.partition_of_the_user),
     ),
+    "what a user sets for a group is no part of it": (
+        (Device, "_marks", without_groups.marks_of_all),
+    ),
     "what a home has accepted is asked for there": (
         (LocalDevice, "_note_accepted", without_groups.note_accepted_here),
     ),

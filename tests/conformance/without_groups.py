@@ -37,6 +37,10 @@ def partition_of_the_user(self: Device, name: str) -> int:
     return _partition(self, self.user_id if is_group(name) else name)
 
 
+def marks_of_all(self: Device, chat_id: str, id_: int) -> dict[str, int]:
+    return self.shown.setdefault(chat_id, {})
+
+
 def note_accepted_here(self: LocalDevice, item: Ack | Delivered) -> None:
     if isinstance(item, Ack):
         item.ClearField("home_offset")

@@ -48,7 +48,7 @@ type Partitioner = (userId: string, count: number) => number;
  *
  * The events of one sender in one chat come in the order of their ids. So one mark per chat and
  * sender says what was shown, whether it came from the stream or from the history. In a group, all
- * events come in that order.
+ * events of its home come in that order.
  */
 export class Device {
   position: Position | undefined;
@@ -186,7 +186,7 @@ export class Device {
     if (event.userId === this.userId && this.outbox.has(event.clientMessageId)) {
       return this.answered(event.clientMessageId, event.id);
     }
-    const marks = this.marks(event.chatId);
+    const marks = this.marks(event.chatId, event.id);
     if (event.id <= (marks.get(event.userId) ?? 0n)) return undefined;
     marks.set(event.userId, event.id);
     return { kind: "received", event };
@@ -197,14 +197,21 @@ export class Device {
     const send = this.outbox.get(clientMessageId);
     if (!send) return undefined;
     this.outbox.delete(clientMessageId);
-    const marks = this.marks(send.chatId);
+    const marks = this.marks(send.chatId, messageId);
     if (messageId > (marks.get(this.userId) ?? 0n)) marks.set(this.userId, messageId);
     return { kind: "sent", send, messageId };
   }
 
-  private marks(chatId: string): Map<string, bigint> {
-    let marks = this.shown.get(chatId);
-    if (!marks) this.shown.set(chatId, (marks = new Map()));
+  /**
+   * Return the marks for the events that come in one order with this one. What a user sets for a
+   * group is not of its home, so the rest of the group may come later with lower ids.
+   */
+  private marks(chatId: string, id: bigint): Map<string, bigint> {
+    const partition = partitionIn(id);
+    const isApart = isGroup(chatId) && partition !== this.partitionOf(chatId, this.partitionCount);
+    const key = isApart ? `${chatId} ${partition}` : chatId;
+    let marks = this.shown.get(key);
+    if (!marks) this.shown.set(key, (marks = new Map()));
     return marks;
   }
 

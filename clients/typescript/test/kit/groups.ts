@@ -53,6 +53,17 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
         },
     ),
   ],
+  "what a user sets for a group is no part of it": [
+    ablation(
+      Device,
+      "marks",
+      () =>
+        function (chatId: string) {
+          if (!this.shown.has(chatId)) this.shown.set(chatId, new Map());
+          return this.shown.get(chatId);
+        },
+    ),
+  ],
   "what a home has accepted is asked for there": [
     ablation(
       LocalDevice,

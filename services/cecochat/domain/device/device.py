@@ -102,7 +102,7 @@ class Device:
 
     The events of one sender in one chat come in the order of their ids. So one mark per chat and
     sender says what was shown, whether it came from the stream or from the history. In a group, all
-    events come in that order.
+    events of its home come in that order.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Device:
         """
         if event.user_id == self.user_id and event.client_message_id in self.outbox:
             return self.answered(event.client_message_id, event.id)
-        marks = self.shown.setdefault(event.chat_id, {})
+        marks = self._marks(event.chat_id, event.id)
         if event.id <= marks.get(event.user_id, 0):
             return None
         marks[event.user_id] = event.id
@@ -239,9 +239,17 @@ class Device:
         send = self.outbox.pop(client_message_id, None)
         if send is None:
             return None
-        marks = self.shown.setdefault(send.chat_id, {})
+        marks = self._marks(send.chat_id, id_)
         marks[self.user_id] = max(marks.get(self.user_id, 0), id_)
         return Sent(send, id_)
+
+    def _marks(self, chat_id: str, id_: int) -> dict[str, int]:
+        """Return the marks for the events that come in one order with this one. What a user sets
+        for a group is not of its home, so the rest of the group may come later with lower ids.
+        """
+        partition = partition_in(id_)
+        is_apart = is_group(chat_id) and partition != self._partition(chat_id)
+        return self.shown.setdefault(f"{chat_id} {partition}" if is_apart else chat_id, {})
 
     # -- gaps
 
