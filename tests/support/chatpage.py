@@ -13,8 +13,8 @@ from tests.support.browser import troubles
 DESKTOP = ViewportSize(width=1_200, height=760)
 PHONE = ViewportSize(width=390, height=780)
 WITHIN_MS = 60_000  # against a hang, no measure of speed
-CONNECTION_LOST = ("net::ERR_", "WebSocket connection to", "a status of 503")
-"""How a console tells that a server was away, or was not ready yet."""
+CONNECTION_LOST = ("net::ERR_", "WebSocket connection to", "a status of 503", "a status of 404")
+"""How a console tells of a server that was away or not ready: a new group is not found at first."""
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 import {
   type Client as Given,
+  type Entry,
+  type GroupChange,
   type Message as GivenMessage,
   type Status as GivenStatus,
   Timeline,
@@ -11,8 +13,9 @@ import {
 } from "@cecochat/client";
 
 import { signedFor } from "./login";
+import { type Group, type Member, inWords } from "./model/group";
 import type { Message } from "./model/message";
-import { peerOf } from "./model/names";
+import { isGroup, peerOf } from "./model/names";
 import type { ChatSummary, Client, Connect, Listener, Page, Status, Waiting } from "./port";
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
@@ -59,11 +62,14 @@ class Adapter implements Client {
     });
     given.on("receipt", (receipt) =>
       this.about(receipt.chatId, (peer) => {
-        if (receipt.userId === peer) listener.receipt(peer, receipt);
-        else listener.read(peer, receipt.readUpTo);
+        if (receipt.userId === this.me) listener.read(peer, receipt.readUpTo);
+        else if (!isGroup(peer)) listener.receipt(peer, receipt);
       }),
     );
-    given.on("typing", ({ chatId, active }) => this.about(chatId, (peer) => listener.typing(peer, active)));
+    given.on("membership", (change) => void this.groupChanged(change));
+    given.on("typing", ({ chatId, userId, active }) =>
+      this.about(chatId, (peer) => listener.typing(peer, userId, active)),
+    );
     given.on("presence", (presence) => this.about(presence.chatId, (peer) => listener.presence(peer, presence)));
     given.on("hole", (hole) => listener.hole(peerOf(this.me, hole.chatId), hole));
   }
@@ -81,8 +87,8 @@ class Adapter implements Client {
     this.change((options) => this.given.edit(peer, id, text, options));
   }
 
-  remove(peer: string, id: bigint): void {
-    this.change((options) => this.given.delete(peer, id, options));
+  remove(peer: string, id: bigint, asAdmin: boolean): void {
+    this.change((options) => this.given.delete(peer, id, { ...options, asAdmin }));
   }
 
   react(peer: string, id: bigint, emoji: string, removed: boolean): void {
@@ -97,8 +103,49 @@ class Adapter implements Client {
     });
   }
 
-  private now(message: GivenMessage): Message {
-    return plain(this.timeline.add(message));
+  private now(entry: Entry): Message {
+    return "kind" in entry ? { ...plain({ ...entry, text: "" }), note: inWords(entry) } : plain(this.timeline.add(entry));
+  }
+
+  /** Tell what a change of a group came to: of an own one, only the history knows. */
+  private async groupChanged(change: GroupChange): Promise<void> {
+    const { chatId, id, isAsked } = change;
+    this.listener.groupChanged(chatId);
+    if (!isAsked) return this.listener.message(chatId, this.now(change));
+    try {
+      for await (const each of this.given.entries(chatId, { before: id + 1n, limit: 1 })) {
+        return this.listener.message(chatId, this.now(each));
+      }
+    } catch {
+      // it comes with the page that is read next
+    }
+  }
+
+  async group(peer: string): Promise<Group | undefined> {
+    try {
+      return await this.given.groups.get(peer);
+    } catch (error) {
+      if ((error as { code: string }).code === "not_found") return undefined;
+      throw error;
+    }
+  }
+
+  async members(peer: string): Promise<readonly Member[]> {
+    const found: Member[] = [];
+    for await (const each of this.given.groups.members(peer)) found.push(each);
+    return found;
+  }
+
+  create(name: string, members: readonly string[]): Promise<string> {
+    return this.given.groups.create(name, { members });
+  }
+
+  add(peer: string, users: readonly string[]): Promise<bigint> {
+    return this.given.groups.add(peer, users);
+  }
+
+  takeOut(peer: string, users: readonly string[]): Promise<bigint> {
+    return this.given.groups.remove(peer, users);
   }
 
   async stored(peer: string): Promise<readonly Message[]> {
@@ -113,18 +160,20 @@ class Adapter implements Client {
   async chats(): Promise<readonly ChatSummary[]> {
     const found: ChatSummary[] = [];
     for (const chat of await this.given.chats()) {
-      const { lastMessage, unreadCount: unread, holes, lastChangeId: changeId } = chat;
+      const { lastMessage, lastGroupChange, unreadCount: unread, holes, lastChangeId: changeId } = chat;
       const peer = peerOf(this.me, chat.chatId);
       if (peer === undefined || !lastMessage) continue;
       const marks = chat.marks.find((each) => each.userId === peer);
-      found.push({ peer, unread, last: this.now(lastMessage), marks, holes, changeId });
+      const group = chat.options && { ...chat.options, role: chat.role };
+      const last = this.now(lastGroupChange ?? lastMessage);
+      found.push({ peer, group, unread, last, marks, holes, changeId });
     }
     return found;
   }
 
   async page(peer: string, before: bigint | undefined, limit: number): Promise<Page> {
     const messages: Message[] = [];
-    for await (const each of this.given.history(peer, { before, limit })) {
+    for await (const each of this.given.entries(peer, { before, limit })) {
       messages.unshift(this.now(each));
       if (messages.length === limit) return { messages, more: true };
     }

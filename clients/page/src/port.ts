@@ -1,6 +1,7 @@
 /**
  * What the page needs of a client: `client.ts` makes it of `@cecochat/client`.
  */
+import type { Group, Member } from "./model/group";
 import type { Hole, Marks, Message, Presence } from "./model/message";
 
 export type Status =
@@ -10,6 +11,7 @@ export type Status =
 
 export interface ChatSummary {
   readonly peer: string;
+  readonly group: Group | undefined;
   readonly unread: number;
   readonly last: Message;
   readonly marks: Marks | undefined;
@@ -41,8 +43,9 @@ export interface Listener {
   /** A send was accepted: it is a message now. */
   sent(key: string, peer: string, message: Message): void;
   rejected(key: string, peer: string, text: string, why: string): void;
-  /** Whether the other user types. */
-  typing(peer: string, active: boolean): void;
+  /** A group has changed: it has to be asked for anew. */
+  groupChanged(peer: string): void;
+  typing(peer: string, user: string, active: boolean): void;
   presence(peer: string, presence: Presence): void;
   hole(peer: string | undefined, hole: Hole): void;
   caughtUp(): void;
@@ -54,7 +57,7 @@ export interface Client {
   /** Queue a text. Return the key under which it is told as sent or rejected. */
   send(peer: string, text: string, replyTo?: bigint): string;
   edit(peer: string, id: bigint, text: string): void;
-  remove(peer: string, id: bigint): void;
+  remove(peer: string, id: bigint, asAdmin: boolean): void;
   react(peer: string, id: bigint, emoji: string, removed: boolean): void;
   /** What this browser has of a chat: this needs no server. */
   stored(peer: string): Promise<readonly Message[]>;
@@ -63,6 +66,13 @@ export interface Client {
   chats(): Promise<readonly ChatSummary[]>;
   /** Read the newest messages below an id, oldest first. */
   page(peer: string, before: bigint | undefined, limit: number): Promise<Page>;
+  /** Return a group; undefined if there is none for this user. */
+  group(peer: string): Promise<Group | undefined>;
+  members(peer: string): Promise<readonly Member[]>;
+  /** Make a group with these members, and return its id. */
+  create(name: string, members: readonly string[]): Promise<string>;
+  add(peer: string, users: readonly string[]): Promise<unknown>;
+  takeOut(peer: string, users: readonly string[]): Promise<unknown>;
   markRead(peer: string, id: bigint): void;
   /** Be told of the typing and the presence of these users, at most 64, and of no others. */
   watch(peers: readonly string[]): void;

@@ -1,6 +1,7 @@
 import { draftOf, keepDraft } from "./drafts";
 import { Chats } from "./model/chats";
 import type { Conversation } from "./model/conversation";
+import type { Group, Member } from "./model/group";
 import type { Hole, Marks, Message, Presence } from "./model/message";
 import type { Client, Connect, Listener, Status } from "./port";
 
@@ -62,7 +63,9 @@ export class Session implements Listener {
     this.watch();
     this.looksAtTheEnd = false; // until the view says so
     this.redraw();
-    if (this.opened && !this.opened.loaded) void this.load(this.opened);
+    if (!this.opened) return;
+    if (!this.opened.loaded) void this.load(this.opened);
+    if (this.opened.isGroup && !this.opened.group) void this.loadGroup(this.opened);
   }
 
   /** Send a text. Returns false if nothing can take it yet: it stays where it is. */
@@ -93,13 +96,54 @@ export class Session implements Listener {
   }
 
   remove(chat: Conversation, message: Message): void {
-    this.client?.remove(chat.peer, message.id);
+    this.client?.remove(chat.peer, message.id, message.from !== this.me);
   }
 
   /** Add an emoji of this user to a message, or take it back. */
   react(chat: Conversation, message: Message, emoji: string): void {
     const isThere = message.reactions?.some((each) => each.emoji === emoji && each.from === this.me);
     this.client?.react(chat.peer, message.id, emoji, !!isThere);
+  }
+
+  // -- groups
+
+  async createGroup(name: string, members: readonly string[]): Promise<string> {
+    if (!this.client) throw new Error("There is no connection yet");
+    return this.client.create(name, members);
+  }
+
+  async addTo(chat: Conversation, users: readonly string[]): Promise<void> {
+    await this.client?.add(chat.peer, users);
+  }
+
+  async removeFrom(chat: Conversation, users: readonly string[]): Promise<void> {
+    await this.client?.takeOut(chat.peer, users);
+  }
+
+  async membersOf(chat: Conversation): Promise<readonly Member[]> {
+    return (await this.client?.members(chat.peer)) ?? [];
+  }
+
+  private async loadGroup(chat: Conversation): Promise<void> {
+    if (!this.client || !this.hasBegun) return;
+    try {
+      this.knows(chat, (await this.client.group(chat.peer)) ?? { name: chat.peer, isChannel: false });
+    } catch {
+      this.trouble = MISSING;
+    }
+    this.redraw();
+  }
+
+  /** Note what a group is. Who has joined it can read it now. */
+  private knows(chat: Conversation, group: Group): void {
+    const hasCome = group.role && !chat.group?.role;
+    chat.group = group;
+    if (hasCome && chat === this.opened && !chat.loaded) void this.loadOlder(chat);
+    this.watch();
+  }
+
+  groupChanged(peer: string): void {
+    void this.loadGroup(this.chats.with(peer));
   }
 
   retry(chat: Conversation, key: string): void {
@@ -129,10 +173,11 @@ export class Session implements Listener {
     this.client?.typing(chat.peer, text.trim() !== "");
   }
 
-  /** Watch the open chat, and those at the top of the list. */
+  /** Watch the open chat, and those at the top of the list. Only members may watch a group. */
   private watch(): void {
-    const shown = [...(this.opened ? [this.opened] : []), ...this.chats.sorted].map(({ peer }) => peer);
-    const peers = [...new Set(shown)].slice(0, WATCHED_MAX);
+    const shown = [...(this.opened ? [this.opened] : []), ...this.chats.sorted];
+    const ours = shown.filter((chat) => !chat.isGroup || chat.group?.role).map(({ peer }) => peer);
+    const peers = [...new Set(ours)].slice(0, WATCHED_MAX);
     const key = [...peers].sort().join();
     if (!this.client || key === this.watched) return;
     this.watched = key;
@@ -161,6 +206,7 @@ export class Session implements Listener {
         hasChange ||= each.peer === peer && each.changeId >= changeId;
         this.chats.summarize(each.peer, each.last, each.unread);
         const chat = this.chats.with(each.peer);
+        if (each.group) this.knows(chat, each.group);
         each.holes.forEach((hole) => chat.addHole(hole));
         if (each.marks) chat.mark(each.marks);
       }
@@ -210,8 +256,8 @@ export class Session implements Listener {
       chat.loaded = true;
       chat.complete = !page.more;
       this.trouble = undefined;
-    } catch {
-      this.trouble = MISSING;
+    } catch (error) {
+      if ((error as { code?: string }).code !== "not_found") this.trouble = MISSING;
     } finally {
       this.loading.delete(chat);
     }
@@ -241,7 +287,8 @@ export class Session implements Listener {
     const chat = this.chats.with(peer);
     if (!chat.add(message)) return;
     if (chat.loaded) void this.loadQuoted(chat);
-    if (message.from !== this.me) {
+    if (message.note !== undefined) this.announced = message.note;
+    else if (message.from !== this.me) {
       this.announced = `${message.from}: ${message.text ?? "a message whose content is lost"}`;
       if (!this.reads(chat) && chat.newFrom === undefined) chat.newFrom = message.id;
     }
@@ -294,8 +341,10 @@ export class Session implements Listener {
     this.redraw();
   }
 
-  typing(peer: string, active: boolean): void {
-    this.chats.with(peer).types = active;
+  typing(peer: string, user: string, active: boolean): void {
+    const { typists } = this.chats.with(peer);
+    if (active) typists.add(user);
+    else typists.delete(user);
     this.redraw();
   }
 
@@ -318,7 +367,9 @@ export class Session implements Listener {
   private reach({ state }: Status): void {
     this.hasBegun = state === "connected";
     if (this.hasBegun || (state === "waiting" && !this.chats.loaded)) void this.loadChats();
-    if (this.opened) void this.loadOlder(this.opened);
+    if (!this.opened) return;
+    void this.loadOlder(this.opened);
+    if (this.opened.isGroup) void this.loadGroup(this.opened);
   }
 
   /** Note that nothing more will come. */

@@ -10,7 +10,7 @@ export class Chats {
 
   constructor(readonly me: string) {}
 
-  /** Return the chat with a user, which begins with that if there is none. */
+  /** Return the chat with a user or of a group, which begins with that if there is none. */
   with(peer: string): Conversation {
     let chat = this.byPeer.get(peer);
     if (!chat) {

@@ -1,6 +1,8 @@
+import type { Group } from "./group";
+import { isGroup } from "./names";
 import type { Hole, Marks, Message, Outgoing, Presence, Tick } from "./message";
 
-/** One chat as this page knows it. Pure: what happens is told to it, and a view reads it. */
+/** One chat, with a user or of a group, as this page knows it. Pure: what happens is told to it, and a view reads it. */
 export class Conversation {
   /** Sorted by id. From the oldest of them on, none is missing but in `holes`. */
   messages: Message[] = [];
@@ -13,8 +15,11 @@ export class Conversation {
   complete = false;
   /** Older messages that those here answer; undefined while they are asked for. */
   readonly quoted = new Map<bigint, Message | undefined>();
-  /** Whether the other user types, and is here. */
-  types = false;
+  /** Who types. */
+  readonly typists = new Set<string>();
+  /** Of a group: what it is; undefined: not known. */
+  group: Group | undefined;
+  /** Of a dialog: whether the other user is here. */
   presence: Presence | undefined;
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
@@ -23,8 +28,28 @@ export class Conversation {
 
   constructor(
     readonly me: string,
+    /** The other user, or the id of a group. */
     readonly peer: string,
   ) {}
+
+  get isGroup(): boolean {
+    return isGroup(this.peer);
+  }
+
+  get name(): string {
+    return this.group?.name ?? this.peer;
+  }
+
+  /** Whether this user can write here, as far as it is known. */
+  get canWrite(): boolean {
+    if (!this.isGroup || !this.group) return true;
+    const { role, isChannel } = this.group;
+    return role !== undefined && (!isChannel || role !== "member");
+  }
+
+  private isTheirs({ from, note }: Message): boolean {
+    return from !== this.me && note === undefined;
+  }
 
   /** Add a message in its place by id, or what has become of it. Return whether it was not there yet. */
   add(message: Message): boolean {
@@ -36,7 +61,7 @@ export class Conversation {
       return false;
     }
     this.messages.splice(at, 0, message);
-    if (message.from === this.me) this.settle(message.key);
+    if (message.from === this.me && message.note === undefined) this.settle(message.key);
     return true;
   }
 
@@ -58,9 +83,10 @@ export class Conversation {
   }
 
   /** The server has counted it as unread before it was deleted. */
-  private uncount({ from, id }: Message): void {
+  private uncount(message: Message): void {
+    const { id } = message;
     const { unread, upTo } = this.told;
-    if (from === this.peer && id > this.readUpTo && id <= upTo) this.told = { unread: Math.max(unread - 1, 0), upTo };
+    if (this.isTheirs(message) && id > this.readUpTo && id <= upTo) this.told = { unread: Math.max(unread - 1, 0), upTo };
   }
 
   /** Note that this user has read up to a message, here or elsewhere. Return whether that is news. */
@@ -86,7 +112,7 @@ export class Conversation {
   }
 
   private theirsAbove(id: bigint): number {
-    const counts = (each: Message) => each.from === this.peer && each.id > id && !each.deleted;
+    const counts = (each: Message) => this.isTheirs(each) && each.id > id && !each.deleted;
     return this.messages.filter(counts).length;
   }
 
@@ -107,13 +133,14 @@ export class Conversation {
 
   tick(message: Message): Tick | undefined {
     if (message.from !== this.me) return undefined;
+    if (this.isGroup) return "sent"; // each member has a mark of their own
     if (message.id <= this.marks.readUpTo) return "read";
     return message.id <= this.marks.deliveredUpTo ? "delivered" : "sent";
   }
 
   /** Note that a person begins to look at the chat: what is unread is new. */
   open(): void {
-    const theirs = this.messages.filter((each) => each.from === this.peer);
+    const theirs = this.messages.filter((each) => this.isTheirs(each));
     this.newFrom = this.unread > 0 ? theirs.at(-Math.min(this.unread, theirs.length))?.id : undefined;
   }
 
@@ -125,9 +152,14 @@ export class Conversation {
     return this.messages.at(-1);
   }
 
-  /** The newest message of the other user. */
+  /** The newest message of somebody else. */
   get newestOfPeer(): Message | undefined {
-    return this.messages.findLast((each) => each.from === this.peer);
+    return this.messages.findLast((each) => this.isTheirs(each));
+  }
+
+  /** The last change of the group that is here. */
+  get newestChange(): bigint | undefined {
+    return this.messages.findLast(({ note }) => note !== undefined)?.id;
   }
 
   /** Return a message that is here. */

@@ -6,6 +6,8 @@ export interface Message {
   /** Undefined if only the content of the message is lost. */
   readonly text: string | undefined;
   readonly at: Date;
+  /** What has changed in a group, in words: then this is no message. */
+  readonly note?: string;
   /** What its sender called it. */
   readonly key: string;
   /** The message that it answers. */

@@ -7,8 +7,13 @@ export function isUser(text: string): boolean {
   return USER_ID.test(text);
 }
 
-/** Return the other user of a dialog, or undefined if the chat is none of this user. */
+export function isGroup(peer: string): boolean {
+  return peer.startsWith("g:");
+}
+
+/** Return the other user of a dialog or the id of a group, or undefined if the chat is none of this user. */
 export function peerOf(me: string, chatId: string): string | undefined {
+  if (isGroup(chatId)) return chatId;
   const users = chatId.startsWith("d:") ? chatId.slice(2).split("~") : [];
   return users.includes(me) ? users.find((each) => each !== me) : undefined;
 }

@@ -8,6 +8,7 @@ export type Row =
   | { readonly kind: "day"; readonly key: string; readonly at: Date }
   | { readonly kind: "new"; readonly key: "new" }
   | { readonly kind: "hole"; readonly key: string }
+  | { readonly kind: "note"; readonly key: string; readonly text: string; readonly at: Date }
   | Said;
 
 export interface Said {
@@ -36,7 +37,8 @@ export function rowsOf(chat: Conversation): Row[] {
     while (holes[0] && holes[0].firstId <= message.id) rows.push(holeRow(holes.shift()!));
     separate(rows, message.at);
     if (message.id === chat.newFrom) rows.push({ kind: "new", key: "new" });
-    rows.push(said(chat, message));
+    if (message.note === undefined) rows.push(said(chat, message));
+    else if (message.note) rows.push({ kind: "note", key: `${message.id}`, text: message.note, at: message.at });
   }
   rows.push(...holes.map(holeRow));
   for (const each of chat.outgoing) {

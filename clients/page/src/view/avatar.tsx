@@ -2,11 +2,18 @@ import type { Conversation } from "../model/conversation";
 import { hueOf } from "../model/names";
 import type { Session } from "../session";
 
+interface Given {
+  readonly user: string;
+  /** What the colour stands for, if it is not the name. */
+  readonly hue?: string;
+  readonly online?: boolean;
+}
+
 /** A circle with the first letter of a name, in the colour of that user, and a dot for who is online. */
-export function Avatar({ user, online = false }: { user: string; online?: boolean }) {
+export function Avatar({ user, hue = user, online = false }: Given) {
   return (
-    <span class={`avatar hue-${hueOf(user)} ${online ? "online" : ""}`} aria-hidden="true">
-      {user[0]!.toUpperCase()}
+    <span class={`avatar hue-${hueOf(hue)} ${online ? "online" : ""}`} aria-hidden="true">
+      {[...user][0]!.toUpperCase()}
     </span>
   );
 }

@@ -73,8 +73,8 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
         ref={field}
         rows={1}
         dir="auto"
-        placeholder={`Message to ${chat.peer}`}
-        aria-label={`Message to ${chat.peer}`}
+        placeholder={`Message to ${chat.name}`}
+        aria-label={`Message to ${chat.name}`}
         onKeyDown={onKey}
         onInput={(event) => {
           grow();

@@ -6,6 +6,7 @@ import { rowsOf, type Row } from "../model/rows";
 import type { Session } from "../session";
 import { Avatar, isOnline } from "./avatar";
 import { Composer } from "./composer";
+import { GroupPanel, NoComposer } from "./group";
 import { Icon } from "./icons";
 import { SaidLine } from "./said";
 
@@ -19,28 +20,42 @@ interface Given {
 
 /** The open chat: its head, its lines, and the field to write in. */
 export function ConversationView({ session, chat }: Given) {
+  const [isShown, show] = useState(false);
   return (
-    <section class="conversation" aria-label={`Chat with ${chat.peer}`}>
+    <section class="conversation" aria-label={`Chat with ${chat.name}`}>
       <header>
         <a class="back quiet-button" href="#/" aria-label="Back to all chats">
           <Icon name="back" />
         </a>
-        <Avatar user={chat.peer} online={isOnline(session, chat)} />
+        <Avatar user={chat.name} hue={chat.peer} online={isOnline(session, chat)} />
         <div class="peer">
-          <h2>{chat.peer}</h2>
+          <h2>{chat.name}</h2>
           <p class="quiet small">{peerIs(session, chat)}</p>
         </div>
+        {chat.group?.role && (
+          <button
+            class="quiet-button"
+            aria-label="Members"
+            title="Members"
+            aria-expanded={isShown}
+            onClick={() => show(!isShown)}
+          >
+            <Icon name="people" />
+          </button>
+        )}
       </header>
+      {isShown && chat.group?.role && <GroupPanel session={session} chat={chat} />}
       <Lines key={chat.peer} session={session} chat={chat} />
-      <Composer session={session} chat={chat} />
+      {chat.canWrite ? <Composer session={session} chat={chat} /> : <NoComposer session={session} chat={chat} />}
     </section>
   );
 }
 
-/** How the other user is, as far as it is known. */
-function peerIs(session: Session, { types, presence }: Conversation): string {
+/** How the other user is, or what a group is, as far as it is known. */
+function peerIs(session: Session, { typists, presence, isGroup, group }: Conversation): string {
   if (session.state.state !== "connected") return "";
-  if (types) return "typing …";
+  if (typists.size) return isGroup ? `${[...typists].join(", ")}: typing …` : "typing …";
+  if (isGroup) return group?.isChannel ? "channel" : "group";
   if (presence?.online) return "online";
   return presence?.lastSeen ? `last seen ${lately(presence.lastSeen)}` : "";
 }
@@ -64,7 +79,7 @@ function isAtEnd({ scrollHeight, scrollTop, clientHeight }: HTMLElement): boolea
 }
 
 function firstSeen(list: HTMLElement): HTMLElement | undefined {
-  const lines = list.querySelectorAll<HTMLElement>(".said");
+  const lines = list.querySelectorAll<HTMLElement>(".said, .note");
   let [low, high] = [0, lines.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -130,7 +145,7 @@ function Lines({ session, chat }: Given) {
         onKeyDown={among}
         tabIndex={0}
         role="region"
-        aria-label={`Messages with ${chat.peer}`}
+        aria-label={`Messages with ${chat.name}`}
       >
         <Beginning session={session} chat={chat} />
         <ol>
@@ -175,12 +190,13 @@ function Beginning({ session, chat }: Given) {
       </p>
     );
   }
+  if (chat.group && !chat.group.role && !chat.loaded) return <p class="beginning" />;
   if (!chat.complete) return <p class="beginning">{chat.loaded ? "Loading earlier messages" : ""}</p>;
   return (
     <p class="beginning">
       {chat.messages.length || chat.outgoing.length
-        ? `This is where your chat with ${chat.peer} begins.`
-        : `Nothing has been said yet. Say hello to ${chat.peer}.`}
+        ? `This is where your chat with ${chat.name} begins.`
+        : `Nothing has been said yet. Say hello to ${chat.name}.`}
     </p>
   );
 }
@@ -203,6 +219,13 @@ function Line({ row, session, chat }: { row: Row; session: Session; chat: Conver
         <time dateTime={row.at.toISOString()} title={exactly(row.at)}>
           {dayOf(row.at)}
         </time>
+      </li>
+    );
+  }
+  if (row.kind === "note") {
+    return (
+      <li class="note" title={exactly(row.at)}>
+        {row.text}
       </li>
     );
   }

@@ -40,6 +40,11 @@ export class SaidLine extends Component<Given, { open: boolean }> {
     const close = () => this.setState({ open: false });
     return (
       <li class={shape} onKeyDown={(event) => open && event.key === "Escape" && this.leave(event)}>
+        {chat.isGroup && row.first && !row.mine && (
+          <span class="who" aria-hidden="true">
+            {row.from}
+          </span>
+        )}
         <span class="unseen">{`${row.mine ? "You" : row.from}, ${timeOf(row.at)}:`}</span>
         <div class="line">
           <div class={`bubble ${row.tick ?? ""}`} title={exactly(row.at)}>
@@ -84,6 +89,8 @@ function Acts({ message, chat, session, done }: About & { done: () => void }) {
     done();
     what();
   };
+  const isMine = message.from === session.me;
+  const isAdmin = chat.group?.role === "admin" || chat.group?.role === "owner";
   return (
     <div class="acts" role="group" aria-label="Actions">
       {OFFERED.map((emoji) => (
@@ -92,12 +99,8 @@ function Acts({ message, chat, session, done }: About & { done: () => void }) {
         </button>
       ))}
       <button onClick={act(() => session.compose({ act: "reply", message }))}>Reply</button>
-      {message.from === session.me && (
-        <>
-          <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>
-          <button onClick={act(() => session.remove(chat, message))}>Delete</button>
-        </>
-      )}
+      {isMine && <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>}
+      {(isMine || isAdmin) && <button onClick={act(() => session.remove(chat, message))}>Delete</button>}
     </div>
   );
 }

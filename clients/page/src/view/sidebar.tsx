@@ -5,6 +5,7 @@ import type { Conversation } from "../model/conversation";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
 import { Avatar, isOnline } from "./avatar";
+import { NewGroup } from "./group";
 import { Icon } from "./icons";
 import { addressOf } from "./route";
 
@@ -16,9 +17,10 @@ interface Given {
 /** Who chats here, a field that finds or begins a chat, and all chats. */
 export function Sidebar({ session, onLeave }: Given) {
   const [wanted, setWanted] = useState("");
+  const [makes, setMakes] = useState(false);
   const name = wanted.trim();
   const found = session.chats.sorted.filter(
-    (chat) => (hasLine(session, chat) || chat === session.opened) && chat.peer.includes(name),
+    (chat) => (hasLine(session, chat) || chat === session.opened) && isCalled(chat, name),
   );
   const begins = isUser(name) && name !== session.me && !found.some((chat) => chat.peer === name);
   const go = (event: Event) => {
@@ -35,6 +37,15 @@ export function Sidebar({ session, onLeave }: Given) {
         <p class="me" title={session.me}>
           {session.me}
         </p>
+        <button
+          class="quiet-button"
+          onClick={() => setMakes(!makes)}
+          title="New group"
+          aria-label="New group"
+          aria-expanded={makes}
+        >
+          <Icon name="people" />
+        </button>
         <button class="quiet-button" onClick={onLeave} title="Be somebody else" aria-label="Be somebody else">
           <Icon name="leave" />
         </button>
@@ -55,6 +66,7 @@ export function Sidebar({ session, onLeave }: Given) {
           onInput={(event) => setWanted(event.currentTarget.value)}
         />
       </form>
+      {makes && <NewGroup session={session} onDone={() => setMakes(false)} />}
       {begins && (
         <a class="begin" href={addressOf(name)} onClick={() => setWanted("")}>
           Chat with <strong>{name}</strong>
@@ -63,6 +75,10 @@ export function Sidebar({ session, onLeave }: Given) {
       <List session={session} found={found} name={name} begins={begins} />
     </nav>
   );
+}
+
+function isCalled({ name, peer }: Conversation, wanted: string): boolean {
+  return peer.includes(wanted) || name.toLowerCase().includes(wanted.toLowerCase());
 }
 
 function hasLine(session: Session, chat: Conversation): boolean {
@@ -117,9 +133,9 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
   return (
     <li>
       <a href={addressOf(chat.peer)} class="chat" aria-current={isOpen ? "page" : undefined}>
-        <Avatar user={chat.peer} online={isOnline(session, chat)} />
+        <Avatar user={chat.name} hue={chat.peer} online={isOnline(session, chat)} />
         <span class="name">
-          {chat.peer}
+          {chat.name}
           {isOnline(session, chat) && <span class="unseen"> is online</span>}
         </span>
         {at && (
@@ -142,7 +158,7 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
 }
 
 function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversation; isOpen: boolean }) {
-  if (chat.types && session.state.state === "connected") return <em class="types">typing …</em>;
+  if (chat.typists.size && session.state.state === "connected") return <em class="types">typing …</em>;
   const draft = session.draft(chat);
   if (draft && !isOpen) {
     return (
@@ -155,6 +171,8 @@ function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversat
   const last = session.chats.lastOf(chat);
   if (waiting) return <>You: {waiting.text}</>;
   if (!last) return <>&nbsp;</>;
+  if (last.note !== undefined) return <>{last.note || " "}</>;
   const text = last.deleted ? "A deleted message" : (last.text ?? "A message whose content is lost");
-  return <>{last.from === session.me ? `You: ${text}` : text}</>;
+  const who = last.from === session.me ? "You" : chat.isGroup && last.from;
+  return <>{who ? `${who}: ${text}` : text}</>;
 }

@@ -1,0 +1,60 @@
+/** What the page knows of a group, and what it says of changes there. */
+
+export type Role = "member" | "admin" | "owner";
+
+export interface Group {
+  readonly name: string;
+  /** Only admins and the owner write. */
+  readonly isChannel: boolean;
+  /** What this user is there; undefined: no member, or no more. */
+  readonly role?: Role | undefined;
+}
+
+export interface Member {
+  readonly userId: string;
+  readonly role?: Role | undefined;
+}
+
+export interface GroupChange {
+  readonly userId: string;
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly invited: readonly string[];
+  readonly appointed: readonly { readonly userId: string; readonly role: Role }[];
+  readonly options?: { readonly name: string };
+}
+
+const NAMED_MAX = 5;
+const ROLES: Record<Role, string> = { owner: "the owner", admin: "an admin", member: "a plain member" };
+
+/** Return what somebody has changed, as a sentence without its end; empty if it is nothing. */
+export function inWords(change: GroupChange): string {
+  const done = doneIn(change);
+  return done.length ? `${change.userId} ${listed(done)}` : "";
+}
+
+function doneIn({ userId, added, removed, invited, appointed, options }: GroupChange): string[] {
+  const [came, went] = [added, removed].map((each) => each.filter((user) => user !== userId));
+  const [hasCome, hasGone] = [added.includes(userId), removed.includes(userId)];
+  const isFirst = hasCome && options;
+  const done: string[] = [];
+  if (isFirst) done.push(`created “${options.name}”${came!.length ? ` with ${some(came!)}` : ""}`);
+  else if (hasCome) done.push("joined");
+  else if (came!.length) done.push(`added ${some(came!)}`);
+  if (went!.length) done.push(`removed ${some(went!)}`);
+  if (invited.length) done.push(`invited ${some(invited)}`);
+  if (options && !isFirst) done.push(`changed the group to “${options.name}”`);
+  if (hasGone) done.push("left");
+  const others = isFirst ? [] : appointed.filter((each) => each.userId !== userId);
+  return [...done, ...others.map((each) => `made ${each.userId} ${ROLES[each.role]}`)];
+}
+
+/** Of many names, how many there are. */
+function some(names: readonly string[]): string {
+  if (names.length <= NAMED_MAX) return listed(names);
+  return listed([...names.slice(0, NAMED_MAX - 1), `${names.length - NAMED_MAX + 1} more`]);
+}
+
+function listed(parts: readonly string[]): string {
+  return parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}` : `${parts[0]}`;
+}
