@@ -131,7 +131,7 @@ class Loading:
             last = owner.fold.high.get(home, NOTHING)
             backplane, at = self._log.backplane, last.origin.offset
             fold = await known_fold_at(backplane, home, at, partition_of)
-            truth = fold.groups if fold and home != self.partition else None
+            truth = fold.groups if fold else None
             if truth is None or chat in truth.wrong:
                 await asyncio.sleep(LEARN_AGAIN_S)
                 raise ProducerEnded(f"partition {home} does not say who belongs to {chat}")
