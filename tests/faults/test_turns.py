@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from cecochat.adapters import build
-from cecochat.ports.discovery import Discovery, Service
+from cecochat.ports.discovery import Discovery, Instance, Service
 from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.faults.test_cluster import all_back, gaps, report
@@ -138,9 +138,15 @@ async def test_both_of_a_set_are_told_at_once_and_start_again(
     ):
         await eventually(lambda: settled(on_real, counts["messaging"]), within_s=60, every_s=0.2)
         both = cluster.of(service)
+        names = {each.instance_id for each in both}
+        await eventually(lambda: names <= ids_of(discovery.live(service)), within_s=60)
         found = await told(service, both, started_again, crowd, discovery, rng)
     report(f"turns-{service}", base_seed, crowd, **found)
     judged(found)
+
+
+def ids_of(servers: Iterable[Instance]) -> set[str]:
+    return {each.instance_id for each in servers}
 
 
 async def test_two_of_three_messaging_servers_are_told_at_once(
