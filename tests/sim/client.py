@@ -127,7 +127,8 @@ class Client:
             case CaughtUp():
                 self.flush()
             case Rejected():
-                self.record.rejected.add(int(happening.send.client_message_id))
+                if happening.send:
+                    self.record.rejected.add(int(happening.send.client_message_id))
                 self.rejected()
             case Disconnected():
                 self.record.sent_away.append(happening.error.message)

@@ -31,7 +31,7 @@ export type Happening =
   /** A send of this device is accepted for good, under this id. */
   | { kind: "sent"; send: Send; messageId: bigint }
   /** A send will never be accepted as it is. The device has to reconnect before it sends on. */
-  | { kind: "rejected"; send: Send; error: ServerError | undefined }
+  | { kind: "rejected"; send: Send | undefined; error: ServerError | undefined }
   /** The device has everything up to now. */
   | { kind: "caughtUp" }
   /** The log no longer has everything that was missed. Fill the gap before you feed more. */
@@ -138,8 +138,7 @@ export class Device {
         return { kind: "gapped", gap: item.value };
       case "refused": {
         const send = this.outbox.get(item.value.clientMessageId);
-        if (!send) return undefined;
-        this.outbox.delete(send.clientMessageId);
+        this.outbox.delete(item.value.clientMessageId); // it may have come as an event before
         return { kind: "rejected", send, error: item.value.error };
       }
       case "tokenExpiring":

@@ -170,7 +170,7 @@ export class LocalDevice {
         return this.sent(happening.send, happening.messageId);
       case "rejected": {
         const { send, error } = happening;
-        return this.rejected(send, rejected(send.clientMessageId, error));
+        return send && this.rejected(send, rejected(send.clientMessageId, error));
       }
       case "caughtUp":
         this.signals.begin(this.welcome);

@@ -167,7 +167,7 @@ class LocalDevice:
                 return event_of(event)
             case domain.Sent(send, message_id):
                 return self._sent(send, message_id)
-            case domain.Rejected(send, error):
+            case domain.Rejected(send, error) if send:
                 return self._rejected(send, SendRejected(send.client_message_id, error))
             case domain.CaughtUp():
                 self.signals.begin(self.welcome)

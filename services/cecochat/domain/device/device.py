@@ -54,10 +54,10 @@ class Sent:
 @dataclass(slots=True, frozen=True)
 class Rejected:
     """A send of this device will never be accepted as it is. The device has to reconnect before it
-    sends on.
+    sends on, also if it knows of no such send any more: it may have got it as an event before.
     """
 
-    send: Send
+    send: Send | None
     error: Error
 
 
@@ -183,7 +183,7 @@ class Device:
             return Gapped(item.gap)
         elif kind == "refused":
             send = self.outbox.pop(item.refused.client_message_id, None)
-            return Rejected(send, item.refused.error) if send else None
+            return Rejected(send, item.refused.error)
         elif kind == "token_expiring":
             return TokenExpiring(item.token_expiring.expires_in_ms)
         elif kind == "disconnect":
