@@ -234,6 +234,41 @@ async def test_settings_of_a_chat_are_told_to_nobody_else(tmp_path: Path, chat: 
             assert not found.marks
 
 
+async def test_a_user_makes_so_many_groups_in_a_home_and_no_more(servers: Cluster) -> None:
+    """Also after they have left some, and when the home has another owner."""
+    keys = {**QUICK, "groups.made_max": 2}
+    await write_document(servers.parts.configuration, CONFIGURATION, keys)
+    first, second, third = map(made, [f"g:{n}" for n in range(99) if is_at_home(f"g:{n}")][:3])
+    gone = Membership(removed_ids=[BOB])
+    leaves = Send(client_message_id="gone", chat_id=first.chat_id, membership=gone)
+    async with devices(servers, BOB) as (bob,):
+        await done(bob, first, second, leaves)
+        await bob.send(third)
+        assert "made 2 groups" in (await bob.until("refused")).refused.error.message
+    await servers.put_assignment({str(p): "one" for p in range(PARTITIONS)})
+    await until_owned(servers, "one", *range(PARTITIONS))
+    async with servers.stream("one", BOB) as bob, servers.stream("one", CAROL) as carol:
+        await bob.send(third)
+        assert "made 2 groups" in (await bob.until("refused")).refused.error.message
+        await done(carol, third)
+
+
+def made(chat_id: str) -> Send:
+    membership = Membership(options=GroupOptions(name="Us"))
+    return Send(client_message_id=chat_id, chat_id=chat_id, membership=membership)
+
+
+def is_at_home(chat_id: str) -> bool:
+    return partition_of(UserId(chat_id), PARTITIONS) == HOME
+
+
+@pytest.mark.parametrize("name", ["a\0b", "two\nlines", "\u202eevil"])
+async def test_names_of_groups_are_shown_as_they_are(servers: Cluster, name: str) -> None:
+    async with devices(servers, BOB) as (bob,):
+        await bob.send(change("1", options=GroupOptions(name=name)))
+        assert (await bob.until("refused")).refused.error.code == 1
+
+
 async def test_a_home_that_moves_loses_nothing(servers: Cluster) -> None:
     async with devices(servers, *ALL) as streams:
         everybody = dict(zip(ALL, streams, strict=True))

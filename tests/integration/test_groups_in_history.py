@@ -312,6 +312,8 @@ async def test_members_of_an_earlier_time_can_be_asked_for_but_no_later_ones(
 ) -> None:
     request = ListMembersRequest(chat_id=US, as_of=group.rows[0].message_id)
     assert [each.user_id for each in (await up.members(ANN, request)).members] == [ANN]
+    hidden = await up.members(BOB, request)
+    assert hidden.as_of == group.rows[5].message_id, "he does not see what was before him"
     request.as_of = group.rows[-1].message_id
     found = await up.members(BOB, request)
     assert found.as_of == group.rows[5].message_id

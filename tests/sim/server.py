@@ -14,7 +14,7 @@ from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
 from cecochat.domain.log.chain import Here
 from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
-from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, SendLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import NOTHING, Copy, LogRecord, Origin
 from cecochat.domain.log.scope import is_of_group
@@ -54,7 +54,7 @@ class Server(Joining):
         self.lost_end = NOWHERE  # noted of an end that the log lost
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
-        self.home = Home(self.owner, lambda: MEMBERS_MAX, self.check_in_group)
+        self.home = Home(self.owner, SendLimits(members_max=MEMBERS_MAX), self.check_in_group)
         if node in world.old_versions:
             vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last

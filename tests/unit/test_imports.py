@@ -35,7 +35,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.cluster": ("domain.errors", "domain.log", "v1"),
     "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "domain.signals": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
-    "domain.groups": ("domain.errors", "domain.log", "v1"),
+    "domain.groups": ("domain.errors", "domain.log", "domain.printable", "v1"),
     "ports": ("domain", "v1"),
     "telemetry": CONTRACTS,
     "settings": ("domain", "v1"),

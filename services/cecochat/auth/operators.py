@@ -122,6 +122,11 @@ def allow(caller: Operator, scope: str) -> None:
     """Raise `Refusal` (forbidden) if the caller's token does not have a scope."""
     if scope in caller.scopes:
         return
+    if scope not in FOR_OPERATORS:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_FORBIDDEN,
+            f"this needs the scope `{scope}`, which only servers give each other",
+        )
     held = " ".join(sorted(caller.scopes)) or "none"
     raise Refusal(
         errors_pb2.ERROR_CODE_FORBIDDEN,

@@ -86,13 +86,15 @@ class Event(_message.Message):
     @_builtins.property
     def reaction(self) -> Global___Reaction: ...
     @_builtins.property
-    def membership(self) -> Global___Membership:
-        """Reserved for later, and refused as unimplemented today."""
+    def membership(self) -> Global___Membership: ...
+    @_builtins.property
+    def typing(self) -> Global___Typing:
+        """Never an event."""
 
     @_builtins.property
-    def typing(self) -> Global___Typing: ...
-    @_builtins.property
-    def presence(self) -> Global___Presence: ...
+    def presence(self) -> Global___Presence:
+        """Never an event."""
+
     @_builtins.property
     def settings(self) -> Global___ChatSettings:
         """It concerns nobody but `user_id`, and of a group, too, it is an event of their own partition."""

@@ -285,9 +285,12 @@ class GroupMembers(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     INVITED_IDS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    CREATOR_ID_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     changed_id: _builtins.int
     """The event of the last change that counted."""
+    creator_id: _builtins.str
+    """Who made it. Only in the home."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Appointment]:
         """In the order of their coming; the roles are only in the home."""
@@ -306,10 +309,11 @@ class GroupMembers(_message.Message):
         members: _abc.Iterable[_events_pb2.Appointment] | None = ...,
         invited_ids: _abc.Iterable[_builtins.str] | None = ...,
         options: _events_pb2.GroupOptions | None = ...,
+        creator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_id", b"changed_id", "chat_id", b"chat_id", "invited_ids", b"invited_ids", "members", b"members", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_id", b"changed_id", "chat_id", b"chat_id", "creator_id", b"creator_id", "invited_ids", b"invited_ids", "members", b"members", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

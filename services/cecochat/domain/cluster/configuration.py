@@ -95,6 +95,14 @@ class Config:
         10_000,
         "how many members a group may have; 0: nobody can create a group",
     )
+    groups_made_max: int = _key(
+        "groups.made_max",
+        100,
+        "groups",
+        1,
+        1_000_000,
+        "how many groups a user may make that have their home in the same partition",
+    )
     queue_max_bytes: int = _key(
         "queue.max_bytes",
         1 << 20,

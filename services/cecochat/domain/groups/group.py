@@ -12,6 +12,7 @@ from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.groups.rights import Act, may, not_found
 from cecochat.domain.log.ids import UserId, user_id
 from cecochat.domain.log.roster import Roster
+from cecochat.domain.printable import printable
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,
@@ -33,7 +34,7 @@ class Group(Roster):
     @classmethod
     def of(cls, roster: Roster) -> Group:
         """Return the group with these members. It follows what becomes of them."""
-        group = cls(roster.chat_id)
+        group = cls(roster.chat_id, roster.creator_id)
         group.options, group.roles, group.invited = roster.options, roster.roles, roster.invited
         return group
 
@@ -164,6 +165,8 @@ def _check(wanted: Membership) -> None:
     name = wanted.options.name
     if wanted.HasField("options") and not (name.strip() and len(name) <= NAME_MAX):
         raise Invalid(f"a group needs a name of 1 to {NAME_MAX} characters, not {name[:80]!r}")
+    if printable(name) != name or len(name.splitlines()) > 1:
+        raise Invalid("a group's name has a character that is not shown as text: leave it out")
 
 
 def _heir(group: Group) -> UserId:

@@ -7,6 +7,7 @@ users who live there, as copies, in the same order.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
@@ -31,6 +32,7 @@ class Groups:
     def __init__(self, here: Here) -> None:
         self._here = here
         self.at_home: dict[ChatId, Roster] = {}
+        self.made: Counter[UserId] = Counter()  # how many of them each user has made
         self.members: dict[ChatId, Spans[UserId]] = {}  # those who live here
         self._changed: dict[ChatId, int] = {}  # the last change that was applied
         # Those of which nobody knows who belongs to them, with the first event that showed it.
@@ -46,8 +48,15 @@ class Groups:
             return
         self._changed[chat_id] = event.id
         if self._here.has(chat_id):
-            self.at_home.setdefault(chat_id, Roster(chat_id)).apply(event.membership)
+            self._home_of(chat_id, UserId(event.user_id)).apply(event.membership)
         self._take_members(chat_id, event.id, event.membership)
+
+    def _home_of(self, chat_id: ChatId, creator_id: UserId) -> Roster:
+        """Return a group that has its home here, and note who made it if it is new."""
+        if chat_id not in self.at_home:
+            self.at_home[chat_id] = Roster(chat_id, creator_id)
+            self.made[creator_id] += 1
+        return self.at_home[chat_id]
 
     def _follows(self, chat_id: ChatId, changed_id: int) -> bool:
         """Return whether that change is the last one known here. A partition without members gets
@@ -156,6 +165,7 @@ class Groups:
                 ],
                 invited_ids=islice(invited, members_max),
                 options=roster.options if roster else None,
+                creator_id=(roster and roster.creator_id) or "",
             )
             yield entry
             if max(len(entry.members), len(entry.invited_ids)) < members_max:
@@ -182,7 +192,7 @@ class Groups:
             if self._here.has(each.user_id):
                 spans.begin(UserId(each.user_id), 0)
         if self._here.has(chat_id):
-            roster = self.at_home.setdefault(chat_id, Roster(chat_id))
+            roster = self._home_of(chat_id, UserId(entry.creator_id))
             roster.options.CopyFrom(entry.options)
             roster.roles |= {UserId(each.user_id): each.role for each in entry.members}
             roster.invited |= {UserId(user) for user in entry.invited_ids}

@@ -46,7 +46,8 @@ def chat_id(text: str) -> ChatId:
     if _GROUP_ID.match(text):
         return ChatId(text)
     raise Invalid(
-        f"{text[:140]!r} is no chat id: a dialog is d:<user>~<user> with the two ids in byte order",
+        f"{text[:140]!r} is no chat id: a dialog is d:<user>~<user> with the two ids in byte "
+        "order, and a group is g:<id>",
     )
 
 

@@ -20,6 +20,7 @@ class SendLimits:
 
     text_max_bytes: int = 16 << 10
     members_max: int = 1_000  # of a group
+    made_max: int = 100  # groups of one home that a user may have made
 
 
 @dataclass(slots=True)

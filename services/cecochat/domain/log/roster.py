@@ -21,8 +21,9 @@ class Roster:
     group that does not exist, and of one that all have left.
     """
 
-    def __init__(self, chat_id: ChatId) -> None:
+    def __init__(self, chat_id: ChatId, creator_id: UserId | None = None) -> None:
         self.chat_id = chat_id
+        self.creator_id = creator_id
         self.options = GroupOptions()
         self.roles: dict[UserId, Role.ValueType] = {}  # in the order of their coming
         self.invited: set[UserId] = set()
@@ -49,7 +50,7 @@ class Roster:
 
     def after(self: Self, change: Membership) -> Self:
         """Return the group as it is after a change that was settled; this one stays as it is."""
-        group = type(self)(self.chat_id)
+        group = type(self)(self.chat_id, self.creator_id)
         group.options.CopyFrom(self.options)
         group.roles, group.invited = dict(self.roles), set(self.invited)
         group.apply(change)

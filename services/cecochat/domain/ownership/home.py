@@ -11,6 +11,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import Group
 from cecochat.domain.groups.rights import act_of
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.limits import SendLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership import refusals
@@ -47,12 +48,12 @@ class Home:
     """
 
     def __init__(
-        self, owner: Owner, members_max: Callable[[], int], check: Callable[[UserId, Send], None]
+        self, owner: Owner, limits: SendLimits, check: Callable[[UserId, Send], None]
     ) -> None:
-        """Make the home of an owner. `members_max` returns how many members a group may have;
-        `check` raises `Refusal` for a send that is not accepted whatever its group is.
+        """Make the home of an owner. `limits` may change; `check` raises `Refusal` for a send that
+        is not accepted whatever its group is.
         """
-        self._members_max = members_max
+        self._limits = limits
         self._check = check
         self._owner = owner
         self._ahead: dict[ChatId, Ahead] = {}
@@ -77,13 +78,33 @@ class Home:
     def _accept_change(self, user_id: UserId, send: Send, group: Group, now_ms: int) -> Origin:
         settled = Send()
         settled.CopyFrom(send)
-        settled.membership.CopyFrom(group.settle(user_id, send.membership, self._members_max()))
+        members_max = self._limits.members_max
+        settled.membership.CopyFrom(group.settle(user_id, send.membership, members_max))
+        if not group.exists:
+            self._check_made(user_id)
+            group.creator_id = user_id
         after, targets = group.after(settled.membership), self._targets_of(group)
         new = self._partitions(after) - targets
         origin = self._append(user_id, settled, now_ms, targets | new)
         origin.new_targets = tuple(sorted(new))
         self._ahead[group.chat_id] = Ahead(after, origin.id)
         return origin
+
+    def _check_made(self, user_id: UserId) -> None:
+        """Check that a user may make one more group here. All groups are kept in memory, also those
+        that all have left, since nobody else is to get their ids.
+        """
+        groups = self._owner.fold.groups
+        assert groups, "an owner knows groups"
+        for chat_id, ahead in list(self._ahead.items()):
+            if groups.changed_id(chat_id) >= ahead.changed_id:
+                del self._ahead[chat_id]
+        new = sum(
+            each.group.creator_id == user_id and chat_id not in groups.at_home
+            for chat_id, each in self._ahead.items()
+        )
+        if groups.made[user_id] + new >= self._limits.made_max:
+            raise refusals.too_many_groups(self._limits.made_max)
 
     def _append(
         self,

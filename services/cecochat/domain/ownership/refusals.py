@@ -44,6 +44,15 @@ def no_more_ids() -> Refusal:
     )
 
 
+def too_many_groups(made_max: int) -> Refusal:
+    """A user has made as many groups in one home as they may."""
+    return Refusal(
+        errors_pb2.ERROR_CODE_FORBIDDEN,
+        f"you have made {made_max} groups whose ids are of the same partition as this one: use one "
+        "of them, or ask an operator for more (groups.made_max)",
+    )
+
+
 def catch_up() -> Refusal:
     """A position is too old to tell a repeated send from a new one."""
     return Refusal(

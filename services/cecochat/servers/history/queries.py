@@ -178,6 +178,8 @@ class Queries:
             raise Invalid(f"as_of is {request.as_of}: use that of the first page, or 0")
         seen = await self._seen(user_id, chat_id, request)
         as_of = min(request.as_of or seen.as_of, seen.as_of)
+        if not seen.covers(as_of):  # they are not to know who was there then
+            as_of = seen.as_of
         with self._reading("members"):
             people, has_more = await self._history.groups.people(
                 chat_id, at=as_of, after=request.after_user_id, limit=limit

@@ -49,10 +49,8 @@ class ReadyPartition:
     home: Home = field(init=False)
 
     def __post_init__(self) -> None:
-        limits = self.host.send_limits
-        object.__setattr__(
-            self, "home", Home(self.owner, lambda: limits.members_max, self._check_in_group)
-        )
+        home = Home(self.owner, self.host.send_limits, self._check_in_group)
+        object.__setattr__(self, "home", home)
 
     @property
     def log(self) -> Log:

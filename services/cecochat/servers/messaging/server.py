@@ -85,6 +85,7 @@ class MessagingServer:
         self._limits.tail_max_bytes = config.tail_max_bytes
         self._send_limits.text_max_bytes = config.text_max_bytes
         self._send_limits.members_max = config.groups_members_max
+        self._send_limits.made_max = config.groups_made_max
 
     # -- what others ask
 

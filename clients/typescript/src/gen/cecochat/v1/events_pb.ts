@@ -91,20 +91,22 @@ export type Event = Message$1<"cecochat.v1.Event"> & {
     case: "reaction";
   } | {
     /**
-     * Reserved for later, and refused as unimplemented today.
-     *
      * @generated from field: cecochat.v1.Membership membership = 15;
      */
     value: Membership;
     case: "membership";
   } | {
     /**
+     * Never an event.
+     *
      * @generated from field: cecochat.v1.Typing typing = 16;
      */
     value: Typing;
     case: "typing";
   } | {
     /**
+     * Never an event.
+     *
      * @generated from field: cecochat.v1.Presence presence = 17;
      */
     value: Presence;
