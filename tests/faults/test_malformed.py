@@ -32,7 +32,9 @@ FRAMES_A_STREAM = 40
 SETTLED = FRAMES // 4  # by then caches and tails are full
 GREW_MAX_KB = 40_000
 HONEST_P99_MAX_MS = 2_000  # this process, which writes the frames too, takes most of it
-MAY_BE_TOLD = {"INVALID_ARGUMENT", "FORBIDDEN", "REUSED_ID", "TOO_LARGE", "UNIMPLEMENTED"}
+MAY_BE_TOLD = {
+    *("INVALID_ARGUMENT", "FORBIDDEN", "NOT_FOUND", "REUSED_ID", "TOO_LARGE", "UNIMPLEMENTED"),
+}
 CATCH_UP = errors_pb2.ERROR_CODE_CATCH_UP
 
 
