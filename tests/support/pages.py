@@ -144,6 +144,9 @@ class PageApp:
             self._sent.add(text)
             self.note(Sent(text, chat_id, text))
             await tab.says(peer, text)
+            while await tab.field(peer).input_value():  # nothing can take it yet, so it stays there
+                await asyncio.sleep(0.05)
+                await tab.field(peer).press("Enter")
 
     def note(self, what: Happening) -> None:
         """Put something into the record."""
