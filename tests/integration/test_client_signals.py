@@ -111,7 +111,7 @@ async def test_what_cannot_be_watched_is_refused(up: Running) -> None:
         with pytest.raises(InvalidArgument):
             alice.signals.typing("no user")
         alice.signals.watch(["g:team"])
-        assert (await signal(alice, SignalRefused)).error.code == "unimplemented"
+        assert (await signal(alice, SignalRefused)).error.code == "not_found"
 
 
 async def test_signals_end_with_their_client(up: Running) -> None:

@@ -191,7 +191,7 @@ async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path, 
             shown = (await http.get("/partitions")).json()
             assert shown == {
                 **{"server_id": "one", "owned": {}, "taking_over": [], "lacking": {}},
-                "append_wait_s": 0.0,
+                **{"append_wait_s": 0.0, "group_wait_s": 0.0},
             }
             await servers.assign("one")
             await until_owned(servers, "one", *range(PARTITIONS))

@@ -60,7 +60,7 @@ async def grow_and_shrink(where: Mapping[str, str], crowd: Crowd, rng: Random) -
     """30 devices, where a server should have 8, then 6 of them: how many servers were wanted, from
     2 on. What is `found` wrong fails here.
     """
-    who, chats = ring(25)
+    who, chats = ring(25, groups=False)  # a group would be of those who come and of those who go
     async with crowd.connected(who[:5], chats):
         async with crowd.connected(who[5:], chats):
             async with flowing(list(crowd.devices.values()), 50, rng):

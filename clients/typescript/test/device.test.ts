@@ -85,7 +85,8 @@ test("a refused send is never sent again", () => {
   const device = connected();
   device.submit(send("s1"));
   const refused = item({ case: "refused", value: { clientMessageId: "s1", error: {} } });
-  const rejected = () => device.receive(refused) as { kind: string; send?: { clientMessageId: string } };
+  const rejected = () =>
+    device.receive(refused) as { kind: string; send?: { clientMessageId: string } };
   assert.equal(rejected().send?.clientMessageId, "s1");
   assert.deepEqual([rejected().kind, rejected().send], ["rejected", undefined]);
   assert.equal(device.outgoing(1), undefined);
