@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
+from cecochat.cli.chat.sender import sender
 from cecochat.cli.errors import Failed
 from cecochat.cli.failure import run
-from cecochat.cli.output import REACH_S, echo, json_line
-from cecochat.cli.target import check_user, target, token_for
+from cecochat.cli.output import echo, json_line
 from cecochat.domain.log.ids import is_group
 
 if TYPE_CHECKING:
@@ -114,13 +114,7 @@ async def _change(
     token: str | None,
     as_json: bool,
 ) -> None:
-    from cecochat.client import connect
-
-    where = target(url)
-    async with connect(
-        where.connect_url, token_for(where, as_, token), listen=False, timeout_s=REACH_S
-    ) as client:
-        check_user(as_, client.user_id)
+    async with sender(as_, url, token) as client:
         change = await make(client)
     if as_json:
         json_line({"id": str(change.id)})

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cecochat.cli import options
+from cecochat.cli.chat.sender import sender
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.group_change import change_json, in_words, member_json, options_json
 from cecochat.cli.group_change import options_text as called
-from cecochat.cli.output import REACH_S, echo, json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.cli.target import check_user, target, token_for
 
 if TYPE_CHECKING:
@@ -318,13 +319,7 @@ async def _settled(client: Client, group: str, id_: int) -> GroupChange | None:
 async def _with_client(
     act: Callable[[Client], Awaitable[T]], as_: str | None, url: str | None, token: str | None
 ) -> T:
-    from cecochat.client import connect
-
-    where = target(url)
-    async with connect(
-        where.connect_url, token_for(where, as_, token), listen=False, timeout_s=REACH_S
-    ) as client:
-        check_user(as_, client.user_id)
+    async with sender(as_, url, token) as client:
         return await act(client)
 
 

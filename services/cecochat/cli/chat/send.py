@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
+from cecochat.cli.chat.sender import sender
 from cecochat.cli.errors import SomeRefused, UsageError
 from cecochat.cli.failure import run, say
-from cecochat.cli.output import REACH_S, echo, json_line
-from cecochat.cli.target import check_user, target, token_for
+from cecochat.cli.output import echo, json_line
 from cecochat.cli.tracing import tracing
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ async def _send(
 ) -> None:
     import asyncio
 
-    from cecochat.client import connect
-
-    where = target(url)
-    async with connect(
-        where.connect_url, token_for(where, as_, token), listen=False, timeout_s=REACH_S
-    ) as client:
-        check_user(as_, client.user_id)
+    async with sender(as_, url, token) as client:
         answers: Answers = asyncio.Queue(maxsize=1_000)
         with span:
             async with asyncio.TaskGroup() as group:

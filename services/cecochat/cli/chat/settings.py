@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
+from cecochat.cli.chat.sender import sender
 from cecochat.cli.chat.token import seconds
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.output import REACH_S, echo, json_line
-from cecochat.cli.target import check_user, target, token_for
+from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
     from cecochat.client import ChatSettings, Client
@@ -60,13 +60,7 @@ async def _set(
 ) -> ChatSettings:
     from dataclasses import replace
 
-    from cecochat.client import connect
-
-    where = target(url)
-    async with connect(
-        where.connect_url, token_for(where, as_, token), listen=False, timeout_s=REACH_S
-    ) as client:
-        check_user(as_, client.user_id)
+    async with sender(as_, url, token) as client:
         settings = replace(await _settings(client, chat), **changes)  # type: ignore[arg-type]
         return (await client.set_chat(chat, settings)).settings if changes else settings
 
