@@ -12,6 +12,7 @@ from tests.support.browser import troubles
 
 DESKTOP = ViewportSize(width=1_200, height=760)
 PHONE = ViewportSize(width=390, height=780)
+TOO_LONG = "too long " * 2_000  # by `text.max_bytes`
 WITHIN_MS = 60_000  # against a hang, no measure of speed
 CONNECTION_LOST = ("net::ERR_", "WebSocket connection to", "a status of 503", "a status of 404")
 """How a console tells of a server that was away or not ready: a new group is not found at first."""

@@ -46,11 +46,8 @@ export class Session implements Listener {
   }
 
   async start(connect: Connect): Promise<void> {
-    const client = await connect(this.me, this);
-    if (this.isClosed) return client.close();
-    this.client = client;
+    this.client = await connect(this.me, this);
     this.watch();
-    if (this.opened) void this.load(this.opened);
     this.status(this.state);
   }
 
@@ -68,20 +65,17 @@ export class Session implements Listener {
     if (this.opened.isGroup && !this.opened.group) void this.loadGroup(this.opened);
   }
 
-  /** Send a text. Returns false if nothing can take it yet: it stays where it is. */
-  send(chat: Conversation, text: string): boolean {
-    if (!this.client) return false;
+  send(chat: Conversation, text: string): void {
     const { about } = this;
     this.about = undefined;
     if (about?.act === "edit") {
-      if (text !== about.message.text) this.client.edit(chat.peer, about.message.id, text);
+      if (text !== about.message.text) this.client?.edit(chat.peer, about.message.id, text);
       this.redraw();
     } else {
       chat.newFrom = undefined;
       this.say(chat, text, about?.message.id);
       this.keepDraft(chat, "");
     }
-    return true;
   }
 
   private say(chat: Conversation, text: string, replyTo?: bigint): void {
@@ -370,11 +364,6 @@ export class Session implements Listener {
     if (!this.opened) return;
     void this.loadOlder(this.opened);
     if (this.opened.isGroup) void this.loadGroup(this.opened);
-  }
-
-  /** Note that nothing more will come. */
-  ended(why: string): void {
-    this.status({ state: "closed", why });
   }
 
   private reads(chat: Conversation): boolean {

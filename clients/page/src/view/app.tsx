@@ -51,17 +51,18 @@ export class App extends Component<{ connect: Connect }, State> {
 
   private readonly begin = async (name: string): Promise<void> => {
     this.setState({ busy: true, why: undefined });
+    const session = new Session(name, () => this.setState({}));
     try {
       await signedFor(name); // says why it cannot be
+      await session.start(this.props.connect);
     } catch (error) {
+      session.close();
       this.setState({ busy: false, why: (error as Error).message });
       return;
     }
     keepName(name);
-    const session = new Session(name, () => this.setState({}));
-    this.setState({ session, busy: false });
+    this.setState({ session, busy: false }); // from now on it takes what a person writes
     open(session);
-    await session.start(this.props.connect).catch((error: Error) => session.ended(error.message));
   };
 
   private readonly leave = (): void => {

@@ -35,7 +35,8 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
   };
   const send = () => {
     const text = field.current?.value.trim();
-    if (!text || !field.current || !session.send(chat, text)) return;
+    if (!text || !field.current) return;
+    session.send(chat, text);
     field.current.value = session.draft(chat); // an edit leaves it as it was
     grow();
     field.current.focus();
