@@ -34,7 +34,7 @@ US, PARTITIONS = "g:us", 8
 ANN, *OTHERS = USERS
 COMES_AND_GOES = USERS[-1]
 KILLS = 3
-EVENTS_BETWEEN_KILLS = 150
+CHANGES_BETWEEN_KILLS = 2
 EVENTS_BETWEEN_CHANGES = 40
 
 
@@ -80,23 +80,33 @@ class InGroup(Application):
         return is_done and self.got() == [each.id for each in entries if self.is_told_of(each)]
 
 
-async def changes(owner: Client, seen: Seen) -> None:
+async def changes(owner: Client, seen: Seen, made: asyncio.Semaphore) -> None:
     """Remove and add somebody, until cancelled."""
     while True:
         for change in (owner.groups.remove, owner.groups.add):
             await seen.until(seen.total + EVENTS_BETWEEN_CHANGES)
             await change(US, COMES_AND_GOES)
+            made.release()
 
 
-async def traffic(server: Server, apps: list[InGroup], seen: Seen, owner: Client) -> None:
+async def traffic(
+    server: Server, apps: list[InGroup], seen: Seen, owner: Client, rng: Random
+) -> None:
+    made = asyncio.Semaphore(0)
+
+    async def goes_on() -> None:
+        for _ in range(CHANGES_BETWEEN_KILLS):
+            await made.acquire()
+        await seen.until(seen.total + rng.randrange(2 * EVENTS_BETWEEN_CHANGES))
+
     async with TaskGroup() as group:
         tasks = [group.create_task(app.run()) for app in apps]
-        changing = group.create_task(changes(owner, seen))
+        changing = group.create_task(changes(owner, seen, made))
         for _ in range(KILLS):
-            await seen.until(seen.total + EVENTS_BETWEEN_KILLS)
+            await goes_on()
             await server.kill()
             await server.start()
-        await seen.until(seen.total + EVENTS_BETWEEN_KILLS)
+        await goes_on()
         changing.cancel()
         for app in apps:
             app.quiet = True
@@ -124,7 +134,7 @@ async def test_every_member_sees_what_happens_while_they_belong_to_it_once_and_i
         token = mint(server.secret_file.read_bytes(), ANN, 3_600)
         async with connect(server.connect_url, token, listen=False) as owner:
             await owner.groups.create("Us", members=OTHERS, chat_id=US, hides_past=True)
-            await traffic(server, apps, seen, owner)
+            await traffic(server, apps, seen, owner, rng)
         judge(await apps[0].history(), apps, seen)
 
 
@@ -141,5 +151,5 @@ def judge(whole: list[Entry], apps: list[InGroup], seen: Seen) -> None:
             assert said == wanted
         assert set(app.got()) <= set(ids)
     changes = [each for each in whole if isinstance(each, GroupChange)]
-    assert len(changes) > 2 * KILLS, "nobody came or went: this shows nothing"
+    assert len(changes) > CHANGES_BETWEEN_KILLS * (KILLS + 1), "nobody came or went"
     assert seen.reconnects >= KILLS, "nobody lost a connection: this shows nothing"
