@@ -130,4 +130,8 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "what a home has accepted is asked for there": (
         (LocalDevice, "_note_accepted", without_groups.note_accepted_here),
     ),
+    "settings of a chat are shown": ((Device, "show", without_groups.show_all_but_settings),),
+    "settings of a chat are stored as they are sent": (
+        (Device, "snapshot", without_groups.snapshot_without_settings),
+    ),
 }

@@ -12,6 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from cecochat.client import events
 from cecochat.client.errors import ChatError, SendRejected
 from cecochat.client.group import GroupChange, role_number, to_proto
+from cecochat.client.settings import SettingsChanged
+from cecochat.client.settings import to_proto as to_settings
 from cecochat.client.timeline import event_of_change
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 from cecochat.v1 import events_pb2
@@ -95,6 +97,10 @@ class Outcome:
                     self._sent(event.client_message_id, event.id)
                 else:
                     self._add("shows", _change(event))
+            case SettingsChanged(client_message_id=id_) if id_ in self._names.given:
+                self._sent(id_, event.id)
+            case SettingsChanged():
+                self._add("shows", _settings(event))
             case events.Hole(chat_id, first_id, last_id, reason):
                 hole = {"chatId": chat_id, "firstId": str(first_id), "lastId": str(last_id)}
                 self._add("shows", {"hole": hole | {"reason": f"REASON_{reason.upper()}"}})
@@ -148,6 +154,11 @@ def _group_change(change: GroupChange) -> dict[str, Any]:
     )
     place = {"id": str(change.id), "chatId": change.chat_id, "userId": change.user_id}
     return {"membership": place | MessageToDict(body)}
+
+
+def _settings(changed: SettingsChanged) -> dict[str, Any]:
+    place = {"id": str(changed.id), "chatId": changed.chat_id}
+    return {"settings": place | MessageToDict(to_settings(changed.settings))}
 
 
 def query_of(query: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What stands in the place of a rule about groups that is taken from the Python client: see
-`ablations`.
+"""What stands in the place of a rule about groups or settings that is taken from the Python client:
+see `ablations`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ def show_all_but_changes(self: Device, event: Event) -> Happening | None:
 def snapshot_without_changes(self: Device) -> dict[str, Any]:
     kept = _snapshot(self)
     outbox = [{k: v for k, v in each.items() if k != "membership"} for each in kept["outbox"]]
+    return kept | {"outbox": outbox}
+
+
+def show_all_but_settings(self: Device, event: Event) -> Happening | None:
+    happening = _show(self, event)
+    return None if event.HasField("settings") else happening
+
+
+def snapshot_without_settings(self: Device) -> dict[str, Any]:
+    kept = _snapshot(self)
+    outbox = [{k: v for k, v in each.items() if k != "settings"} for each in kept["outbox"]]
     return kept | {"outbox": outbox}
 
 

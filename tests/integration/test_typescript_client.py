@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cecochat.client import FOR_GOOD, ChatSettings, connect
 from tests.integration.systems import Running, running
 from tests.support import server as processes
 from tests.support.backends import Backends
@@ -63,6 +64,34 @@ async def test_two_users_chat(tmp_path: Path, dist: Path, runtime: tuple[str, ..
         )
         await bob.call("markRead", "alice", f"{sent}n")
         await alice.until_values("receipt", lambda values: values[-1]["readUpTo"] == sent)
+
+
+async def test_what_a_user_sets_for_a_chat_is_on_all_their_devices(
+    tmp_path: Path, dist: Path
+) -> None:
+    muted = {"mutedUntil": "9999-12-31T23:59:59.000Z", "archived": True, "pinned": True}
+    plain = {"archived": False, "pinned": False}
+    async with (
+        running(tmp_path) as system,
+        client(dist, system, "alice") as alice,
+        client(dist, system, "bob") as bob,
+        client(dist, system, "bob") as other,
+        connect(system.addresses.connect, system.token("bob")) as python,
+    ):
+        await until_connected(alice, bob, other)
+        await alice.call("send", "bob", "hello")
+        await python.set_chat("alice", ChatSettings(FOR_GOOD, archived=True, pinned=True))
+        [first] = await bob.until_values("settingschanged", lambda values: len(values) == 1)
+        assert (first["chatId"], first["settings"]) == ("d:alice~bob", muted)
+        set_ = await bob.call("setChat", "alice", {"pinned": True})
+        told = await other.until_values("settingschanged", lambda values: len(values) == 2)
+        assert (told[1]["id"], told[1]["settings"]) == (set_, plain | {"pinned": True})
+        assert "clientMessageId" in bob.values("settingschanged")[1]
+        [chat] = await bob.call("chats")
+        assert chat["settings"] == plain | {"pinned": True}
+        [chat] = await alice.call("chats")
+        assert chat["settings"] == plain
+        assert alice.values("settingschanged") == []
 
 
 def is_delivered(receipt: Any, message_id: str) -> bool:

@@ -11,6 +11,7 @@ import type { Group, Members } from "./group.js";
 import { Groups } from "./groups.js";
 import { chatOf } from "./ids.js";
 import { newId } from "./newid.js";
+import { type ChatSettings, settingsFrom } from "./settings.js";
 
 const WATCHED_MAX = 64;
 
@@ -130,6 +131,19 @@ export class Client {
     checkEmoji(emoji);
     const { removed = false } = options;
     return this.post(chat, { case: "reaction", value: { messageId, emoji, removed } }, options);
+  }
+
+  /**
+   * Set how this user wants to have a chat, on all their devices: all of it, also what stays as it is
+   * (`Chat.settings`). What is left out is not so. Resolves with the id of the event once it can no
+   * longer be lost.
+   */
+  async setChat(
+    chat: string,
+    settings: Partial<ChatSettings>,
+    options: SendOptions = {},
+  ): Promise<bigint> {
+    return this.post(chat, { case: "settings", value: settingsFrom(settings) }, options);
   }
 
   private post(chat: string, body: Body, { clientMessageId }: SendOptions): Promise<bigint> {

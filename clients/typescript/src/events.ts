@@ -19,6 +19,12 @@ import {
   withRole,
 } from "./group.js";
 import { timeOf } from "./ids.js";
+import {
+  type ChatSettings,
+  type SettingsChanged,
+  settingsChangedOf,
+  settingsOf,
+} from "./settings.js";
 
 /** A user whom a text names. Places are counted in Unicode code points. */
 export interface Mention {
@@ -86,7 +92,7 @@ export interface Receipt {
 /** A send that was rejected for good. */
 export interface Rejected {
   chatId: string;
-  /** Empty if it was a deletion or a reaction. */
+  /** Empty if it was neither a message nor an edit. */
   text: string;
   clientMessageId: string;
   error: ChatError;
@@ -110,6 +116,7 @@ export interface Chat {
   /** Of a group: what it is, and what this user is there, who has left it if there is no role. */
   options?: GroupOptions;
   role?: Role;
+  settings: ChatSettings;
   /** Among the last 1,000 messages. */
   unreadCount: number;
   marks: Receipt[];
@@ -155,6 +162,8 @@ export interface Events {
   change: Change;
   /** What has changed in a group, also by this client. */
   membership: GroupChange;
+  /** What the user has set for a chat, also by this client. */
+  settingschanged: SettingsChanged;
   receipt: Receipt;
   sent: Message;
   rejected: Rejected;
@@ -267,6 +276,8 @@ export function occurrenceOf(event: Event): Occurrence | undefined {
         ? { name: "message", value: { ...messageOf(event), missing: true } }
         : undefined;
   }
+  const settings = settingsChangedOf(event);
+  if (settings) return { name: "settingschanged", value: settings };
   const change = changeOf(event);
   return change && { name: "change", value: change };
 }
@@ -277,6 +288,8 @@ export function sentOf(userId: string, send: Send, id: bigint): Occurrence {
   const event = { id, chatId, userId, body: send.body, clientMessageId } as Event;
   const change = changeOf(event);
   if (change) return { name: "change", value: { ...change, clientMessageId } };
+  const settings = settingsChangedOf(event);
+  if (settings) return { name: "settingschanged", value: { ...settings, clientMessageId } };
   const entry = entryOf(event);
   if ("kind" in entry) return { name: "membership", value: { ...entry, isAsked: true } };
   return { name: "sent", value: entry };
@@ -304,6 +317,7 @@ export function chatFrom(chat: ChatAnswer): Chat {
     lastMessage: lastMessage && messageOf(lastMessage, lastMessageState),
     ...(entry && "kind" in entry && { lastGroupChange: entry }),
     ...(options && { options: optionsOf(options), ...withRole(chat.role) }),
+    settings: settingsOf(chat.settings),
     unreadCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),
     holes: chat.holes.map(holeOf),

@@ -17,10 +17,10 @@ export interface Queued {
   clientMessageId: string;
 }
 
-/** What an application sends: a message, or a change of one or of a group. */
+/** What an application sends: a message, a change of one or of a group, or settings of a chat. */
 export type Body = Extract<
   NonNullable<Init<Send>["body"]>,
-  { case: "message" | "edit" | "deletion" | "reaction" | "membership" }
+  { case: "message" | "edit" | "deletion" | "reaction" | "membership" | "settings" }
 >;
 
 /** What is to be sent, and under which id. */

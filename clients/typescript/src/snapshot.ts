@@ -37,6 +37,7 @@ interface SendJson {
   deletion?: { messageId?: string; asAdmin?: boolean };
   reaction?: { messageId?: string; emoji?: string; removed?: boolean };
   membership?: MembershipJson;
+  settings?: { mutedUntilMs?: string; archived?: boolean; pinned?: boolean };
 }
 
 interface MembershipJson {
@@ -81,7 +82,7 @@ export function sendFrom(json: SendJson): Send {
 }
 
 type Values = Record<string, unknown>;
-const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership"];
+const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership", "settings"];
 
 /** Write a message and all in it. Lists are never empty in JSON. */
 function written(value: object): Values {
@@ -97,12 +98,12 @@ function writtenIn(value: unknown): unknown {
   return value && typeof value === "object" ? written(value) : value;
 }
 
-/** Of what is kept as a string, ids of messages are read as numbers, and roles. */
+/** Of what is kept as a string, ids of messages and times are read as numbers, and roles. */
 function read(value: Values): Values {
   const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
     if (Array.isArray(each)) return [name, each.map(readIn)];
     if (name === "role") return [name, ROLES.findIndex((role) => isNamed(role, each)) + 1];
-    return [name, /(messageId|replyToId|UpTo)$/.test(name) ? id(each as string) : readIn(each)];
+    return [name, /(messageId|replyToId|UpTo|Ms)$/.test(name) ? id(each as string) : readIn(each)];
   });
   return Object.fromEntries(entries);
 }

@@ -25,7 +25,7 @@ const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
 type Name = Exclude<keyof Backend, "watch" | "close">;
-const ONCE = ["message", "sent", "change", "membership"]; // what has an id
+const ONCE = ["message", "sent", "change", "membership", "settingschanged"]; // what has an id
 
 /** What tabs tell each other. */
 type Note =

@@ -23,6 +23,7 @@ const NAMES: EventName[] = [
   "message",
   "change",
   "membership",
+  "settingschanged",
   "receipt",
   "sent",
   "rejected",
@@ -104,6 +105,7 @@ interface Call {
     | "open"
     | "token"
     | "send"
+    | "setChat"
     | "chats"
     | "history"
     | "recent"

@@ -34,6 +34,7 @@ class SettingsChanged:
     id: int
     chat_id: str
     settings: ChatSettings
+    client_message_id: str
 
 
 def settings_of(settings: events_pb2.ChatSettings) -> ChatSettings:
@@ -44,7 +45,8 @@ def settings_of(settings: events_pb2.ChatSettings) -> ChatSettings:
 
 def settings_event_of(event: events_pb2.Event) -> SettingsChanged:
     """Convert an event of the stream."""
-    return SettingsChanged(event.id, event.chat_id, settings_of(event.settings))
+    settings = settings_of(event.settings)
+    return SettingsChanged(event.id, event.chat_id, settings, event.client_message_id)
 
 
 def to_proto(settings: ChatSettings) -> events_pb2.ChatSettings:

@@ -1,4 +1,4 @@
-/** The rules of the client about groups less one each, by their names in `conformance/rules.json`. */
+/** The rules of the client about groups and settings less one each, by their names in `conformance/rules.json`. */
 
 import { Device } from "../../src/device.js";
 import type { Ack, Delivered } from "../../src/gen/cecochat/v1/messaging_pb.js";
@@ -71,6 +71,23 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
       (noteAccepted) =>
         function (accepted: Ack | Delivered) {
           noteAccepted.call(this, { ...accepted, homeOffset: 0n });
+        },
+    ),
+  ],
+  "settings of a chat are shown": [
+    shows((_, event, show) => {
+      const happening = show();
+      return event.body.case === "settings" ? undefined : happening;
+    }),
+  ],
+  "settings of a chat are stored as they are sent": [
+    ablation(
+      Device,
+      "snapshot",
+      (snapshot) =>
+        function () {
+          const kept: Snapshot = snapshot.call(this);
+          return { ...kept, outbox: kept.outbox.map(({ settings, ...rest }) => rest) };
         },
     ),
   ],

@@ -5,6 +5,7 @@ import { fromBinary, toJson } from "@bufbuild/protobuf";
 import type { Occurrence } from "../../src/events.js";
 import { ClientFrameSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
 import type { GroupChange, GroupOptions } from "../../src/group.js";
+import type { ChatSettings } from "../../src/settings.js";
 import type { Snapshot } from "../../src/snapshot.js";
 import type { Json } from "./case.js";
 
@@ -80,6 +81,11 @@ export class Outcome {
         const change = { id: `${id}`, chatId, userId, ...membership(value) };
         return this.add("shows", { membership: change });
       }
+      case "settingschanged": {
+        const { id, chatId, clientMessageId, settings } = value;
+        if (clientMessageId) return this.add("sent", { clientMessageId, messageId: `${id}` });
+        return this.add("shows", { settings: { id: `${id}`, chatId, ...given(settings) } });
+      }
       case "hole": {
         const [firstId, lastId] = [`${value.firstId}`, `${value.lastId}`];
         const reason = `REASON_${value.reason.toUpperCase()}`;
@@ -131,6 +137,16 @@ function membership({ added, removed, invited, appointed, options }: GroupChange
   const change = { addedIds: added, removedIds: removed, invitedIds: invited, appointments };
   const found: Json = { ...change, ...(options && { options: set(options) }) };
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value.length !== 0));
+}
+
+/** Return settings as the protocol has them. */
+function given({ mutedUntil, archived, pinned }: ChatSettings): Json {
+  const mutedUntilMs = mutedUntil && `${mutedUntil.getTime()}`;
+  return {
+    ...(mutedUntilMs && { mutedUntilMs }),
+    ...(archived && { archived }),
+    ...(pinned && { pinned }),
+  };
 }
 
 /** Return those options that are not what they are by default. */
