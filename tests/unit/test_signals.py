@@ -245,6 +245,23 @@ def test_a_signal_finds_no_room_where_a_message_would_lack_it() -> None:
     assert slow.closed is None
 
 
+def test_who_had_no_room_is_told_at_the_next_renewal() -> None:
+    world = World()
+    slow = session(ALICE, queue_max_bytes=1_000)
+    world.watching.watch(slow, {CHAT: BOB})
+    world.settle()
+    told(slow)
+    slow.push(b"x" * 600)
+    world.begin(BOB)
+    world.settle()
+    assert slow.queued_bytes == 600, "nor is there room yet"
+    slow.take(1 << 20)
+    world.watching.renew()
+    assert [each.presence.online for each in told(slow)] == [True]
+    world.watching.renew()
+    assert told(slow) == []
+
+
 def test_who_ends_watches_nothing() -> None:
     world = World()
     world.watch(BOB)

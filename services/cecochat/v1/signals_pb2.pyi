@@ -132,7 +132,9 @@ class UsersSeen(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     epoch: _builtins.int
-    """The offset of its takeover. What an earlier owner says after a later one does not count."""
+    """The log's clock at its takeover, in ms since 1970, which does not go back as offsets do where a log has lost its end. What an earlier owner
+    says after a later one does not count.
+    """
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSeen]: ...
     def __init__(

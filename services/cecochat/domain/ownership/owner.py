@@ -58,6 +58,7 @@ class Owner(Accepting):
         super().__init__(partition, fold, cursor, limits)
         self.session = session
         self.superseded: Takeover | None = None
+        self.ended = False
         self._is_afresh = fold.is_afresh
         self._groups = fold.groups
         self._log_end = log_end
@@ -248,6 +249,7 @@ class Owner(Accepting):
 
     def end(self, refusal: Refusal, address: str = "", websocket: str = "") -> None:
         """Close all sessions, since this owner has ended. The addresses are those of the next."""
+        self.ended = True
         for session in [s for sessions in self.sessions.values() for s in sessions]:
             session.close(refusal, address, websocket)
         self.sessions.clear()

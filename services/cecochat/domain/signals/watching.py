@@ -49,6 +49,7 @@ class Watching:
         self._watchers: defaultdict[UserId, set[tuple[Session, ChatId]]] = defaultdict(set)
         self._known: dict[UserId, UserSeen] = {}
         self._epochs: dict[int, int] = {}  # partition -> the latest epoch that has said something
+        self._behind: set[tuple[Session, ChatId]] = set()  # sessions that had no room for presence
         self.dropped = 0  # signals that were not queued, since the client reads too slowly
 
     @property
@@ -90,7 +91,7 @@ class Watching:
             self._tell_interest(peer, "asked")
         self._watchers[peer].add((session, chat_id))
         if known := self._known.get(peer):
-            self._push(session, _presence(chat_id, known))
+            self._tell(session, chat_id, known)
 
     def _leave(self, session: Session, chat_id: ChatId, peer: UserId) -> None:
         self._sessions[chat_id].discard(session)
@@ -108,8 +109,14 @@ class Watching:
 
     def renew(self) -> None:
         """Renew the interest in all who are watched, saying what is known of them, so that it is
-        put right where it is wrong. Call this every `RENEW_S`.
+        put right where it is wrong, and tell sessions what they had no room for. Call this every
+        `RENEW_S`.
         """
+        behind, self._behind = self._behind, set()
+        for session, chat_id in behind:
+            peer = self._watched.get(session, {}).get(chat_id)
+            if peer and (known := self._known.get(peer)):
+                self._tell(session, chat_id, known)
         for peer in self._watchers:
             known = self._known.get(peer)
             online: How = "online" if known and known.presence.online else "offline"
@@ -150,14 +157,22 @@ class Watching:
         if user != before:
             self._known[user_id] = user
             for session, chat_id in self._watchers[user_id]:
-                self._push(session, _presence(chat_id, user))
+                self._tell(session, chat_id, user)
 
-    def _push(self, session: Session, chunk: frames.Chunk) -> None:
-        """Queue a signal, but never so that a message would find no room."""
+    def _tell(self, session: Session, chat_id: ChatId, user: UserSeen) -> None:
+        """Tell a session how a user is: at the next renewal, if it has no room now."""
+        if not self._push(session, _presence(chat_id, user)):
+            self._behind.add((session, chat_id))
+
+    def _push(self, session: Session, chunk: frames.Chunk) -> bool:
+        """Queue a signal, but never so that a message would find no room. Returns whether it is
+        queued.
+        """
         if session.has_room:
             session.push(chunk)
-        else:
-            self.dropped += 1
+            return True
+        self.dropped += 1
+        return False
 
 
 def _unknown(user: UserSeen) -> bool:

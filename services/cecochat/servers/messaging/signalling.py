@@ -111,15 +111,16 @@ class Signalling:
     def end(self, owner: Owner, session: Session) -> None:
         """Note that a session has ended."""
         self._typing.pop(session, None)
-        of = self._partitions.get(owner.partition)
-        if of and of.owner is owner:
+        if of := self._held_by(owner):
             of.watching.end(session)
             of.presence.end(session, time.monotonic(), now_ms())
             self._tell_soon()
 
     def take(self, owner: Owner, session: Session, frame: ClientFrame) -> None:
         """Take what a frame says beside sends. What is refused does not end the session."""
-        of = self._of(owner)
+        of = self._held_by(owner)
+        if of is None:
+            return  # the session is told where to go
         try:
             if frame.HasField("invisible"):
                 session.invisible = frame.invisible
@@ -164,13 +165,20 @@ class Signalling:
             of = self._partitions[owner.partition] = self._new(owner)
         return of
 
+    def _held_by(self, owner: Owner) -> _Partition | None:
+        """Return the partition as long as this owner owns it. What its sessions say after that
+        must not overtake what they say to the next owner.
+        """
+        of = self._partitions.get(owner.partition)
+        return of if of and of.owner is owner and not owner.ended else None
+
     def _new(self, owner: Owner) -> _Partition:
         assert owner.epoch is not None, "sessions come only once its takeover was read back"
         number, outbox = owner.partition, self._outbox
         return _Partition(
             owner,
             Watching(number, self._log.partition_of, _belongs(owner), outbox),
-            Presence(number, owner.epoch.offset, outbox, time.monotonic()),
+            Presence(number, owner.epoch.clock_ms, outbox, time.monotonic()),
         )
 
     def _drop(self, partition: int) -> None:
@@ -240,7 +248,7 @@ class Signalling:
                     await asyncio.sleep(0)  # messages go first
 
     def _hear(self, of: _Partition, heard: Heard) -> None:
-        at_ms, age_ms = now_ms(), max(0, now_ms() - heard.at_ms)
+        age_ms = max(0, now_ms() - heard.at_ms)
         try:
             said = Said.FromString(heard.value)
         except DecodeError:
@@ -257,7 +265,7 @@ class Signalling:
             of.presence.interested(interest, said_s)
             of.relay.interested(interest, said_s)
         for seen in said.seen:
-            of.watching.seen(seen, at_ms)
+            of.watching.seen(seen, heard.at_ms)
 
     def _relay(self, of: _Partition, types: UserTypes) -> None:
         """Tell those who watch a group that has its home here."""
