@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from redis.asyncio import Redis
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
+from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.place import Place
@@ -134,10 +136,16 @@ async def _stutter(pid: int, stopped_s: float, runs_s: float) -> None:
 
 @asynccontextmanager
 async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
+    """In the end every partition has shown that they counted for nobody."""
     headers = (("v", "?"),)
     records = [NewRecord(each, b"who", b"what", headers) for each in range(PARTITIONS)]
     await append(scene.environment, records)
     yield
+
+    async def shown() -> bool:
+        return "HIDDEN" not in await command(scene.environment, "audit", code=None)
+
+    await eventually(shown, within_s=60, every_s=1)
 
 
 @asynccontextmanager
@@ -172,7 +180,9 @@ async def a_partition_promises_what_it_has_not(scene: Scene) -> AsyncIterator[No
 
 
 async def _state_of(scene: Scene, last: dict[int, Copied]) -> NewRecord:
+    """What an owner would say there, with all groups, but for `last`."""
     async with opened(scene.environment) as log:
         _, end = await log.bounds(MESSAGES, scene.quiet)
-        state = (await fold_at(log, scene.quiet, end - 1)).state(end - 1)
+        fold = await fold_at(log, scene.quiet, end - 1, partial(partition_of, count=PARTITIONS))
+        (state,) = fold.states(end - 1, part_members=1_000)
     return NewRecord(scene.quiet, *encode(replace(state, last=state.last | last)))

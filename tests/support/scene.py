@@ -16,9 +16,12 @@ from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.processes import Processes, ServerProcess
+from tests.support.records import is_group
 
 PARTITIONS = 15
-"""So many that one has no user of the crowd: a test may number messages there."""
+"""So many that one has no user of the crowd and no home of a group: a test may number messages
+there.
+"""
 RETENTION_MS = 60_000  # a quarter of it is soon over
 COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
 
@@ -47,9 +50,10 @@ class Scene:
 
     @property
     def quiet(self) -> int:
-        """A partition on which nobody of the crowd is."""
+        """A partition in which nobody of the crowd says anything."""
         users = {who.user_id for who in self.crowd.devices}
-        taken = {partition_of(user, PARTITIONS) for user in users}
+        groups = set(filter(is_group, self.crowd.chats))
+        taken = {partition_of(each, PARTITIONS) for each in users | groups}
         return min(set(range(PARTITIONS)) - taken)
 
 
