@@ -78,7 +78,7 @@ async def test_who_belongs_to_a_group_changes(
     await makes(alice, "Hikers", "bob")
     await alice.says("Hikers", "before carol")
     await opens_panel(alice, "alice (you)", "bob")
-    await alice.page.get_by_label("Add to the group").fill("carol")
+    await alice.page.get_by_label("Add or invite").fill("carol")
     await alice.page.get_by_role("button", name="Add", exact=True).click()
     await expect(panel(alice).locator(".name")).to_have_text(["alice (you)", "bob", "carol"])
     await carol.chooses("Hikers")
@@ -99,6 +99,62 @@ async def test_who_belongs_to_a_group_changes(
     await sees_notes(carol, *notes, "carol left")
     await sees_notes(alice, *notes, "carol left")
     assert carol.violations == []
+
+
+async def test_what_a_role_allows_is_what_the_panel_offers(
+    alice: Person, bob: Person, windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> None:
+    carol = await chatpage.at(windows[1], "carol", server.connect_url)
+    await makes(alice, "Hikers", "bob, carol")
+    await opens_panel(alice, "alice (you)", "bob", "carol")
+    for each in (bob, carol):
+        await each.chooses("Hikers")
+        await each.page.get_by_role("button", name="Members").click()
+        await expect(panel(each).get_by_role("button")).to_have_text(["Leave the group"])
+    await alice.page.get_by_role("button", name="Make admin: bob").click()
+    await expect(panel(bob).get_by_role("button")).to_have_text(
+        ["Rename", "Remove", "Add", "Invite", "Leave the group"]
+    )
+    await expect(panel(bob).get_by_role("button", name="Remove carol")).to_be_visible()
+    await bob.page.get_by_label("Name of the group").fill("Walkers")
+    await bob.page.get_by_role("button", name="Rename").click()
+    for each in (alice, bob, carol):
+        await expect(each.entry("Walkers")).to_be_visible()
+        await expect(each.page.get_by_role("heading", name="Walkers")).to_be_visible()
+    await alice.page.get_by_role("button", name="Make member: bob").click()
+    await expect(panel(bob).get_by_role("button")).to_have_text(["Leave the group"])
+    await alice.page.get_by_role("button", name="Remove bob").click()
+    await expect(bob.page.get_by_text("You do not belong to this group.")).to_be_visible()
+    await expect(panel(bob)).to_have_count(0)
+    await sees_notes(
+        carol,
+        "alice created “Hikers” with bob and carol",
+        "alice made bob an admin",
+        "bob changed the group to “Walkers”",
+        "alice made bob a plain member",
+        "alice removed bob",
+    )
+    assert carol.violations == []
+
+
+async def test_who_is_invited_joins_by_the_address(
+    alice: Person, windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> None:
+    dave = await chatpage.at(windows[1], "dave", server.connect_url)
+    await makes(alice, "Hikers", "")
+    await opens_panel(alice, "alice (you)")
+    await alice.page.get_by_role("button", name="Invite").click()
+    await expect(panel(alice).get_by_role("alert")).to_have_text("Name somebody to invite")
+    await alice.page.get_by_label("Add or invite").fill("dave")
+    await alice.page.get_by_role("button", name="Invite").click()
+    await expect(panel(alice).get_by_role("listitem").nth(1)).to_contain_text("invited")
+    await dave.is_connected()
+    address = await alice.page.evaluate("location.hash")
+    await dave.page.evaluate("address => { location.hash = address }", address)
+    await dave.page.get_by_role("button", name="Join").click()
+    await expect(dave.field("Hikers")).to_be_visible()
+    await expect(panel(alice).get_by_role("listitem").nth(1)).to_contain_text("member")
+    assert dave.violations == []
 
 
 async def test_others_write_what_a_reader_of_a_channel_only_reads(

@@ -16,7 +16,8 @@ import { signedFor } from "./login";
 import { type Group, type Member, inWords } from "./model/group";
 import type { Message } from "./model/message";
 import { isGroup, peerOf } from "./model/names";
-import type { ChatSummary, Client, Connect, Listener, Page, Status, Waiting } from "./port";
+import type { Settings } from "./model/settings";
+import type { ChatSummary, Client, Connect, Groups, Listener, Page, Status, Waiting } from "./port";
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
 export const connect: Connect = async (me, listener) => {
@@ -33,9 +34,10 @@ export const connect: Connect = async (me, listener) => {
 
 class Adapter implements Client {
   readonly me: string;
+  readonly groups: Groups;
   /** All messages that were told, as they are now. */
   private readonly timeline = new Timeline();
-  /** Changes of messages that this page has sent. */
+  /** What this page has sent besides messages. */
   private readonly changes = new Set<string>();
 
   constructor(
@@ -43,6 +45,7 @@ class Adapter implements Client {
     private readonly listener: Listener,
   ) {
     this.me = given.userId;
+    this.groups = groupsOf(given);
     given.on("status", (status) => listener.status(plainStatus(status)));
     given.on("caughtup", () => listener.caughtUp());
     given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, this.now(message))));
@@ -57,7 +60,8 @@ class Adapter implements Client {
       this.about(message.chatId, (peer) => listener.sent(message.clientMessageId, peer, this.now(message))),
     );
     given.on("rejected", ({ chatId, clientMessageId, text, error }) => {
-      if (this.changes.delete(clientMessageId) || !text) return listener.unchanged(error.message);
+      const isChange = this.changes.delete(clientMessageId) || !text;
+      if (isChange) return listener.unchanged(error.message, clientMessageId, peerOf(this.me, chatId));
       this.about(chatId, (peer) => listener.rejected(clientMessageId, peer, text, error.message));
     });
     given.on("receipt", (receipt) =>
@@ -65,6 +69,9 @@ class Adapter implements Client {
         if (receipt.userId === this.me) listener.read(peer, receipt.readUpTo);
         else if (!isGroup(peer)) listener.receipt(peer, receipt);
       }),
+    );
+    given.on("settingschanged", ({ chatId, id, settings, clientMessageId }) =>
+      this.about(chatId, (peer) => listener.chatSet(peer, id, settings, clientMessageId)),
     );
     given.on("membership", (change) => void this.groupChanged(change));
     given.on("typing", ({ chatId, userId, active }) =>
@@ -84,23 +91,29 @@ class Adapter implements Client {
   }
 
   edit(peer: string, id: bigint, text: string): void {
-    this.change((options) => this.given.edit(peer, id, text, options));
+    this.change(peer, (options) => this.given.edit(peer, id, text, options));
   }
 
   remove(peer: string, id: bigint, asAdmin: boolean): void {
-    this.change((options) => this.given.delete(peer, id, { ...options, asAdmin }));
+    this.change(peer, (options) => this.given.delete(peer, id, { ...options, asAdmin }));
   }
 
   react(peer: string, id: bigint, emoji: string, removed: boolean): void {
-    this.change((options) => this.given.react(peer, id, emoji, { ...options, removed }));
+    this.change(peer, (options) => this.given.react(peer, id, emoji, { ...options, removed }));
   }
 
-  private change(make: (options: { clientMessageId: string }) => Promise<bigint>): void {
+  set(peer: string, { mutedUntil, ...rest }: Settings): string {
+    const settings = { ...rest, ...(mutedUntil && { mutedUntil }) };
+    return this.change(peer, (options) => this.given.setChat(peer, settings, options));
+  }
+
+  private change(peer: string, make: (options: { clientMessageId: string }) => Promise<bigint>): string {
     const key = crypto.randomUUID();
     this.changes.add(key);
     make({ clientMessageId: key }).catch((error: { code: string; message: string }) => {
-      if (error.code === "invalid_argument") this.listener.unchanged(error.message);
+      if (error.code === "invalid_argument") this.listener.unchanged(error.message, key, peer);
     });
+    return key;
   }
 
   private now(entry: Entry): Message {
@@ -130,24 +143,6 @@ class Adapter implements Client {
     }
   }
 
-  async members(peer: string): Promise<readonly Member[]> {
-    const found: Member[] = [];
-    for await (const each of this.given.groups.members(peer)) found.push(each);
-    return found;
-  }
-
-  create(name: string, members: readonly string[]): Promise<string> {
-    return this.given.groups.create(name, { members });
-  }
-
-  add(peer: string, users: readonly string[]): Promise<bigint> {
-    return this.given.groups.add(peer, users);
-  }
-
-  takeOut(peer: string, users: readonly string[]): Promise<bigint> {
-    return this.given.groups.remove(peer, users);
-  }
-
   async stored(peer: string): Promise<readonly Message[]> {
     return (await this.given.recent(peer)).map((each) => this.now(each));
   }
@@ -160,13 +155,13 @@ class Adapter implements Client {
   async chats(): Promise<readonly ChatSummary[]> {
     const found: ChatSummary[] = [];
     for (const chat of await this.given.chats()) {
-      const { lastMessage, lastGroupChange, unreadCount: unread, holes, lastChangeId: changeId } = chat;
+      const { lastMessage, lastGroupChange, unreadCount: unread, holes, lastChangeId: changeId, settings } = chat;
       const peer = peerOf(this.me, chat.chatId);
       if (peer === undefined || !lastMessage) continue;
       const marks = chat.marks.find((each) => each.userId === peer);
       const group = chat.options && { ...chat.options, role: chat.role };
       const last = this.now(lastGroupChange ?? lastMessage);
-      found.push({ peer, group, unread, last, marks, holes, changeId });
+      found.push({ peer, group, settings, unread, last, marks, holes, changeId });
     }
     return found;
   }
@@ -200,6 +195,22 @@ class Adapter implements Client {
     const peer = peerOf(this.me, chatId);
     if (peer !== undefined) tell(peer);
   }
+}
+
+function groupsOf({ groups }: Given): Groups {
+  return {
+    async members(peer) {
+      const found: Member[] = [];
+      for await (const each of groups.members(peer)) found.push(each);
+      return found;
+    },
+    create: (name, members) => groups.create(name, { members }),
+    add: (peer, users) => groups.add(peer, users),
+    invite: (peer, users) => groups.invite(peer, users),
+    remove: (peer, users) => groups.remove(peer, users),
+    rename: (peer, name) => groups.rename(peer, name),
+    appoint: (peer, user, role) => groups.appoint(peer, user, role),
+  };
 }
 
 function plainStatus(status: GivenStatus): Status {

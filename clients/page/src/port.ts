@@ -1,8 +1,9 @@
 /**
  * What the page needs of a client: `client.ts` makes it of `@cecochat/client`.
  */
-import type { Group, Member } from "./model/group";
+import type { Group, Member, Role } from "./model/group";
 import type { Hole, Marks, Message, Presence } from "./model/message";
+import type { Settings } from "./model/settings";
 
 export type Status =
   | { readonly state: "connecting" | "connected" }
@@ -12,6 +13,7 @@ export type Status =
 export interface ChatSummary {
   readonly peer: string;
   readonly group: Group | undefined;
+  readonly settings: Settings;
   readonly unread: number;
   readonly last: Message;
   readonly marks: Marks | undefined;
@@ -37,7 +39,9 @@ export interface Listener {
   /** A message was edited or deleted, or somebody reacted to it. It is like this now, if it was here. */
   changed(peer: string, message: Message | undefined, deletionId: bigint | undefined): void;
   /** A change that this user wanted to make is refused. */
-  unchanged(why: string): void;
+  unchanged(why: string, key: string, peer: string | undefined): void;
+  /** This user has set how to have a chat, here or elsewhere. The key is that of this page, if it is an own one. */
+  chatSet(peer: string, id: bigint, settings: Settings, key: string | undefined): void;
   /** This user has read a chat, here or elsewhere. */
   read(peer: string, upTo: bigint): void;
   /** A send was accepted: it is a message now. */
@@ -50,6 +54,18 @@ export interface Listener {
   hole(peer: string | undefined, hole: Hole): void;
   caughtUp(): void;
   status(status: Status): void;
+}
+
+/** What this user can change in groups. Each fails if the user's role does not allow it. */
+export interface Groups {
+  members(peer: string): Promise<readonly Member[]>;
+  /** Make a group with these members, and return its id. */
+  create(name: string, members: readonly string[]): Promise<string>;
+  add(peer: string, users: readonly string[]): Promise<unknown>;
+  invite(peer: string, users: readonly string[]): Promise<unknown>;
+  remove(peer: string, users: readonly string[]): Promise<unknown>;
+  rename(peer: string, name: string): Promise<unknown>;
+  appoint(peer: string, user: string, role: Role): Promise<unknown>;
 }
 
 export interface Client {
@@ -68,11 +84,9 @@ export interface Client {
   page(peer: string, before: bigint | undefined, limit: number): Promise<Page>;
   /** Return a group; undefined if there is none for this user. */
   group(peer: string): Promise<Group | undefined>;
-  members(peer: string): Promise<readonly Member[]>;
-  /** Make a group with these members, and return its id. */
-  create(name: string, members: readonly string[]): Promise<string>;
-  add(peer: string, users: readonly string[]): Promise<unknown>;
-  takeOut(peer: string, users: readonly string[]): Promise<unknown>;
+  readonly groups: Groups;
+  /** Set how to have a chat. Return the key under which it is told as set or refused. */
+  set(peer: string, settings: Settings): string;
   markRead(peer: string, id: bigint): void;
   /** Be told of the typing and the presence of these users, at most 64, and of no others. */
   watch(peers: readonly string[]): void;

@@ -1,12 +1,15 @@
 import { draftOf, keepDraft } from "./drafts";
 import { Chats } from "./model/chats";
 import type { Conversation } from "./model/conversation";
-import type { Group, Member } from "./model/group";
+import type { Group } from "./model/group";
 import type { Hole, Marks, Message, Presence } from "./model/message";
-import type { Client, Connect, Listener, Status } from "./port";
+import type { Settings } from "./model/settings";
+import type { Client, Connect, Groups, Listener, Status } from "./port";
+import { loadQuoted } from "./quotes";
 
 const PAGE = 50;
 const WATCHED_MAX = 64;
+const TIMER_MAX_MS = 2 ** 31 - 1; // above that, timers end at once
 const MISSED_MS = 20_000; // after which a list that lacks a change stays as it is
 const MISSING = "The server does not answer. What you write is sent as soon as it does.";
 
@@ -35,6 +38,7 @@ export class Session implements Listener {
   private readonly loading = new Set<Conversation>();
   private looksAtTheEnd = false;
   private watched = "";
+  private waking: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     readonly me: string,
@@ -99,23 +103,29 @@ export class Session implements Listener {
     this.client?.react(chat.peer, message.id, emoji, !!isThere);
   }
 
+  /** Mute, archive or pin a chat, or take that back. `said` tells of it. */
+  set(chat: Conversation, change: Partial<Settings>, said: string): void {
+    if (!this.client) return;
+    const settings = { ...chat.settings.now, ...change };
+    chat.settings.want(this.client.set(chat.peer, settings), settings);
+    this.announced = `${chat.name}: ${said}`;
+    this.hasSet();
+  }
+
+  /** Look again now, and when the next chat is not muted any more. */
+  private hasSet(): void {
+    clearTimeout(this.waking);
+    const next = this.chats.nextHeardMs();
+    const waitMs = Math.min((next ?? Infinity) - Date.now(), TIMER_MAX_MS);
+    if (next !== undefined && !this.isClosed) this.waking = setTimeout(() => this.hasSet(), waitMs);
+    this.redraw();
+  }
+
   // -- groups
 
-  async createGroup(name: string, members: readonly string[]): Promise<string> {
-    if (!this.client) throw new Error("There is no connection yet");
-    return this.client.create(name, members);
-  }
-
-  async addTo(chat: Conversation, users: readonly string[]): Promise<void> {
-    await this.client?.add(chat.peer, users);
-  }
-
-  async removeFrom(chat: Conversation, users: readonly string[]): Promise<void> {
-    await this.client?.takeOut(chat.peer, users);
-  }
-
-  async membersOf(chat: Conversation): Promise<readonly Member[]> {
-    return (await this.client?.members(chat.peer)) ?? [];
+  /** What can be changed in groups, once this has started. */
+  get groups(): Groups {
+    return this.client!.groups;
   }
 
   private async loadGroup(chat: Conversation): Promise<void> {
@@ -187,6 +197,7 @@ export class Session implements Listener {
   close(): void {
     this.isClosed = true;
     this.tabs.close();
+    clearTimeout(this.waking);
     this.client?.close();
   }
 
@@ -201,6 +212,7 @@ export class Session implements Listener {
         this.chats.summarize(each.peer, each.last, each.unread);
         const chat = this.chats.with(each.peer);
         if (each.group) this.knows(chat, each.group);
+        chat.settings.list(each.settings);
         each.holes.forEach((hole) => chat.addHole(hole));
         if (each.marks) chat.mark(each.marks);
       }
@@ -212,7 +224,7 @@ export class Session implements Listener {
     } catch {
       this.trouble = MISSING;
     }
-    this.redraw();
+    this.hasSet();
     return hasChange;
   }
 
@@ -259,20 +271,8 @@ export class Session implements Listener {
     await this.loadQuoted(chat);
   }
 
-  /** Read the older messages that those here answer, one by one. */
   private async loadQuoted(chat: Conversation): Promise<void> {
-    for (const id of chat.unknownQuotes) {
-      if (chat.quoted.has(id)) continue;
-      chat.quoted.set(id, undefined);
-      try {
-        const page = await this.client?.page(chat.peer, id + 1n, 1);
-        const found = page?.messages[0];
-        if (found?.id === id) chat.quoted.set(id, found);
-      } catch {
-        chat.quoted.delete(id); // the next page asks again
-      }
-      this.redraw();
-    }
+    if (this.client) await loadQuoted(chat, this.client, this.redraw);
   }
 
   // -- what the client tells
@@ -281,11 +281,10 @@ export class Session implements Listener {
     const chat = this.chats.with(peer);
     if (!chat.add(message)) return;
     if (chat.loaded) void this.loadQuoted(chat);
-    if (message.note !== undefined) this.announced = message.note;
-    else if (message.from !== this.me) {
-      this.announced = `${message.from}: ${message.text ?? "a message whose content is lost"}`;
-      if (!this.reads(chat) && chat.newFrom === undefined) chat.newFrom = message.id;
-    }
+    const isNote = message.note !== undefined;
+    const isTheirs = !isNote && message.from !== this.me;
+    if (isTheirs && !this.reads(chat)) chat.newFrom ??= message.id;
+    if ((isNote || isTheirs) && !chat.settings.isMuted()) this.announced = spoken(message);
     this.watch();
     this.look();
     this.redraw();
@@ -299,9 +298,15 @@ export class Session implements Listener {
     this.redraw();
   }
 
-  unchanged(why: string): void {
+  unchanged(why: string, key: string, peer: string | undefined): void {
+    if (peer !== undefined) this.chats.with(peer).settings.settle(key);
     this.announced = `Not changed: ${why}`;
     this.redraw();
+  }
+
+  chatSet(peer: string, id: bigint, settings: Settings, key: string | undefined): void {
+    this.chats.with(peer).settings.tell(id, settings, key);
+    this.hasSet();
   }
 
   receipt(peer: string, marks: Marks): void {
@@ -381,4 +386,8 @@ export class Session implements Listener {
     this.client?.markRead(chat.peer, newest.id);
     this.redraw();
   }
+}
+
+function spoken({ note, from, text }: Message): string {
+  return note ?? `${from}: ${text ?? "a message whose content is lost"}`;
 }

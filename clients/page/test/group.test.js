@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Conversation } from "../src/model/conversation.ts";
-import { inWords } from "../src/model/group.ts";
+import { inWords, may, mayRemove } from "../src/model/group.ts";
 import { rowsOf } from "../src/model/rows.ts";
 
 const AT = new Date("2026-11-29T10:00:00Z");
@@ -66,4 +66,23 @@ test("who may write in a group follows from what the group and the user are", ()
   }
   assert.equal(chat.name, "Us");
   assert.equal(new Conversation("alice", "bob").canWrite, true);
+});
+
+test("what a user may do in a group follows from their role, as docs/how-to/groups.md has it", () => {
+  const acts = ["write", "leave", "moderate", "add", "invite", "remove", "rename", "appoint"];
+  const allowed = (role, isChannel = false) => acts.filter((act) => may({ name: "Us", isChannel, role }, act));
+  assert.deepEqual(allowed(undefined), []);
+  assert.deepEqual(allowed("member"), ["write", "leave"]);
+  assert.deepEqual(allowed("member", true), ["leave"]);
+  assert.deepEqual(allowed("admin", true), acts.slice(0, -1));
+  assert.deepEqual(allowed("owner"), acts);
+  assert.equal(may(undefined, "leave"), false);
+});
+
+test("who may remove has a higher role than who goes", () => {
+  const removed = (role) =>
+    [undefined, "member", "admin", "owner"].filter((theirs) => mayRemove({ ...US, role }, theirs));
+  assert.deepEqual(removed("member"), []);
+  assert.deepEqual(removed("admin"), [undefined, "member"]);
+  assert.deepEqual(removed("owner"), [undefined, "member", "admin"]);
 });

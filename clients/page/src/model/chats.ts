@@ -42,17 +42,34 @@ export class Chats {
     return known && (!told || told.id <= known.id) ? known : told;
   }
 
-  /** The chats in the order of their last line. */
+  /** The chats in the order of their last line, but pinned ones first and archived ones last. */
   get sorted(): Conversation[] {
-    return [...this.byPeer.values()].sort((a, b) => this.usedAt(b) - this.usedAt(a));
+    return [...this.byPeer.values()].sort((a, b) => place(a) - place(b) || this.usedAt(b) - this.usedAt(a));
   }
 
+  /** How many messages are unread in all chats that are not muted. */
   get unread(): number {
-    return [...this.byPeer.values()].reduce((sum, chat) => sum + chat.unread, 0);
+    return unreadIn([...this.byPeer.values()].filter(({ settings }) => !settings.isMuted()));
+  }
+
+  /** When the next chat is not muted any more, in ms since 1970; undefined if none will be. */
+  nextHeardMs(now = Date.now()): number | undefined {
+    const ends = [...this.byPeer.values()].map(({ settings }) => settings.now.mutedUntil?.getTime() ?? 0);
+    const later = ends.filter((ms) => ms > now);
+    return later.length ? Math.min(...later) : undefined;
   }
 
   private usedAt(chat: Conversation): number {
     const lines = [chat.outgoing.at(-1)?.at, this.lastOf(chat)?.at];
     return Math.max(...lines.map((at) => at?.getTime() ?? 0));
   }
+}
+
+export function unreadIn(chats: readonly Conversation[]): number {
+  return chats.reduce((sum, chat) => sum + chat.unread, 0);
+}
+
+function place({ settings }: Conversation): number {
+  const { archived, pinned } = settings.now;
+  return (archived ? 2 : 0) + (pinned ? 0 : 1);
 }

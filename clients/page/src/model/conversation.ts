@@ -1,6 +1,7 @@
-import type { Group } from "./group";
+import { type Group, may } from "./group";
 import { isGroup } from "./names";
 import type { Hole, Marks, Message, Outgoing, Presence, Tick } from "./message";
+import { ChatSettings } from "./settings";
 
 /** One chat, with a user or of a group, as this page knows it. Pure: what happens is told to it, and a view reads it. */
 export class Conversation {
@@ -21,6 +22,8 @@ export class Conversation {
   group: Group | undefined;
   /** Of a dialog: whether the other user is here. */
   presence: Presence | undefined;
+  /** How this user wants to have it. */
+  readonly settings = new ChatSettings();
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
   /** How many were unread as of a message, by the server. */
@@ -42,9 +45,7 @@ export class Conversation {
 
   /** Whether this user can write here, as far as it is known. */
   get canWrite(): boolean {
-    if (!this.isGroup || !this.group) return true;
-    const { role, isChannel } = this.group;
-    return role !== undefined && (!isChannel || role !== "member");
+    return !this.isGroup || !this.group || may(this.group, "write");
   }
 
   private isTheirs({ from, note }: Message): boolean {

@@ -33,6 +33,13 @@ export function lately(at: Date, now = new Date()): string {
   return days < 7 ? WEEKDAY.format(at) : SHORT.format(at);
 }
 
+/** Return a time that is to come, as short as can be. */
+export function shortly(at: Date, now = new Date()): string {
+  const days = daysBetween(now, at);
+  if (days === 0) return TIME.format(at);
+  return days < 7 ? `${WEEKDAY.format(at)}, ${TIME.format(at)}` : DATE.format(at);
+}
+
 function daysBetween(at: Date, now: Date): number {
   const midnight = (date: Date) => Date.UTC(date.getFullYear(), date.getMonth(), date.getDate());
   return Math.round((midnight(now) - midnight(at)) / DAY_MS);

@@ -24,6 +24,38 @@ export interface GroupChange {
   readonly options?: { readonly name: string };
 }
 
+const RANKS: readonly Role[] = ["member", "admin", "owner"];
+
+/** Which role it takes at least to do what. The server holds it: `docs/how-to/groups.md`. */
+const LEAST_ROLE = {
+  write: "member",
+  leave: "member",
+  moderate: "admin",
+  add: "admin",
+  invite: "admin",
+  remove: "admin", // of those with a lower role than one's own
+  rename: "admin",
+  appoint: "owner",
+} as const;
+const IN_CHANNELS = { ...LEAST_ROLE, write: "admin" } as const;
+
+export type Act = keyof typeof LEAST_ROLE;
+
+/** Whether this user may do that in a group. */
+export function may(group: Group | undefined, act: Act): boolean {
+  const least = (group?.isChannel ? IN_CHANNELS : LEAST_ROLE)[act];
+  return rank(group?.role) >= rank(least);
+}
+
+/** Whether this user may remove somebody with that role, or none: who is only invited. */
+export function mayRemove(group: Group | undefined, theirs: Role | undefined): boolean {
+  return may(group, "remove") && rank(theirs) < rank(group?.role);
+}
+
+function rank(role: Role | undefined): number {
+  return role === undefined ? -1 : RANKS.indexOf(role);
+}
+
 const NAMED_MAX = 5;
 const ROLES: Record<Role, string> = { owner: "the owner", admin: "an admin", member: "a plain member" };
 

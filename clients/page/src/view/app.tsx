@@ -96,9 +96,10 @@ export class App extends Component<{ connect: Connect }, State> {
 
   /** Go to the next chat of the list, or to the one before. */
   private step(session: Session, by: 1 | -1): void {
-    const chats = session.chats.sorted;
-    const at = session.opened ? chats.indexOf(session.opened) : by > 0 ? -1 : 0;
-    const next = chats[(at + by + chats.length) % chats.length];
+    const chats = session.chats.sorted.filter(({ settings }) => !settings.now.archived);
+    const at = session.opened ? chats.indexOf(session.opened) : -1;
+    const from = at < 0 && by < 0 ? 0 : at;
+    const next = chats[(from + by + chats.length) % chats.length];
     if (next) location.hash = addressOf(next.peer);
   }
 }

@@ -8,6 +8,7 @@ import { Avatar, isOnline } from "./avatar";
 import { Composer } from "./composer";
 import { GroupPanel, NoComposer } from "./group";
 import { Icon } from "./icons";
+import { ChatMenu, SettingMarks } from "./menu";
 import { SaidLine } from "./said";
 
 const NEAR_PX = 48;
@@ -29,7 +30,9 @@ export function ConversationView({ session, chat }: Given) {
         </a>
         <Avatar user={chat.name} hue={chat.peer} online={isOnline(session, chat)} />
         <div class="peer">
-          <h2>{chat.name}</h2>
+          <h2>
+            {chat.name} <SettingMarks chat={chat} />
+          </h2>
           <p class="quiet small">{peerIs(session, chat)}</p>
         </div>
         {chat.group?.role && (
@@ -43,6 +46,7 @@ export function ConversationView({ session, chat }: Given) {
             <Icon name="people" />
           </button>
         )}
+        {session.chats.lastOf(chat) && <ChatMenu session={session} chat={chat} />}
       </header>
       {isShown && chat.group?.role && <GroupPanel session={session} chat={chat} />}
       <Lines key={chat.peer} session={session} chat={chat} />

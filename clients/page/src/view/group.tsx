@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { Conversation } from "../model/conversation";
-import type { Member } from "../model/group";
+import { type Member, may, mayRemove } from "../model/group";
 import { isGroup, isUser } from "../model/names";
 import type { Session } from "../session";
 import { Avatar } from "./avatar";
@@ -31,7 +31,7 @@ export function NewGroup({ session, onDone }: { session: Session; onDone: () => 
     const { users, wrong } = usersIn(members);
     if (wrong || !name.trim()) return setWhy(wrong || "Give the group a name");
     try {
-      location.hash = addressOf(await session.createGroup(name.trim(), users));
+      location.hash = addressOf(await session.groups.create(name.trim(), users));
       onDone();
     } catch (error) {
       setWhy((error as Error).message);
@@ -74,12 +74,11 @@ export function NewGroup({ session, onDone }: { session: Session; onDone: () => 
 /** Who belongs to a group, and what this user may change there. */
 export function GroupPanel({ session, chat }: Given) {
   const [members, setMembers] = useState<readonly Member[]>([]);
-  const [typed, setTyped] = useState("");
   const [why, setWhy] = useState("");
   const newest = chat.newestChange;
   useEffect(() => {
     let isGone = false;
-    session.membersOf(chat).then(
+    session.groups.members(chat.peer).then(
       (found) => isGone || setMembers(found),
       (error: Error) => isGone || setWhy(error.message),
     );
@@ -89,50 +88,23 @@ export function GroupPanel({ session, chat }: Given) {
     setWhy("");
     what.catch((error: Error) => setWhy(error.message));
   };
-  const add = (event: Event) => {
-    event.preventDefault();
-    const { users, wrong } = usersIn(typed);
-    if (wrong || !users.length) return setWhy(wrong || "Name somebody to add");
-    setTyped("");
-    change(session.addTo(chat, users));
-  };
-  const { role } = chat.group ?? {};
-  const isAdmin = role === "admin" || role === "owner";
+  const { group, peer, name } = chat;
   return (
     <section class="group" aria-label="Members">
+      {may(group, "rename") && (
+        <Rename key={name} name={name} onName={(wanted) => change(session.groups.rename(peer, wanted))} />
+      )}
       <ul>
-        {members.map(({ userId, role: theirs }) => (
-          <li key={userId}>
-            <Avatar user={userId} />
-            <span class="name">{userId === session.me ? `${userId} (you)` : userId}</span>
-            <span class="quiet small">{theirs ?? "invited"}</span>
-            {isAdmin && userId !== session.me && theirs !== "owner" && (
-              <button class="link" aria-label={`Remove ${userId}`} onClick={() => change(session.removeFrom(chat, [userId]))}>
-                Remove
-              </button>
-            )}
-          </li>
+        {members.map((each) => (
+          <MemberLine key={each.userId} member={each} session={session} chat={chat} change={change} />
         ))}
       </ul>
-      {isAdmin && (
-        <form class="field" onSubmit={add}>
-          <input
-            value={typed}
-            aria-label="Add to the group"
-            placeholder="Add somebody"
-            autocomplete="off"
-            autocapitalize="none"
-            spellcheck={false}
-            onInput={(event) => setTyped(event.currentTarget.value)}
-          />
-          <button class="primary">Add</button>
-        </form>
-      )}
+      {may(group, "add") && <Bring session={session} chat={chat} change={change} onWrong={setWhy} />}
       <p class="wrong" role="alert">
         {why}
       </p>
-      {role && (
-        <button class="link" onClick={() => change(session.removeFrom(chat, [session.me]))}>
+      {may(group, "leave") && (
+        <button class="link" onClick={() => change(session.groups.remove(peer, [session.me]))}>
           Leave the group
         </button>
       )}
@@ -140,11 +112,101 @@ export function GroupPanel({ session, chat }: Given) {
   );
 }
 
+type Change = (what: Promise<unknown>) => void;
+
+function Rename({ name, onName }: { name: string; onName: (name: string) => void }) {
+  const [typed, setTyped] = useState(name);
+  const wanted = typed.trim();
+  const rename = (event: Event) => {
+    event.preventDefault();
+    if (wanted && wanted !== name) onName(wanted);
+  };
+  return (
+    <form class="field" onSubmit={rename}>
+      <input
+        value={typed}
+        aria-label="Name of the group"
+        maxLength={128}
+        autocomplete="off"
+        onInput={(event) => setTyped(event.currentTarget.value)}
+      />
+      <button class="primary" disabled={!wanted || wanted === name}>
+        Rename
+      </button>
+    </form>
+  );
+}
+
+/** A member, or somebody who is invited, and what this user may do about them. */
+function MemberLine({ member, session, chat, change }: Given & { member: Member; change: Change }) {
+  const { userId, role } = member;
+  const { group, peer } = chat;
+  const isMe = userId === session.me;
+  const next = role === "admin" ? "member" : "admin";
+  return (
+    <li>
+      <Avatar user={userId} />
+      <span class="name">{isMe ? `${userId} (you)` : userId}</span>
+      <span class="quiet small">{role ?? "invited"}</span>
+      {!isMe && role && may(group, "appoint") && (
+        <button
+          class="link"
+          aria-label={`Make ${next}: ${userId}`}
+          onClick={() => change(session.groups.appoint(peer, userId, next))}
+        >
+          Make {next}
+        </button>
+      )}
+      {!isMe && mayRemove(group, role) && (
+        <button
+          class="link"
+          aria-label={`Remove ${userId}`}
+          onClick={() => change(session.groups.remove(peer, [userId]))}
+        >
+          Remove
+        </button>
+      )}
+    </li>
+  );
+}
+
+/** A field for people who are to belong to the group, at once or once they join. */
+function Bring({ session, chat, change, onWrong }: Given & { change: Change; onWrong: (why: string) => void }) {
+  const [typed, setTyped] = useState("");
+  const bring = (how: "add" | "invite") => {
+    const { users, wrong } = usersIn(typed);
+    if (wrong || !users.length) return onWrong(wrong || `Name somebody to ${how}`);
+    setTyped("");
+    change(session.groups[how](chat.peer, users));
+  };
+  const add = (event: Event) => {
+    event.preventDefault();
+    bring("add");
+  };
+  return (
+    <form class="field" onSubmit={add}>
+      <input
+        value={typed}
+        aria-label="Add or invite"
+        placeholder="Add or invite"
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck={false}
+        onInput={(event) => setTyped(event.currentTarget.value)}
+      />
+      <button class="primary">Add</button>
+      <button type="button" class="second" title="They may join: tell them the address of this page" onClick={() => bring("invite")}>
+        Invite
+      </button>
+    </form>
+  );
+}
+
 /** Stands where the field to write in would be, for those who may not write. */
 export function NoComposer({ session, chat }: Given) {
   const [why, setWhy] = useState("");
   if (chat.group?.role) return <p class="no-composer">Only admins write here.</p>;
-  const join = () => session.addTo(chat, [session.me]).catch((error: Error) => setWhy(error.message));
+  const join = () => session.groups.add(chat.peer, [session.me]).catch((error: Error) => setWhy(error.message));
   return (
     <p class="no-composer">
       You do not belong to this group.{" "}

@@ -3,6 +3,7 @@ import { Component } from "preact";
 import type { Conversation } from "../model/conversation";
 import { exactly, timeOf } from "../model/dates";
 import { pieces } from "../model/links";
+import { may } from "../model/group";
 import type { Message } from "../model/message";
 import type { Said } from "../model/rows";
 import type { Session } from "../session";
@@ -90,7 +91,6 @@ function Acts({ message, chat, session, done }: About & { done: () => void }) {
     what();
   };
   const isMine = message.from === session.me;
-  const isAdmin = chat.group?.role === "admin" || chat.group?.role === "owner";
   return (
     <div class="acts" role="group" aria-label="Actions">
       {OFFERED.map((emoji) => (
@@ -98,9 +98,9 @@ function Acts({ message, chat, session, done }: About & { done: () => void }) {
           {emoji}
         </button>
       ))}
-      <button onClick={act(() => session.compose({ act: "reply", message }))}>Reply</button>
-      {isMine && <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>}
-      {(isMine || isAdmin) && <button onClick={act(() => session.remove(chat, message))}>Delete</button>}
+      {chat.canWrite && <button onClick={act(() => session.compose({ act: "reply", message }))}>Reply</button>}
+      {chat.canWrite && isMine && <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>}
+      {(isMine || may(chat.group, "moderate")) && <button onClick={act(() => session.remove(chat, message))}>Delete</button>}
     </div>
   );
 }

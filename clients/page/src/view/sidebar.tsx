@@ -1,12 +1,14 @@
 import { useState } from "preact/hooks";
 
 import { exactly, lately } from "../model/dates";
+import { unreadIn } from "../model/chats";
 import type { Conversation } from "../model/conversation";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
 import { Avatar, isOnline } from "./avatar";
 import { NewGroup } from "./group";
 import { Icon } from "./icons";
+import { SettingMarks } from "./menu";
 import { addressOf } from "./route";
 
 interface Given {
@@ -94,12 +96,12 @@ interface ListGiven {
 
 function List({ session, found, name, begins }: ListGiven) {
   if (found.length) {
+    const isKept = (chat: Conversation) => !name && chat.settings.now.archived;
     return (
-      <ul class="chats">
-        {found.map((chat) => (
-          <Entry key={chat.peer} session={session} chat={chat} />
-        ))}
-      </ul>
+      <div class="all">
+        <Entries session={session} chats={found.filter((chat) => !isKept(chat))} />
+        <Archive session={session} chats={found.filter(isKept)} />
+      </div>
     );
   }
   if (begins) return null;
@@ -110,6 +112,42 @@ function List({ session, found, name, begins }: ListGiven) {
     <p class="empty">
       No chats yet. Type somebody’s name above, and be that somebody in a second window.
     </p>
+  );
+}
+
+function Entries({ session, chats }: { session: Session; chats: readonly Conversation[] }) {
+  if (!chats.length) return null;
+  return (
+    <ul class="chats">
+      {chats.map((chat) => (
+        <Entry key={chat.peer} session={session} chat={chat} />
+      ))}
+    </ul>
+  );
+}
+
+/** The chats that are archived, folded away. */
+function Archive({ session, chats }: { session: Session; chats: readonly Conversation[] }) {
+  const [isOpen, setOpen] = useState(false);
+  if (!chats.length) return null;
+  return (
+    <>
+      <button class="fold" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+        <Icon name="down" /> Archived
+        <Unread count={unreadIn(chats)} isQuiet />
+      </button>
+      {isOpen && <Entries session={session} chats={chats} />}
+    </>
+  );
+}
+
+function Unread({ count, isQuiet }: { count: number; isQuiet: boolean }) {
+  if (!count) return null;
+  return (
+    <span class={isQuiet ? "badge muted" : "badge"}>
+      {count > 99 ? "99+" : count}
+      <span class="unseen"> unread</span>
+    </span>
   );
 }
 
@@ -146,12 +184,10 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
         <span class="last" dir="auto">
           <LastLine session={session} chat={chat} isOpen={isOpen} />
         </span>
-        {chat.unread > 0 && (
-          <span class="badge">
-            {chat.unread > 99 ? "99+" : chat.unread}
-            <span class="unseen"> unread</span>
-          </span>
-        )}
+        <span class="marks">
+          <SettingMarks chat={chat} />
+          <Unread count={chat.unread} isQuiet={chat.settings.isMuted()} />
+        </span>
       </a>
     </li>
   );
