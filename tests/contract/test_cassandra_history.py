@@ -19,6 +19,7 @@ from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import bucket_of
+from cecochat.domain.changes.about import About
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, message_id, partition_in, stamp_at, stamp_of
 from cecochat.domain.log.place import Place as LogPlace
@@ -114,6 +115,32 @@ async def test_a_keyspace_of_the_version_before_gets_what_it_lacks(
         assert await history.groups.seen(UserId("ann"), group.chat_id)
 
 
+async def test_what_an_earlier_version_writes_mentions_nobody_until_it_is_restored(
+    settings: CassandraSettings,
+) -> None:
+    """It runs beside this one, and does not know the columns."""
+    other = UserId("b")
+    said = message(at(0))._replace(mentioned=(other,))
+    about = About(at(0, 1), "edit", UserId("a"))
+    again = message(at(0, 2))._replace(about=about, mentioned=(other,))
+    rows = [said, message(at(0, 1)), again]
+    async with opened(settings) as history, database(settings) as db:
+        await write(history, *(row._replace(mentioned=()) for row in rows))
+        keyspace, key = settings.namespace, (CHAT, bucket_of(at(0)))
+        cql = f"""DELETE mentioned FROM {keyspace}.changes_by_message
+            WHERE chat_id = %s AND bucket = %s"""
+        place = (*key, about.kind, about.message_id, about.key)
+        cql += " AND kind = %s AND message_id = %s AND key = %s"
+        await db.run(SimpleStatement(cql), place)
+        (chat,), _ = await history.chats(other, before=None, limit=1)
+        assert (chat.unread_count, chat.unread_mention_count) == (2, 0)
+        lacking = await history.lacking(rows, [])
+        assert (lacking.absent, lacking.other) == ([], [again, said])
+        await history.restore(lacking.other, [])
+        (chat,), _ = await history.chats(other, before=None, limit=1)
+        assert (chat.unread_count, chat.unread_mention_count) == (2, 2)
+
+
 async def test_late_and_repeated_writes_of_another_server_change_nothing(
     settings: CassandraSettings,
 ) -> None:
@@ -133,7 +160,7 @@ async def test_late_and_repeated_writes_of_another_server_change_nothing(
             page = await history.messages(CHAT, before=None, after=None, limit=9)
             assert page.events == [b"event %d" % each for each in (at(3), at(20), at(20, 1))]
             chats = await history.chats(UserId("b"), before=None, limit=9)
-            assert chats == ([ChatRow(CHAT, at(20, 1), event, 1, marks)], False)
+            assert chats == ([ChatRow(CHAT, at(20, 1), event, 1, 0, marks)], False)
             assert (await history.progress("log"))[3] == LogPlace(NEW_YEAR_MS, 9)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -44,7 +44,9 @@ def users(chat: ChatId) -> list[UserId]:
     return list(map(UserId, chat[2:].split("~")))
 
 
-def message(message_id: int, chat: ChatId, sender: str | None = None) -> MessageRow:
+def message(
+    message_id: int, chat: ChatId, sender: str | None = None, mentioned: Iterable[str] = ()
+) -> MessageRow:
     """`sender`: the first of the two, unless another is given."""
     sender = sender or users(chat)[0]
     recipients = tuple(user for user in users(chat) if user != sender)
@@ -54,6 +56,7 @@ def message(message_id: int, chat: ChatId, sender: str | None = None) -> Message
         UserId(sender),
         recipients,
         b"event %d" % message_id,
+        mentioned=tuple(map(UserId, sorted(mentioned))),
     )
 
 
@@ -71,9 +74,9 @@ def happenings(draw: st.DrawFn) -> tuple[list[MessageRow], list[MarkRow]]:
     messages = []
     for message_id in ids:
         chat = draw(st.sampled_from(dialogs))
-        messages.append(
-            message(message_id, ChatId(chat), draw(st.sampled_from(users(ChatId(chat)))))
-        )
+        sender = draw(st.sampled_from(users(ChatId(chat))))
+        mentioned = draw(st.sets(st.sampled_from(everybody)))
+        messages.append(message(message_id, ChatId(chat), sender, mentioned))
     marks = []
     places = st.sampled_from([0, *ids, *(each + 1 for each in ids)])
     for _ in range(draw(st.integers(0, 8))):
@@ -92,8 +95,9 @@ def chats_of(user: UserId, messages: list[MessageRow], marks: list[MarkRow]) -> 
         last = max(here, key=lambda row: row.message_id)
         chat_marks = marks_of(chat, marks)
         read = max((mark.read_up_to for mark in chat_marks if mark.user_id == user), default=0)
-        unread = sum(row.user_id != user and row.message_id > read for row in here)
-        rows.append(ChatRow(chat, last.message_id, last.event, unread, chat_marks))
+        unread = [row for row in here if row.user_id != user and row.message_id > read]
+        counts = len(unread), sum(user in row.mentioned for row in unread)
+        rows.append(ChatRow(chat, last.message_id, last.event, *counts, chat_marks))
     return sorted(rows, key=lambda row: -row.last_message_id)
 
 

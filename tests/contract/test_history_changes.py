@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -30,11 +30,15 @@ def dropped() -> Iterator[None]:
     asyncio.run(cassandra.drop())
 
 
-def change(id_: int, of: MessageRow, kind: Kind = "edit", key: str = "") -> MessageRow:
+def change(
+    id_: int, of: MessageRow, kind: Kind = "edit", key: str = "", mentioned: Iterable[UserId] = ()
+) -> MessageRow:
     """Of that message, by its sender unless `key` says another."""
     key = key or of.user_id
     about = About(of.message_id, kind, key)
-    return MessageRow(id_, of.chat_id, UserId(key), of.recipient_ids, b"event %d" % id_, about)
+    event, names = b"event %d" % id_, tuple(sorted(mentioned))
+    user = UserId(key)
+    return MessageRow(id_, of.chat_id, user, of.recipient_ids, event, about, mentioned=names)
 
 
 def by_admin(id_: int, of: MessageRow) -> MessageRow:
@@ -47,12 +51,14 @@ def changed(draw: st.DrawFn) -> tuple[list[MessageRow], list[MessageRow]]:
     """A few messages of one chat, and changes of them."""
     chat = dialog()
     ids = draw(st.lists(st.integers(1, 1 << 53), unique=True, min_size=1, max_size=30))
-    messages = [message(id_, chat) for id_ in ids[:3]]
-    kinds = st.sampled_from(KINDS)
-    keys = st.sampled_from(["a", "b 👍", "b 👍🏽", "b"])
-    changes = [
-        change(id_, draw(st.sampled_from(messages)), draw(kinds), draw(keys)) for id_ in ids[3:]
-    ]
+    names = st.sets(st.sampled_from([*users(chat), UserId("c")]))
+    messages = [message(id_, chat, mentioned=draw(names)) for id_ in ids[:3]]
+    keys = st.sampled_from(["", "", "a", "b 👍", "b 👍🏽", "b"])
+    changes = []
+    for id_ in ids[3:]:
+        of, kind = draw(st.sampled_from(messages)), draw(st.sampled_from(KINDS))
+        mentioned = draw(names) if kind == "edit" else ()
+        changes.append(change(id_, of, kind, draw(keys), mentioned))
     return messages, changes
 
 
@@ -71,6 +77,14 @@ def standing(messages: Sequence[MessageRow], changes: list[MessageRow]) -> dict[
     return {id_: changes for id_, changes in found.items() if changes}
 
 
+def unread(messages: Sequence[MessageRow], changes: list[MessageRow]) -> tuple[int, int]:
+    """How many of these messages count for who has read none of them, and how many mention them."""
+    last = {row.about: row for row in sorted(changes, key=lambda row: row.message_id)}
+    left = [row for row in messages if About(row.message_id, "deletion", row.user_id) not in last]
+    now = [last.get(About(row.message_id, "edit", row.user_id), row) for row in left]
+    return len(left), sum(row.recipient_ids[0] in row.mentioned for row in now)
+
+
 @on_one_database
 @given(happened=changed(), data=st.data())
 async def test_changes_in_any_order_and_repeated_come_to_the_same(
@@ -86,6 +100,8 @@ async def test_changes_in_any_order_and_repeated_come_to_the_same(
     assert await history.changes(chat, ids) == standing(messages, changes)
     page = await history.messages(chat, before=None, after=None, limit=100)
     assert page == Page(events(sorted(ids)), has_more=False)
+    ((row,), _) = await history.chats(users(chat)[1], before=None, limit=9)
+    assert (row.unread_count, row.unread_mention_count) == unread(messages, changes)
     assert await history.lacking([*messages, *changes], []) == NOTHING
 
 
@@ -151,6 +167,46 @@ async def test_a_deleted_message_is_not_unread(history: History) -> None:
     assert row.unread_count == 3
     (row,), _ = await history.chats(one, before=None, limit=9)
     assert row.unread_count == 0
+
+
+async def test_a_mention_counts_as_the_message_is_now(history: History) -> None:
+    chat = dialog()
+    one, other = users(chat)
+    said = [message(id_, chat, mentioned=[other] if id_ % 2 else [one]) for id_ in range(1, 8)]
+    await history.write(said, [MarkRow(chat, other, 0, 2)], NOWHERE)
+    (row,), _ = await history.chats(other, before=None, limit=9)
+    assert (row.unread_count, row.unread_mention_count) == (5, 3)
+    changes = [
+        change(11, said[2], mentioned=[one]),
+        change(12, said[3], mentioned=[one, other]),
+        change(13, said[4], "edit", other),  # by somebody who did not write it
+        change(14, said[0], mentioned=[other]),  # it has been read
+        change(15, said[6], "deletion"),
+    ]
+    await history.write(changes, [], NOWHERE)
+    (row,), _ = await history.chats(other, before=None, limit=9)
+    assert (row.unread_count, row.unread_mention_count) == (4, 2)
+    await history.write([change(16, said[3]), change(9, said[3], mentioned=[other])], [], NOWHERE)
+    (row,), _ = await history.chats(other, before=None, limit=9)
+    assert (row.unread_count, row.unread_mention_count) == (4, 1)
+
+
+async def test_who_is_mentioned_is_compared_and_restored(history: History, damage: Damage) -> None:
+    chat = dialog()
+    _, other = users(chat)
+    now = message_id(stamp_at(time.time_ns() // 1_000_000 - 60_000), 3)
+    said = [message(now, chat, mentioned=[other]), message(now + 1, chat)]
+    edit = change(now + 2, said[1], mentioned=[other])
+    rows = [*said, edit]
+    await history.write(rows, [], NOWHERE)
+    for of, wrong in ((said[0], ""), (said[1], other), (edit, ""), (edit, "somebody")):
+        await damage.mention(of, wrong)
+        lacking = await history.lacking(rows, [])
+        assert (lacking.other, lacking.absent) == ([of], [])
+        await history.restore([of], [])
+        assert await history.lacking(rows, []) == NOTHING
+        (row,), _ = await history.chats(other, before=None, limit=9)
+        assert (row.unread_count, row.unread_mention_count) == (2, 2)
 
 
 async def test_deletions_in_a_later_bucket_count_for_older_messages(history: History) -> None:

@@ -75,7 +75,7 @@ def happenings(draw: st.DrawFn) -> tuple[GroupWorld, list[MarkRow]]:
     for _ in range(draw(st.integers(0, 15))):
         actor = draw(st.sampled_from(users))
         if draw(st.booleans()) and group.group.role_of(actor):
-            group.say(actor)
+            group.say(actor, mentioned=draw(st.sets(st.sampled_from(users))))
             continue
         try:
             group.change(actor, draw(changes(users)))
@@ -124,7 +124,7 @@ async def check_list(
         unread = group.unread(user, own[0].read_up_to if own else 0)
         options = group.groups[seen[-1]].options.SerializeToString()
         line = GroupLine(group.group.role_of(user), options)
-        expected = [port.ChatRow(group.chat_id, seen[-1], row.event, unread, own, group=line)]
+        expected = [port.ChatRow(group.chat_id, seen[-1], row.event, *unread, own, group=line)]
     assert await history.chats(user, before=None, limit=9) == (expected, False)
     assert await history.chats_by_id(user, after="", limit=9) == (expected, False)
     if expected:
@@ -251,6 +251,27 @@ async def test_what_is_deleted_is_not_unread_and_a_change_is_no_last_message(
     sight = await history.groups.seen(bob, group.chat_id)
     assert sight
     assert sight.covers(deletion.message_id)
+
+
+async def test_who_has_left_counts_no_mention_that_was_edited_since(history: History) -> None:
+    group = new_group()
+    ann, bob, *_ = people(group)
+    group.change(ann, Membership(options=GroupOptions(name="Us"), added_ids=[bob]))
+    said = [group.say(ann, mentioned=[bob]), group.say(ann), group.say(ann)]
+
+    def edit(row: MessageRow, *names: UserId) -> MessageRow:
+        about, recipients = About(row.message_id, "edit", ann), row.recipient_ids
+        key = (group.next_id(), group.chat_id, ann, recipients)
+        return MessageRow(*key, b"event", about, mentioned=names)
+
+    before = edit(said[1], bob)
+    group.change(ann, Membership(removed_ids=[bob]))
+    await history.write([*group.rows, before], [], NOWHERE)
+    ((line,), _) = await history.chats(bob, before=None, limit=9)
+    assert (line.unread_count, line.unread_mention_count) == (3, 2)
+    await history.write([edit(said[0]), edit(said[2], bob)], [], NOWHERE)
+    ((line,), _) = await history.chats(bob, before=None, limit=9)
+    assert (line.unread_count, line.unread_mention_count) == (3, 2)
 
 
 async def test_who_is_removed_while_they_read_reads_nothing_later(history: History) -> None:

@@ -177,6 +177,33 @@ async def test_a_deleted_text_is_in_no_answer(up: Running) -> None:
     assert chat.last_message_state.deletion_id == chat.last_change_id
 
 
+async def test_unread_mentions_are_those_of_the_messages_as_they_are_now(up: Running) -> None:
+    mentions = [Mention("bob", 0, 4)]
+    async with device(up, "alice") as alice, device(up, "bob", receipts=False) as bob:
+        ids = [await alice.send("bob", "@bob", mentions=mentions) for _ in range(4)]
+        ids.append(await alice.send("bob", "hello"))
+
+        async def unread(count: int, naming: int) -> None:
+            async def are_counted() -> bool:
+                (chat,) = await bob.chats()
+                return (chat.unread_count, chat.unread_mention_count) == (count, naming)
+
+            await eventually(are_counted)
+
+        await unread(5, 4)
+        bob.mark_read("alice", ids[0])
+        await unread(4, 3)
+        await alice.edit("bob", ids[1], "nobody")
+        await alice.edit("bob", ids[4], "@bob", mentions=mentions)
+        await alice.edit("bob", ids[2], "@bob!", mentions=mentions)
+        await alice.delete("bob", ids[3])
+        await unread(3, 2)
+        bob.mark_read("alice", ids[4])
+        await unread(0, 0)
+        (own,) = await alice.chats()
+        assert (own.unread_count, own.unread_mention_count) == (0, 0)
+
+
 async def test_where_a_change_is_can_be_asked(up: Running) -> None:
     async with device(up, "alice") as alice:
         said = await alice.send("bob", "first")

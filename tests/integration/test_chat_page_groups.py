@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Locator, expect
 
+from cecochat.client import Mention, connect
 from tests.support import chatpage
 from tests.support.axe import violations
 from tests.support.chatpage import PHONE, Person
 from tests.support.commands import run
 from tests.support.eventually import eventually
+from tests.support.rawclient import mint
 from tests.support.server import Server, started
 
 
@@ -69,6 +72,30 @@ async def test_a_group_is_made_and_chats(alice: Person, bob: Person, axe: str) -
     await alice.page.reload()
     await alice.sees("Where to?", "Up")
     await sees_notes(alice, "alice created “Hikers” with bob")
+
+
+async def test_a_mention_is_shown_beside_what_is_unread(
+    alice: Person, bob: Person, server: Server, axe: str
+) -> None:
+    await alice.is_connected()
+    await makes(alice, "Hikers", "bob")
+    chat = unquote(alice.page.url.split("#/")[1])
+    await alice.says("Hikers", "Where to?")
+    badge = bob.entry("Hikers").locator(".badge")
+    await expect(badge).to_have_text("1 unread")
+    mentions = [Mention("bob", 0, 4)]
+    async with connect(server.connect_url, mint(server.secret_file, "alice")) as sender:
+        said = await sender.send(chat, "@bob, where to?", mentions=mentions)
+        await expect(badge).to_have_text("@2 unread, and you are mentioned")
+        assert await violations(bob.page, axe) == []
+        await sender.edit(chat, said, "Anybody?")
+        await expect(badge).to_have_text("2 unread")
+        await sender.edit(chat, said, "@bob?", mentions=mentions)
+        await expect(badge).to_have_text("@2 unread, and you are mentioned")
+        await bob.page.reload()
+        await expect(badge).to_have_text("@2 unread, and you are mentioned")
+        await bob.chooses("Hikers")
+        await expect(badge).to_have_count(0)
 
 
 async def test_who_belongs_to_a_group_changes(

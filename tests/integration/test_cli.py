@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters import build
+from cecochat.client import Mention, connect
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.settings.settings import load
 from tests.support.commands import WITHIN_S, first_lines, rows, run, start, until_history_grows
+from tests.support.rawclient import mint
 from tests.support.server import Server, free_ports
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -128,9 +130,21 @@ async def test_what_is_sent_is_in_history_chats_and_export(server: Server) -> No
     )  # fmt: skip
     [chat] = await rows(server, "chats", "--as", "bob", "--json")
     assert (chat["chat_id"], chat["unread_count"]) == ("d:alice~bob", 1)
+    assert chat["unread_mention_count"] == 0
+    assert "  1 unread  " in (await run(server, "chats", "--as", "bob"))[0]
     assert await rows(server, "export", "--as", "alice") == [row]
     out, _ = await run(server, "history", "--as", "bob", "alice")
     assert out.endswith("alice  See you at eight.\n")
+
+
+async def test_chats_say_where_somebody_is_mentioned(server: Server) -> None:
+    async with connect(server.connect_url, mint(server.secret_file, "alice")) as alice:
+        await alice.send("bob", "@bob", mentions=[Mention("bob", 0, 4)])
+    await until_history_grows(server, 1)
+    [chat] = await rows(server, "chats", "--as", "bob", "--json")
+    assert (chat["unread_count"], chat["unread_mention_count"]) == (1, 1)
+    out, _ = await run(server, "chats", "--as", "bob")
+    assert "  1 unread @  alice: @bob" in out
 
 
 async def test_lines_of_standard_input_are_sent_in_order(server: Server) -> None:

@@ -74,7 +74,7 @@ async def test_follow_shows_what_the_servers_find_until_it_is_there_again(server
     await until("nothing is missing")
     await SqliteDamage(server.folder / "data").spoil_message(CHAT, int(ids[0]))
     await run(server, "audit", code=1)
-    await until(f"MISSING  partition 9, offset 1: message {ids[0]} of {CHAT}: other bytes")
+    await until(f"MISSING  partition 9, offset 1: message {ids[0]} of {CHAT}: not the same")
     await until("1 row missing")
     await run(server, "audit", "--repair")
     await until("there again  partition 9, offset 1")

@@ -103,10 +103,13 @@ async def test_the_history_is_read_page_by_page_in_both_directions(up: Running, 
 async def test_the_list_of_chats_has_what_was_just_sent(up: Running, dist: Path) -> None:
     async with client(dist, up, "alice") as alice, client(dist, up, "bob") as bob:
         await until_connected(bob)
-        first, last = await send(alice, "one", "two")
+        [first] = await send(alice, "one")
+        mention = {"userId": "bob", "start": 0, "length": 4}
+        last = await alice.call("send", "bob", "@bob", {"mentions": [mention]})
         [chat] = await alice.call("chats")
-        assert (chat["chatId"], chat["lastMessage"]["text"]) == ("d:alice~bob", "two")
+        assert (chat["chatId"], chat["lastMessage"]["text"]) == ("d:alice~bob", "@bob")
         await bob.until(lambda _: len(texts(bob, "alice")) == 2)
         [chat] = await bob.call("chats")
         assert (chat["unreadCount"], chat["lastMessage"]["id"]) == (2, last)
+        assert chat["unreadMentionCount"] == 1
         assert await bob.call("chats", {"before": f"{first}n"}) == []

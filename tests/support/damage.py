@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
 
+from cecochat.adapters.cassandra.changes import ID
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import bucket_of
 from cecochat.adapters.embedded.history import FILE
-from cecochat.ports.history import MarkRow
+from cecochat.ports.history import MarkRow, MessageRow
 
 SPOILED = b"what nobody has said"
 SQLITE_TABLES = (
     *("messages", "chats_by_user", "marks", "changes", "standing_changes"),
-    *("members", "options"),
+    *("members", "options", "mentions"),
 )
 TABLES = (
     *("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"),
@@ -48,6 +49,9 @@ class Damage(Protocol):
 
     async def forget_changes(self, chat: str) -> None:
         """All changes of messages in a chat, and that it has any."""
+
+    async def mention(self, row: MessageRow, names: str) -> None:
+        """Have a message or an edit mention others; nobody: an empty string."""
 
     async def delete_member(self, chat: str, user: str, id_: int) -> None:
         """What a change of a group says of somebody."""
@@ -84,6 +88,14 @@ class SqliteDamage:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
             for table in ("changes", "standing_changes"):
                 connection.execute(f"DELETE FROM {table} WHERE chat_id = ?", (chat,))
+
+    async def mention(self, row: MessageRow, names: str) -> None:
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            place = (row.chat_id, row.message_id)
+            sql = "DELETE FROM mentions WHERE chat_id = ? AND event_id = ?"
+            connection.execute(sql, place)
+            if names:
+                connection.execute("INSERT INTO mentions VALUES (?, ?, ?)", (*place, names))
 
     async def delete_member(self, chat: str, user: str, id_: int) -> None:
         sql = "DELETE FROM members WHERE chat_id = ? AND user_id = ? AND event_id = ?"
@@ -139,6 +151,19 @@ class CassandraDamage:
     async def _buckets(self, chat: str) -> list[int]:
         cql = f"SELECT bucket FROM {self._keyspace}.buckets_by_chat WHERE chat_id = %s"
         return [bucket for (bucket,) in await self._database.run(SimpleStatement(cql), (chat,))]
+
+    async def mention(self, row: MessageRow, names: str) -> None:
+        if row.about:
+            message_id, kind, key = row.about
+            where = "chat_id = %s AND bucket = %s AND kind = %s AND message_id = %s AND key = %s"
+            place = (row.chat_id, bucket_of(message_id), kind, message_id, key)
+            value = ID.pack(row.message_id) + names.encode() if names else None
+            cql = f"UPDATE {{}}.changes_by_message SET mentioned = %s WHERE {where}"
+            await self._run(cql, value, *place)
+            return
+        id_, where = row.message_id, "chat_id = %s AND bucket = %s AND message_id = %s"
+        cql = f"UPDATE {{}}.messages_by_chat SET mentioned = %s WHERE {where}"
+        await self._run(cql, names or None, row.chat_id, bucket_of(id_), id_)
 
     async def delete_member(self, chat: str, user: str, id_: int) -> None:
         where = "WHERE chat_id = %s AND user_id = %s AND event_id = %s"

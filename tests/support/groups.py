@@ -9,7 +9,7 @@ from cecochat.domain.groups.group import Group
 from cecochat.domain.log.ids import ChatId, UserId, message_id
 from cecochat.domain.log.spans import Span, Spans
 from cecochat.ports.history import MembershipRow, MessageRow, PersonRow
-from cecochat.v1.events_pb2 import Event, Membership, Message
+from cecochat.v1.events_pb2 import Event, Membership, Mention, Message
 
 LIMIT = 10_000
 
@@ -35,10 +35,11 @@ class GroupWorld:
         self._stamp += 1 << 30
         return message_id(self._stamp, self.home)
 
-    def say(self, user: str, text: str = "hello") -> MessageRow:
+    def say(self, user: str, text: str = "hello", mentioned: Iterable[str] = ()) -> MessageRow:
         """A message of somebody, whoever they are."""
-        event = Event(id=self.next_id(), user_id=user, message=Message(text=text))
-        return self._row(event, None)
+        mentions = [Mention(user_id=each, length=1) for each in sorted(mentioned)]
+        message = Message(text=text, mentions=mentions)
+        return self._row(Event(id=self.next_id(), user_id=user, message=message), None)
 
     def change(self, actor: str, wanted: Membership) -> MessageRow:
         """What the change comes to. Raises `Refusal`."""
@@ -69,7 +70,8 @@ class GroupWorld:
         recipients = (UserId(self.chat_id),)
         value = event.SerializeToString()
         user = UserId(event.user_id)
-        row = MessageRow(event.id, self.chat_id, user, recipients, value, None, membership)
+        names = tuple(UserId(each.user_id) for each in event.message.mentions)
+        row = MessageRow(event.id, self.chat_id, user, recipients, value, None, membership, names)
         self.rows.append(row)
         return row
 
@@ -84,15 +86,19 @@ class GroupWorld:
             seen |= {id_ for id_ in ids if id_ <= last and (shows_past or id_ >= first)}
         return sorted(seen)
 
-    def unread(self, user: UserId, read_up_to: int) -> int:
-        """How many messages of others somebody has not read of those that they were there for."""
-        return sum(
-            row.membership is None
+    def unread(self, user: UserId, read_up_to: int) -> tuple[int, int]:
+        """How many messages of others somebody has not read of those that they were there for, and
+        how many of them mention them.
+        """
+        unread = [
+            row
+            for row in self.rows
+            if row.membership is None
             and row.user_id != user
             and row.message_id > read_up_to
             and self.stays.covers(user, row.message_id)
-            for row in self.rows
-        )
+        ]
+        return len(unread), sum(user in row.mentioned for row in unread)
 
 
 def within(ranges: Iterable[Span], ids: Iterable[int]) -> list[int]:

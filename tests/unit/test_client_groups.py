@@ -284,13 +284,19 @@ async def test_a_list_of_chats_says_what_each_group_is() -> None:
     chats = GetChatsResponse(
         chats=[
             history_pb2.Chat(
-                chat_id=US, last_message=change, options=OPTIONS, role=ROLE_MEMBER, unread_count=2
+                chat_id=US,
+                last_message=change,
+                options=OPTIONS,
+                role=ROLE_MEMBER,
+                unread_count=2,
+                unread_mention_count=1,
             ),
             history_pb2.Chat(chat_id="d:alice~bob", last_message=said),
         ]
     )
     group, dialog = await History("alice", Answering(chats)).chats()
     assert (group.options, group.role) == (GroupOptions("Us", is_open=True), "member")
+    assert (group.unread_count, group.unread_mention_count) == (2, 1)
     assert group.last_change == entry_of(change)
     assert (group.last_message.id, group.last_message.text) == (change.id, "")
     assert (dialog.options, dialog.role, dialog.last_change) == (None, None, None)

@@ -52,8 +52,8 @@ class Adapter implements Client {
     given.on("change", (change) =>
       this.about(change.chatId, (peer) => {
         const message = this.timeline.change(change);
-        const deletionId = change.kind === "deletion" ? change.id : undefined;
-        listener.changed(peer, message && plain(message), deletionId);
+        const changeId = change.kind === "reaction" ? undefined : change.id;
+        listener.changed(peer, message && this.plain(message), changeId);
       }),
     );
     given.on("sent", (message) =>
@@ -117,7 +117,24 @@ class Adapter implements Client {
   }
 
   private now(entry: Entry): Message {
-    return "kind" in entry ? { ...plain({ ...entry, text: "" }), note: inWords(entry) } : plain(this.timeline.add(entry));
+    return "kind" in entry ? { ...this.plain({ ...entry, text: "" }), note: inWords(entry) } : this.plain(this.timeline.add(entry));
+  }
+
+  private plain(given: GivenMessage): Message {
+    const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId } = given;
+    return {
+      id,
+      from: userId,
+      text: missing ? undefined : text,
+      at: sentAt,
+      key: clientMessageId,
+      replyTo: replyToId,
+      mentionsMe: !!given.mentions?.some((each) => each.userId === this.me),
+      changeId: deletionId || revisionId || undefined,
+      edited: !!revisionId,
+      deleted: !!deletionId,
+      reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
+    };
   }
 
   /** Tell what a change of a group came to: of an own one, only the history knows. */
@@ -155,13 +172,16 @@ class Adapter implements Client {
   async chats(): Promise<readonly ChatSummary[]> {
     const found: ChatSummary[] = [];
     for (const chat of await this.given.chats()) {
-      const { lastMessage, lastGroupChange, unreadCount: unread, holes, lastChangeId: changeId, settings } = chat;
+      const { lastMessage, lastGroupChange, unreadCount: unread, unreadMentionCount: mentions } = chat;
+      const { holes, lastChangeId: changeId, settings } = chat;
       const peer = peerOf(this.me, chat.chatId);
       if (peer === undefined || !lastMessage) continue;
       const marks = chat.marks.find((each) => each.userId === peer);
+      const readUpTo = chat.marks.find((each) => each.userId === this.me)?.readUpTo ?? 0n;
       const group = chat.options && { ...chat.options, role: chat.role };
       const last = this.now(lastGroupChange ?? lastMessage);
-      found.push({ peer, group, settings, unread, last, marks, holes, changeId });
+      const counts = { unread, mentions, readUpTo };
+      found.push({ peer, group, settings, ...counts, last, marks, holes, changeId });
     }
     return found;
   }
@@ -215,20 +235,5 @@ function groupsOf({ groups }: Given): Groups {
 
 function plainStatus(status: GivenStatus): Status {
   return status.state === "closed" ? { state: "closed", why: status.error?.message ?? "" } : status;
-}
-
-function plain(given: GivenMessage): Message {
-  const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId } = given;
-  return {
-    id,
-    from: userId,
-    text: missing ? undefined : text,
-    at: sentAt,
-    key: clientMessageId,
-    replyTo: replyToId,
-    edited: !!revisionId,
-    deleted: !!deletionId,
-    reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
-  };
 }
 

@@ -15,6 +15,10 @@ export interface ChatSummary {
   readonly group: Group | undefined;
   readonly settings: Settings;
   readonly unread: number;
+  /** How many of them mention this user. */
+  readonly mentions: number;
+  /** How far this user has read. */
+  readonly readUpTo: bigint;
   readonly last: Message;
   readonly marks: Marks | undefined;
   readonly holes: readonly Hole[];
@@ -36,8 +40,8 @@ export interface Page {
 export interface Listener {
   message(peer: string, message: Message): void;
   receipt(peer: string, marks: Marks): void;
-  /** A message was edited or deleted, or somebody reacted to it. It is like this now, if it was here. */
-  changed(peer: string, message: Message | undefined, deletionId: bigint | undefined): void;
+  /** A message was edited or deleted (`changeId`), or somebody reacted to it. It is like this now, if it was here. */
+  changed(peer: string, message: Message | undefined, changeId: bigint | undefined): void;
   /** A change that this user wanted to make is refused. */
   unchanged(why: string, key: string, peer: string | undefined): void;
   /** This user has set how to have a chat, here or elsewhere. The key is that of this page, if it is an own one. */

@@ -209,8 +209,9 @@ export class Session implements Listener {
     try {
       for (const each of (await this.client?.chats()) ?? []) {
         hasChange ||= each.peer === peer && each.changeId >= changeId;
-        this.chats.summarize(each.peer, each.last, each.unread);
+        this.chats.summarize(each.peer, each.last, each);
         const chat = this.chats.with(each.peer);
+        chat.read(each.readUpTo);
         if (each.group) this.knows(chat, each.group);
         chat.settings.list(each.settings);
         each.holes.forEach((hole) => chat.addHole(hole));
@@ -290,10 +291,10 @@ export class Session implements Listener {
     this.redraw();
   }
 
-  changed(peer: string, message: Message | undefined, deletionId: bigint | undefined): void {
+  changed(peer: string, message: Message | undefined, changeId: bigint | undefined): void {
     const isHere = message && this.chats.changed(peer, message);
     const isUnread = !isHere && this.chats.with(peer).unread > 0; // or may be
-    if (deletionId && isUnread) void this.loadChanged(peer, deletionId);
+    if (changeId && isUnread) void this.loadChanged(peer, changeId);
     if (message?.deleted && this.about?.message.id === message.id) this.about = undefined;
     this.redraw();
   }

@@ -80,12 +80,37 @@ test("a message that the server counted as unread, and that is deleted then, is 
   const chats = new Chats("alice");
   const chat = chats.with("bob");
   chat.add(said(2n));
-  chats.summarize("bob", said(2n), 1);
+  chats.summarize("bob", said(2n), { unread: 1, mentions: 0, changeId: 0n });
   assert.equal(chat.unread, 1);
-  chats.changed("bob", said(2n, { text: "", deleted: true }));
+  chats.changed("bob", said(2n, { text: "", deleted: true, changeId: 3n }));
   assert.equal(chat.unread, 0);
-  chats.changed("bob", said(2n, { text: "", deleted: true }));
+  chats.changed("bob", said(2n, { text: "", deleted: true, changeId: 3n }));
   assert.equal(chat.unread, 0);
+});
+
+test("mentions are counted as unread messages are, and as the messages are now", () => {
+  const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: "", ...more });
+  const chats = new Chats("alice");
+  const chat = chats.with("bob");
+  const counts = () => [chat.unread, chat.mentions];
+  chat.add(said(1n, { mentionsMe: true }));
+  chats.summarize("bob", said(5n), { unread: 3, mentions: 1, changeId: 6n }); // not all of them are here
+  chat.read(2n);
+  [4n, 5n].forEach((id) => chat.add(said(id)));
+  assert.deepEqual(counts(), [3, 1]);
+  chats.changed("bob", said(4n, { mentionsMe: true, changeId: 6n })); // the server knew
+  assert.deepEqual(counts(), [3, 1]);
+  chats.changed("bob", said(5n, { mentionsMe: true, changeId: 7n }));
+  assert.deepEqual(counts(), [3, 2]);
+  chats.changed("bob", said(5n, { text: "", deleted: true, changeId: 8n }));
+  assert.deepEqual(counts(), [2, 1]);
+  chats.changed("bob", said(1n, { mentionsMe: true, changeId: 9n })); // it has been read
+  chat.add(said(10n, { mentionsMe: true }));
+  assert.deepEqual(counts(), [3, 2]);
+  chats.changed("bob", said(10n, { changeId: 11n }));
+  assert.deepEqual(counts(), [3, 1]);
+  chat.read(10n);
+  assert.deepEqual(counts(), [0, 0]);
 });
 
 test("a reply quotes what it answers as that is now", () => {

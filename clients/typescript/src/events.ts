@@ -119,6 +119,8 @@ export interface Chat {
   settings: ChatSettings;
   /** Among the last 1,000 messages. */
   unreadCount: number;
+  /** Those of them that mention this user. */
+  unreadMentionCount: number;
   marks: Receipt[];
   holes: Hole[];
   /** The last edit, deletion or reaction that this knows of; 0n if there was none. */
@@ -310,7 +312,7 @@ export function holeOf(hole: HoleAnswer): Hole {
 }
 
 export function chatFrom(chat: ChatAnswer): Chat {
-  const { chatId, lastMessage, lastMessageState, unreadCount, options } = chat;
+  const { chatId, lastMessage, lastMessageState, unreadCount, unreadMentionCount, options } = chat;
   const entry = lastMessage && entryOf(lastMessage);
   return {
     chatId,
@@ -319,6 +321,7 @@ export function chatFrom(chat: ChatAnswer): Chat {
     ...(options && { options: optionsOf(options), ...withRole(chat.role) }),
     settings: settingsOf(chat.settings),
     unreadCount,
+    unreadMentionCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),
     holes: chat.holes.map(holeOf),
     lastChangeId: chat.lastChangeId,

@@ -223,7 +223,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One entry in a user's list of chats. `unread_count` covers the last 1,000 messages.
+    """One entry in a user's list of chats. `unread_count` covers the last 1,000 messages, and
+    `unread_mention_count` those of them that mention the user.
 
     Of a group, `options` are what it is, and `role` is what the user is there: None in a dialog, or
     if the user has left. If the last that happened was a change of the group, it is `last_change`,
@@ -233,6 +234,7 @@ class Chat:
     chat_id: str
     last_message: Message
     unread_count: int
+    unread_mention_count: int
     marks: list[Receipt]
     holes: list[Hole] = field(default_factory=list)
     last_change: GroupChange | None = None

@@ -206,6 +206,7 @@ def _chat(chat: history_pb2.Chat) -> Chat:
         chat.chat_id,
         message_of(last, chat.last_message_state),
         chat.unread_count,
+        chat.unread_mention_count,
         [receipt_of(chat.chat_id, mark) for mark in chat.marks],
         [hole_of(hole) for hole in chat.holes],
         group_change_of(last) if last.HasField("membership") else None,

@@ -12,7 +12,7 @@ from cecochat.domain.groups.changes import Standing
 from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.ports.groups import Groups
-from cecochat.v1.events_pb2 import Event, Role
+from cecochat.v1.events_pb2 import Role
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "uncopied"]
 """Why messages may be missing.
@@ -58,6 +58,7 @@ class MessageRow(NamedTuple):
     event: bytes  # the serialized Event
     about: About | None = None  # what it changes, unless it is a message
     membership: MembershipRow | None = None  # it counts as nobody's unread message then
+    mentioned: tuple[UserId, ...] = ()  # whom its text names, sorted
 
     @property
     def lists(self) -> tuple[UserId, ...]:
@@ -91,11 +92,6 @@ class MarkRow(NamedTuple):
         """The highest id that it says."""
         settings_id = int.from_bytes(self.settings[:8], "big")
         return max(self.delivered_up_to, self.read_up_to, settings_id)
-
-
-def settings_of(event: Event) -> bytes:
-    """Return the `MarkRow.settings` of an event that sets them."""
-    return event.id.to_bytes(8, "big") + event.settings.SerializeToString()
 
 
 class Progress(NamedTuple):
@@ -142,7 +138,7 @@ class Lacking(NamedTuple):
     """Rows that the database should have, and does not have or has otherwise."""
 
     absent: list[MessageRow]  # it does not have these, or not all of a change
-    other: list[MessageRow]  # it has these with other bytes
+    other: list[MessageRow]  # it has these with other bytes, or as mentioning others
     chats: list[tuple[UserId, MessageRow]]  # (user id, message): the user's chat list is older
     marks: list[MarkRow]  # it has these marks lower
 
@@ -181,6 +177,7 @@ class ChatRow(NamedTuple):
     """Messages of others above the user's `read_up_to`, of the last UNREAD_MAX, without those that
     are deleted.
     """
+    unread_mention_count: int  # those of them whose text, as it is now, mentions the user
     marks: list[MarkRow]  # of a group: the user's own
     last_change_id: int = 0  # the highest id of a change of any of its messages; 0: none
     changes: tuple[bytes, ...] = ()  # of the last message, as `History.changes` returns them

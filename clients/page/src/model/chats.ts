@@ -1,4 +1,4 @@
-import { Conversation } from "./conversation";
+import { Conversation, type Counts } from "./conversation";
 import type { Message } from "./message";
 
 /** All chats of a user: those with messages, the newest first, and those just begun. */
@@ -21,8 +21,8 @@ export class Chats {
   }
 
   /** Take in a line of the list. It may be older than the last one. */
-  summarize(peer: string, last: Message, unread: number): void {
-    this.with(peer).tell(unread, last);
+  summarize(peer: string, last: Message, counts: Counts): void {
+    this.with(peer).tell(last, counts);
     if (last.id >= (this.summaries.get(peer)?.id ?? 0n)) this.summaries.set(peer, last);
   }
 

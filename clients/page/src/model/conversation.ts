@@ -3,6 +3,15 @@ import { isGroup } from "./names";
 import type { Hole, Marks, Message, Outgoing, Presence, Tick } from "./message";
 import { ChatSettings } from "./settings";
 
+/** What the server counts of a chat. */
+export interface Counts {
+  readonly unread: number;
+  /** How many of them mention this user. */
+  readonly mentions: number;
+  /** The last edit or deletion that it knew of. */
+  readonly changeId: bigint;
+}
+
 /** One chat, with a user or of a group, as this page knows it. Pure: what happens is told to it, and a view reads it. */
 export class Conversation {
   /** Sorted by id. From the oldest of them on, none is missing but in `holes`. */
@@ -26,8 +35,8 @@ export class Conversation {
   readonly settings = new ChatSettings();
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
-  /** How many were unread as of a message, by the server. */
-  private told = { unread: 0, upTo: 0n };
+  /** What the server has counted up to a message. */
+  private told = { unread: 0, mentions: 0, changeId: 0n, upTo: 0n };
 
   constructor(
     readonly me: string,
@@ -58,7 +67,7 @@ export class Conversation {
     const known = this.messages[at];
     if (known?.id === message.id) {
       this.messages[at] = message;
-      if (message.deleted && !known.deleted) this.uncount(message);
+      this.recount(known, message);
       return false;
     }
     this.messages.splice(at, 0, message);
@@ -78,16 +87,18 @@ export class Conversation {
     };
   }
 
-  /** Note how many messages the server called unread, when that one was the last. */
-  tell(unread: number, last: Message): void {
-    if (last.id >= this.told.upTo) this.told = { unread, upTo: last.id };
+  /** Note what the server has counted, when that message was the last. */
+  tell(last: Message, { unread, mentions, changeId }: Counts): void {
+    if (last.id >= this.told.upTo) this.told = { unread, mentions, changeId, upTo: last.id };
   }
 
-  /** The server has counted it as unread before it was deleted. */
-  private uncount(message: Message): void {
-    const { id } = message;
-    const { unread, upTo } = this.told;
-    if (this.isTheirs(message) && id > this.readUpTo && id <= upTo) this.told = { unread: Math.max(unread - 1, 0), upTo };
+  /** Correct what the server has counted, unless it knew what has become of a message. */
+  private recount(before: Message, now: Message): void {
+    const { upTo, changeId } = this.told;
+    if (!this.isTheirs(now) || now.id <= this.readUpTo || now.id > upTo || (now.changeId ?? 0n) <= changeId) return;
+    const more = (counts: Counting) => Number(counts(now)) - Number(counts(before));
+    this.told.unread = Math.max(this.told.unread + more(isThere), 0);
+    this.told.mentions = Math.max(this.told.mentions + more(isMention), 0);
   }
 
   /** Note that this user has read up to a message, here or elsewhere. Return whether that is news. */
@@ -99,11 +110,20 @@ export class Conversation {
 
   /** How many messages of the other user this one has not read. */
   get unread(): number {
-    const { unread, upTo } = this.told;
-    const here = this.theirsAbove(this.readUpTo);
+    return this.countUnread(isThere, this.told.unread);
+  }
+
+  /** How many of them mention this user. */
+  get mentions(): number {
+    return this.countUnread(isMention, this.told.mentions);
+  }
+
+  private countUnread(counts: Counting, told: number): number {
+    const { upTo } = this.told;
+    const here = this.countAbove(this.readUpTo, counts);
     if (upTo <= this.readUpTo) return here;
-    const told = unread + this.theirsAbove(upTo);
-    return this.hasAll(this.readUpTo, upTo) ? Math.min(told, here) : told;
+    const all = told + this.countAbove(upTo, counts);
+    return this.hasAll(this.readUpTo, upTo) ? Math.min(all, here) : all;
   }
 
   /** Whether everything from one message to another is here. */
@@ -112,9 +132,8 @@ export class Conversation {
     return this.loaded && oldest !== undefined && oldest <= from && newest!.id >= to;
   }
 
-  private theirsAbove(id: bigint): number {
-    const counts = (each: Message) => this.isTheirs(each) && each.id > id && !each.deleted;
-    return this.messages.filter(counts).length;
+  private countAbove(id: bigint, counts: Counting): number {
+    return this.messages.filter((each) => this.isTheirs(each) && each.id > id && counts(each)).length;
   }
 
   /** Show what waits for its answer, unless it has become a message meanwhile. */
@@ -191,6 +210,10 @@ export class Conversation {
     return low;
   }
 }
+
+type Counting = (message: Message) => boolean;
+const isThere: Counting = ({ deleted }) => !deleted;
+const isMention: Counting = (message) => isThere(message) && !!message.mentionsMe;
 
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;

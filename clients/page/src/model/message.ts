@@ -12,6 +12,10 @@ export interface Message {
   readonly key: string;
   /** The message that it answers. */
   readonly replyTo?: bigint | undefined;
+  /** Its text mentions this user. */
+  readonly mentionsMe?: boolean;
+  /** The edit or the deletion that made it what it is. */
+  readonly changeId?: bigint | undefined;
   readonly edited?: boolean;
   readonly deleted?: boolean;
   readonly reactions?: readonly Reaction[];

@@ -134,19 +134,24 @@ function Archive({ session, chats }: { session: Session; chats: readonly Convers
     <>
       <button class="fold" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
         <Icon name="down" /> Archived
-        <Unread count={unreadIn(chats)} isQuiet />
+        <Unread count={unreadIn(chats)} mentions={0} isQuiet />
       </button>
       {isOpen && <Entries session={session} chats={chats} />}
     </>
   );
 }
 
-function Unread({ count, isQuiet }: { count: number; isQuiet: boolean }) {
+function Unread({ count, mentions, isQuiet }: { count: number; mentions: number; isQuiet: boolean }) {
   if (!count) return null;
   return (
     <span class={isQuiet ? "badge muted" : "badge"}>
+      {mentions > 0 && (
+        <span class="mention" title="You are mentioned" aria-hidden="true">
+          @
+        </span>
+      )}
       {count > 99 ? "99+" : count}
-      <span class="unseen"> unread</span>
+      <span class="unseen"> unread{mentions > 0 && ", and you are mentioned"}</span>
     </span>
   );
 }
@@ -186,7 +191,7 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
         </span>
         <span class="marks">
           <SettingMarks chat={chat} />
-          <Unread count={chat.unread} isQuiet={chat.settings.isMuted()} />
+          <Unread count={chat.unread} mentions={chat.mentions} isQuiet={chat.settings.isMuted()} />
         </span>
       </a>
     </li>

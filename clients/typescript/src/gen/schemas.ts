@@ -359,6 +359,7 @@ export const ChatSchema: Schema<Chat> = [
   [8, "options", 11, 3, GroupOptionsSchema],
   [9, "role", 5, 0],
   [10, "settings", 11, 3, ChatSettingsSchema],
+  [11, "unreadMentionCount", 5, 0],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [

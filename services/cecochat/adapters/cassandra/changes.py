@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
-from cassandra.query import BoundStatement
+from cassandra.query import UNSET_VALUE, BoundStatement
 
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us, greatest_us
-from cecochat.domain.changes.about import KINDS
+from cecochat.domain.changes.about import KINDS, About
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.ports.history import CHANGES_MAX, UNREAD_MAX, MessageRow
 
@@ -47,11 +47,18 @@ def pointers(
         if row.about:
             id_, (message_id, kind, key) = row.message_id, row.about
             place = (row.chat_id, bucket_of(message_id), kind, message_id, key)
-            change = ID.pack(id_) + row.event
-            yield make.raise_standing.bind((*place, change, at_us or greatest_us(id_)))
+            values = (ID.pack(id_) + row.event, _mentioned(row) or UNSET_VALUE)
+            yield make.raise_standing.bind((*place, *values, at_us or greatest_us(id_)))
             last[row.chat_id] = max(id_, last.get(row.chat_id, 0))
     for chat_id, id_ in last.items():
         yield make.raise_changed.bind((chat_id, id_, at_us or greatest_us(id_)))
+
+
+def _mentioned(row: MessageRow) -> bytes | None:
+    """Return whom an edit mentions, as it is stored even of nobody; None if it is no edit."""
+    if row.about is None or row.about.kind != "edit":
+        return None
+    return ID.pack(row.message_id) + " ".join(row.mentioned).encode()
 
 
 async def changes(
@@ -96,46 +103,73 @@ async def last_ids(
     return {chat_id: last for rows in answers for chat_id, last in rows}
 
 
-async def deleted(
-    database: Database, make: Statements, chat_id: ChatId, messages: Sequence[tuple[UserId, int]]
-) -> set[int]:
-    """Return which of these messages, given as (sender, id), are deleted."""
-    ids = [id_ for _, id_ in messages]
+class Said(NamedTuple):
+    """Of a message, what it takes to count it."""
+
+    user_id: UserId
+    message_id: int
+    mentioned: str | None  # the ids of users, with spaces between them
+
+    def mentions(self, user_id: UserId) -> bool:
+        """Return whether it mentions a user."""
+        return self.mentioned is not None and user_id in self.mentioned.split()
+
+
+async def now(
+    database: Database, make: Statements, chat_id: ChatId, said: Sequence[Said], edited_up_to: int
+) -> list[Said]:
+    """Return what has become of these messages, without those that are deleted. Edits above
+    `edited_up_to` do not count.
+    """
+    ids = [each.message_id for each in said]
     buckets = {bucket_of(id_) for id_ in ids}
     span = (min(ids, default=0) - 1, max(ids, default=0) + 1, 3 * UNREAD_MAX)
     answers = await asyncio.gather(
-        *(database.run(make.deletions.bind((chat_id, bucket, *span))) for bucket in buckets)
+        *(database.run(make.texts_changed.bind((chat_id, bucket, *span))) for bucket in buckets)
     )
-    found = {(id_, key) for rows in answers for id_, key in rows}
-    return {id_ for sender, id_ in messages if found & {(id_, ""), (id_, sender)}}
+    found = {About(*about): mentioned for rows in answers for *about, mentioned in rows}
+    return [
+        _now(each, found, edited_up_to)
+        for each in said
+        if not any(About(each.message_id, "deletion", key) in found for key in ("", each.user_id))
+    ]
+
+
+def _now(said: Said, found: Mapping[About, bytes | None], edited_up_to: int) -> Said:
+    """An edit that an earlier version has stored mentions nobody."""
+    about = About(said.message_id, "edit", said.user_id)
+    if about not in found:
+        return said
+    mentioned = found[about] or ID.pack(0)
+    is_known = ID.unpack_from(mentioned)[0] <= edited_up_to
+    return said._replace(mentioned=mentioned[ID.size :].decode()) if is_known else said
 
 
 async def lacking(
     database: Database, make: Statements, rows: Sequence[MessageRow]
 ) -> tuple[list[MessageRow], list[MessageRow]]:
     """Return which of these changes are absent, also where they should count, and which are there
-    with other bytes.
+    with other bytes or as mentioning others.
     """
     chat_ids = list({row.chat_id for row in rows})
-    found, last = await asyncio.gather(
-        asyncio.gather(*(_stored(database, make, row) for row in rows)),
+    differences, last = await asyncio.gather(
+        asyncio.gather(*(_difference(database, make, row) for row in rows)),
         last_ids(database, make, chat_ids),
     )
     found = [
-        stored if row.message_id <= last.get(row.chat_id, 0) else None
-        for row, stored in zip(rows, found, strict=True)
+        (row, how if row.message_id <= last.get(row.chat_id, 0) else "absent")
+        for row, how in zip(rows, differences, strict=True)
     ]
-    absent = [row for row, stored in zip(rows, found, strict=True) if stored is None]
-    other = [
-        row
-        for row, stored in zip(rows, found, strict=True)
-        if stored is not None and stored != row.event
-    ]
-    return absent, other
+    absent = [row for row, how in found if how == "absent"]
+    return absent, [row for row, how in found if how == "other"]
 
 
-async def _stored(database: Database, make: Statements, row: MessageRow) -> bytes | None:
-    """Return the bytes of a change; None if it is absent, or an older one counts instead."""
+async def _difference(
+    database: Database, make: Statements, row: MessageRow
+) -> Literal["absent", "other", ""]:
+    """Return how what is stored of a change differs. It is absent, too, if an older one counts in
+    its place.
+    """
     assert row.about is not None
     message_id, kind, key = row.about
     by_id = make.change.bind((row.chat_id, bucket_of(row.message_id), row.message_id))
@@ -144,6 +178,8 @@ async def _stored(database: Database, make: Statements, row: MessageRow) -> byte
         database.run(by_id), database.run(make.standing.bind(place))
     )
     if not events or not standing or ID.unpack_from(standing[0][0])[0] < row.message_id:
-        return None
-    event: bytes = events[0][0]
-    return event
+        return "absent"
+    change, mentioned = standing[0]
+    counts = ID.unpack_from(change)[0] == row.message_id
+    is_same = events[0][0] == row.event and not (counts and mentioned != _mentioned(row))
+    return "" if is_same else "other"

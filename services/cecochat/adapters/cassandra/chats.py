@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from cecochat.adapters.cassandra import changes
+from cecochat.adapters.cassandra.changes import Said
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.pages import Pages
 from cecochat.adapters.cassandra.reached import Shown
@@ -165,38 +166,39 @@ class ChatLists:
             group = GroupLine(standing.role, await self._groups.options(chat_id, last))
         said = tuple(changed.get(last, ()))
         last_change_id = line.shown_change(last_change)
-        return ChatRow(chat_id, last, rows[0][0], unread, marks, last_change_id, said, group)
+        return ChatRow(chat_id, last, rows[0][0], *unread, marks, last_change_id, said, group)
 
     async def _unread(
         self, user_id: UserId, line: Line, read_up_to: int, last_change: int, shown: Shown
-    ) -> int:
+    ) -> tuple[int, int]:
         """Count what others wrote above `read_up_to` while the user belonged to the chat, among the
-        last `UNREAD_MAX` events, without what is deleted.
+        last `UNREAD_MAX` events, without what is deleted, and how much of it mentions the user.
         """
-        senders: list[tuple[UserId, int]] = []
+        said: list[Said] = []
         for first_id, last_id in reversed(line.stays):
             span = Span(max(read_up_to + 1, first_id), min(last_id, line.last_id))
-            senders += await self._senders(line.chat_id, span, UNREAD_MAX - len(senders))
-            if len(senders) == UNREAD_MAX or first_id <= read_up_to:
+            said += await self._said(line.chat_id, span, UNREAD_MAX - len(said))
+            if len(said) == UNREAD_MAX or first_id <= read_up_to:
                 break
-        unread = [each for each in senders if each[0] not in (user_id, "") and each[1] in shown]
-        if not unread or last_change <= read_up_to:  # a deletion is above what it deletes
-            return len(unread)
-        make = self._statements
-        gone = await changes.deleted(self._database, make, line.chat_id, unread)
-        return len(unread) - len(gone)
+        unread = [e for e in said if e.user_id not in (user_id, "") and e.message_id in shown]
+        if unread and last_change > read_up_to:  # a change is above what it changes
+            edited_up_to = line.shown_change(STILL)
+            make = self._statements
+            unread = await changes.now(self._database, make, line.chat_id, unread, edited_up_to)
+        return len(unread), sum(each.mentions(user_id) for each in unread)
 
-    async def _senders(self, chat_id: ChatId, span: Span, limit: int) -> list[tuple[UserId, int]]:
-        """Return who wrote the last messages of a span, up to `limit`, with their ids."""
-        senders: list[tuple[UserId, int]] = []
+    async def _said(self, chat_id: ChatId, span: Span, limit: int) -> list[Said]:
+        """Return the last messages of a span, up to `limit`."""
+        said: list[Said] = []
         if span.first_id <= span.last_id:
             above, below = span.first_id - 1, span.last_id + 1
             async for bucket in self._pages.buckets_from(chat_id, span.last_id, bucket_of(above)):
-                key = (chat_id, bucket, above, below, limit - len(senders))
-                senders += await self._database.run(self._statements.senders_above.bind(key))
-                if len(senders) == limit:
+                key = (chat_id, bucket, above, below, limit - len(said))
+                rows = await self._database.run(self._statements.said_above.bind(key))
+                said += (Said(*row) for row in rows)
+                if len(said) == limit:
                     break
-        return senders
+        return said
 
 
 def mark(chat_id: ChatId, user_id: UserId, delivered: int, read: int, settings: Any) -> MarkRow:

@@ -56,10 +56,11 @@ async def lacking(
     ]
     absent, other = list({*of_changes[0], *without_bucket}), of_changes[1]
     for row in messages:
-        event, bucket = events.get(row.message_id), (row.chat_id, bucket_of(row.message_id))
+        event, mentioned = events.get(row.message_id, (None, None))
+        bucket = (row.chat_id, bucket_of(row.message_id))
         if event is None or bucket not in buckets or row.message_id in broken:
             absent.append(row)
-        elif event != row.event:
+        elif (event, mentioned or "") != (row.event, " ".join(row.mentioned)):
             other.append(row)
     behind = [
         (key[0], row)
@@ -78,12 +79,13 @@ def _reaches(current_marks: dict[tuple[UserId, ChatId], MarkRow], wanted: MarkRo
 
 async def _events(
     database: Database, make: Statements, messages: Sequence[MessageRow]
-) -> dict[int, bytes]:
+) -> dict[int, tuple[bytes, str | None]]:
+    """Message id -> the event, and whom it mentions."""
     requests = list(_requests(messages))
     answers = await asyncio.gather(
         *(database.run(make.events_of.bind((r.chats, r.bucket, r.ids))) for r in requests)
     )
-    return {id_: event for rows in answers for id_, event in rows}
+    return {id_: (event, mentioned) for rows in answers for id_, event, mentioned in rows}
 
 
 def _requests(messages: Sequence[MessageRow]) -> Iterator[_Request]:

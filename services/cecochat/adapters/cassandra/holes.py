@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cassandra import InvalidRequest
-from cassandra.query import BoundStatement
+from cassandra.query import UNSET_VALUE, BoundStatement
 
 from cecochat.adapters.cassandra.changes import insert
 from cecochat.adapters.cassandra.database import Database
@@ -58,13 +58,18 @@ def _key(hole: Hole) -> tuple[str | int, ...]:
     return (SHARD, *hole[:5], hole.chat_id, hole.reason)
 
 
-def message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
-    """Return the statement that stores a message or a change, with this timestamp."""
+def message_row(
+    make: Statements, row: MessageRow, at_us: int, *, overrules: bool = False
+) -> BoundStatement:
+    """Return the statement that stores a message or a change, with this timestamp. If it overrules
+    what is there, it also says if nobody is mentioned.
+    """
     if row.about:
         return insert(make, row, at_us)
     id_ = row.message_id
-    values = (row.chat_id, bucket_of(id_), id_, row.unread_from, row.event, at_us)
-    return make.insert_message.bind(values)
+    values = (row.chat_id, bucket_of(id_), id_, row.unread_from, row.event)
+    mentioned = " ".join(row.mentioned) or (None if overrules else UNSET_VALUE)
+    return make.insert_message.bind((*values, mentioned, at_us))
 
 
 async def refused(

@@ -122,6 +122,15 @@ MIGRATIONS: Final = (
         ),
     ),
     Migration(6, ("ALTER TABLE {keyspace}.marks_by_chat ADD IF NOT EXISTS settings blob",)),
+    Migration(
+        7,
+        (
+            # The ids of the users whom a text mentions, with spaces between them; of an edit, its
+            # id comes first, as in `change`.
+            "ALTER TABLE {keyspace}.messages_by_chat ADD IF NOT EXISTS mentioned text",
+            "ALTER TABLE {keyspace}.changes_by_message ADD IF NOT EXISTS mentioned blob",
+        ),
+    ),
 )
 
 # If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.

@@ -30,7 +30,7 @@ class Statements(NamedTuple):
     raise_last_id: PreparedStatement
     messages_below: PreparedStatement
     messages_above: PreparedStatement
-    senders_above: PreparedStatement
+    said_above: PreparedStatement
     message: PreparedStatement
     buckets_down: PreparedStatement
     buckets_up: PreparedStatement
@@ -54,7 +54,7 @@ class Statements(NamedTuple):
     changes_above: PreparedStatement
     standing_of: PreparedStatement
     standing: PreparedStatement
-    deletions: PreparedStatement
+    texts_changed: PreparedStatement
     changed: PreparedStatement
     change: PreparedStatement
     marks_in_group: PreparedStatement
@@ -79,8 +79,9 @@ class Statements(NamedTuple):
 
 
 CQL: Final = (
-    """INSERT INTO {keyspace}.messages_by_chat (chat_id, bucket, message_id, user_id, event)
-        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.messages_by_chat
+        (chat_id, bucket, message_id, user_id, event, mentioned)
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""",
     "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP ?",
     """INSERT INTO {keyspace}.chats_by_user (user_id, chat_id, last_message_id)
         VALUES (?, ?, ?) USING TIMESTAMP ?""",
@@ -95,7 +96,7 @@ CQL: Final = (
         WHERE chat_id = ? AND bucket = ? AND message_id < ? LIMIT ?""",
     """SELECT message_id, event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id > ? ORDER BY message_id ASC LIMIT ?""",
-    """SELECT user_id, message_id FROM {keyspace}.messages_by_chat
+    """SELECT user_id, message_id, mentioned FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id > ? AND message_id < ? LIMIT ?""",
     """SELECT event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
@@ -128,25 +129,26 @@ CQL: Final = (
     """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
         detail, found_at_ms, acknowledged_at_ms, acknowledged_by, user_id, client_message_id
         FROM {keyspace}.holes WHERE shard = ?""",
-    """SELECT message_id, event FROM {keyspace}.messages_by_chat
+    """SELECT message_id, event, mentioned FROM {keyspace}.messages_by_chat
         WHERE chat_id IN ? AND bucket = ? AND message_id IN ?""",
     "SELECT chat_id FROM {keyspace}.buckets_by_chat WHERE chat_id IN ? AND bucket = ?",
     """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
         WHERE user_id IN ? AND chat_id IN ?""",
     """INSERT INTO {keyspace}.changes_by_chat (chat_id, bucket, change_id, event)
         VALUES (?, ?, ?, ?) USING TIMESTAMP ?""",
-    """INSERT INTO {keyspace}.changes_by_message (chat_id, bucket, kind, message_id, key, change)
-        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.changes_by_message
+        (chat_id, bucket, kind, message_id, key, change, mentioned)
+        VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""",
     """INSERT INTO {keyspace}.changed_chats (chat_id, last_change_id)
         VALUES (?, ?) USING TIMESTAMP ?""",
     """SELECT change_id, event FROM {keyspace}.changes_by_chat
         WHERE chat_id = ? AND bucket = ? AND change_id > ? ORDER BY change_id ASC LIMIT ?""",
     """SELECT message_id, change FROM {keyspace}.changes_by_message
         WHERE chat_id = ? AND bucket = ? AND kind IN ? AND message_id IN ? LIMIT ?""",
-    """SELECT change FROM {keyspace}.changes_by_message
+    """SELECT change, mentioned FROM {keyspace}.changes_by_message
         WHERE chat_id = ? AND bucket = ? AND kind = ? AND message_id = ? AND key = ?""",
-    """SELECT message_id, key FROM {keyspace}.changes_by_message
-        WHERE chat_id = ? AND bucket = ? AND kind = 'deletion'
+    """SELECT message_id, kind, key, mentioned FROM {keyspace}.changes_by_message
+        WHERE chat_id = ? AND bucket = ? AND kind IN ('deletion', 'edit')
         AND message_id > ? AND message_id < ? LIMIT ?""",
     "SELECT chat_id, last_change_id FROM {keyspace}.changed_chats WHERE chat_id IN ?",
     """SELECT event FROM {keyspace}.changes_by_chat

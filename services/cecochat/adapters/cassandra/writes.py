@@ -163,7 +163,7 @@ class Writer:
         """
         make, now_us = self._statements, time.time_ns() // 1_000
         messages = [*lacking.absent, *lacking.other]
-        rows = [message_row(make, row, now_us) for row in messages]
+        rows = [message_row(make, row, now_us, overrules=True) for row in messages]
         rows += _bucket_rows(make, buckets_of(messages), now_us)
         await self._put([*rows, *change_rows(make, messages, now_us)])
         await self._put(pointers(make, messages, now_us))
@@ -189,7 +189,7 @@ class Writer:
         partitions: set[bytes] = set()
         size = 0
         for row in rows:
-            row_size = ROW_BYTES + sum(map(len, row.values))
+            row_size = ROW_BYTES + sum(len(each) for each in row.values if _is_given(each))
             partitions.add(row.routing_key)
             full = size + row_size > self._settings.batch_bytes
             if batch and (full or len(partitions) > self._settings.batch_partitions):
@@ -199,6 +199,11 @@ class Writer:
             size += row_size
         if batch:
             yield _request(batch)
+
+
+def _is_given(value: object) -> bool:
+    """Return whether a bound value is given: neither null nor left as it is in the database."""
+    return isinstance(value, bytes)
 
 
 def _rows(row: MessageRow) -> int:

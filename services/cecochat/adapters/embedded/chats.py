@@ -10,6 +10,7 @@ from cecochat.adapters.embedded import changes
 from cecochat.adapters.embedded.groups import last_id_of, options_at
 from cecochat.adapters.embedded.sqlite import snapshot
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import STILL
 from cecochat.ports.groups import Line, memberships, standing_of
 from cecochat.ports.history import MARKS_MAX, UNREAD_MAX, ChatRow, GroupLine, MarkRow
 
@@ -22,12 +23,19 @@ DIALOGS_BY_ID = f"{DIALOGS} chat_id > ? ORDER BY chat_id LIMIT ?"
 GROUPS = """SELECT chat_id, event_id, role, is_invited FROM members WHERE user_id = ?
     ORDER BY chat_id, event_id"""
 EVENT = "SELECT event FROM messages WHERE chat_id = ? AND message_id = ?"
-UNREAD = """SELECT count(*), count(*) FILTER (WHERE user_id NOT IN ('', ?1) AND NOT EXISTS (
+UNREAD = """WITH newest AS (SELECT message_id, user_id FROM messages WHERE chat_id = ?2
+        AND message_id > ?3 AND message_id <= ?4 ORDER BY message_id DESC LIMIT ?5),
+    unread AS (SELECT * FROM newest WHERE user_id NOT IN ('', ?1) AND NOT EXISTS (
         SELECT 1 FROM standing_changes AS standing
         WHERE standing.chat_id = ?2 AND standing.message_id = newest.message_id
         AND kind = 'deletion' AND key IN ('', newest.user_id)))
-    FROM (SELECT message_id, user_id FROM messages WHERE chat_id = ?2 AND message_id > ?3
-        AND message_id <= ?4 ORDER BY message_id DESC LIMIT ?5) AS newest"""
+    SELECT (SELECT count(*) FROM newest), count(*),
+        count(*) FILTER (WHERE instr(' ' || user_ids || ' ', ' ' || ?1 || ' '))
+    FROM unread LEFT JOIN standing_changes AS edit ON edit.chat_id = ?2
+        AND edit.message_id = unread.message_id AND kind = 'edit' AND key = unread.user_id
+        AND change_id <= ?6
+    LEFT JOIN mentions ON mentions.chat_id = ?2
+        AND event_id = coalesce(change_id, unread.message_id)"""
 MARKS = """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings FROM marks
     WHERE chat_id = ? ORDER BY user_id LIMIT ?"""
 MARK = """SELECT chat_id, user_id, delivered_up_to, read_up_to, settings FROM marks
@@ -97,25 +105,28 @@ def _row(user_id: UserId, line: Line, connection: sqlite3.Connection) -> ChatRow
         return None
     marks_ = _mark(chat_id, user_id, connection) if standing else marks(chat_id, connection)
     read_up_to = next((mark.read_up_to for mark in marks_ if mark.user_id == user_id), 0)
-    unread = _unread(user_id, line, read_up_to, connection)
+    counts = _unread(user_id, line, read_up_to, connection)
     group = None
     if standing:
         group = GroupLine(standing.role, options_at(chat_id, last_id, connection))
     last_change_id = line.shown_change(changes.last_id(chat_id, connection))
     of_last = tuple(changes.of_message(chat_id, last_id, connection))
-    return ChatRow(chat_id, last_id, event[0], unread, marks_, last_change_id, of_last, group)
+    return ChatRow(chat_id, last_id, event[0], *counts, marks_, last_change_id, of_last, group)
 
 
-def _unread(user_id: UserId, line: Line, read_up_to: int, connection: sqlite3.Connection) -> int:
+def _unread(
+    user_id: UserId, line: Line, read_up_to: int, connection: sqlite3.Connection
+) -> tuple[int, int]:
     """Count what others wrote above `read_up_to` while the user belonged to the chat, among the
-    last `UNREAD_MAX` events.
+    last `UNREAD_MAX` events, and how much of it mentions the user.
     """
-    looked_at = unread = 0
+    looked_at = unread = mentions = 0
+    edits_up_to = line.shown_change(STILL)
     for first_id, last_id in reversed(line.stays):
         above = max(read_up_to, first_id - 1)
-        bound = (user_id, line.chat_id, above, last_id, UNREAD_MAX - looked_at)
-        of_all, of_others = connection.execute(UNREAD, bound).fetchone()
-        looked_at, unread = looked_at + of_all, unread + of_others
+        bound = (user_id, line.chat_id, above, last_id, UNREAD_MAX - looked_at, edits_up_to)
+        of_all, of_others, naming = connection.execute(UNREAD, bound).fetchone()
+        looked_at, unread, mentions = looked_at + of_all, unread + of_others, mentions + naming
         if looked_at == UNREAD_MAX or first_id <= read_up_to:
             break
-    return unread
+    return unread, mentions

@@ -8,14 +8,16 @@ from functools import partial
 from typing import Any
 
 from cecochat.adapters.embedded.groups import options_rows, people_rows
+from cecochat.adapters.embedded.mentions import names
 from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
 
 COMPARED = 256  # rows in one statement
 # These return only what differs, since each returned row has to wait for the interpreter lock.
-LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
+LACKING_MESSAGES = """WITH wanted (number, chat, id, event, names) AS (VALUES {rows})
     SELECT number, messages.event IS NULL FROM wanted
-    LEFT JOIN messages ON chat_id = chat AND message_id = id
-    WHERE messages.event IS NOT wanted.event"""
+    LEFT JOIN messages ON messages.chat_id = chat AND message_id = id
+    LEFT JOIN mentions ON mentions.chat_id = chat AND event_id = id
+    WHERE messages.event IS NOT wanted.event OR user_ids IS NOT names"""
 LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
     SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
     WHERE coalesce(last_message_id, 0) < id"""
@@ -23,14 +25,16 @@ LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read, said) AS (V
     SELECT number, 0 FROM wanted LEFT JOIN marks ON chat_id = chat AND user_id = user
     WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read
     OR coalesce(settings, x'') < said"""
-LACKING_CHANGES = """WITH wanted (number, chat, id, event, message, kind, key)
+LACKING_CHANGES = """WITH wanted (number, chat, id, event, names, message, kind, key)
     AS (VALUES {rows})
     SELECT number, changes.event IS NULL OR coalesce(standing.change_id, 0) < id FROM wanted
     LEFT JOIN changes ON changes.chat_id = chat AND changes.change_id = id
     LEFT JOIN standing_changes AS standing ON standing.chat_id = chat
         AND standing.message_id = message AND standing.kind = wanted.kind
         AND standing.key = wanted.key
-    WHERE changes.event IS NOT wanted.event OR coalesce(standing.change_id, 0) < id"""
+    LEFT JOIN mentions ON mentions.chat_id = chat AND event_id = id
+    WHERE changes.event IS NOT wanted.event OR coalesce(standing.change_id, 0) < id
+    OR user_ids IS NOT names"""
 LACKING_PEOPLE = """WITH wanted (number, chat, user, id, role, invited, partition) AS
     (VALUES {rows})
     SELECT number, 0 FROM wanted EXCEPT
@@ -51,10 +55,8 @@ def lacking(
     messages = [row for row in rows if not row.about]
     changes = [row for row in rows if row.about]
     chats, joined_marks = list(last_in_chats(messages).items()), highest(marks)
-    wanted = [(row.chat_id, row.message_id, row.event) for row in messages]
-    changes_wanted = [
-        (row.chat_id, row.message_id, row.event, *(row.about or ())) for row in changes
-    ]
+    wanted = [_wanted(row) for row in messages]
+    changes_wanted = [(*_wanted(row), *(row.about or ())) for row in changes]
     incomplete = _incomplete(messages, connection)
     found = [
         *((row, 1) for row in incomplete),
@@ -72,6 +74,10 @@ def lacking(
         [(chats[number][0][0], chats[number][1]) for number, _ in behind],
         [joined_marks[number] for number, _ in differs(LACKING_MARKS, joined_marks)],
     )
+
+
+def _wanted(row: MessageRow) -> tuple[str | int | bytes | None, ...]:
+    return row.chat_id, row.message_id, row.event, names(row)
 
 
 def _incomplete(messages: Sequence[MessageRow], connection: sqlite3.Connection) -> list[MessageRow]:

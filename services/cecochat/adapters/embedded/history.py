@@ -14,6 +14,7 @@ from cecochat.adapters.embedded import changes as change_tables
 from cecochat.adapters.embedded import chats as lists
 from cecochat.adapters.embedded import groups as group_tables
 from cecochat.adapters.embedded import holes as hole_table
+from cecochat.adapters.embedded import mentions as mention_table
 from cecochat.adapters.embedded.comparing import lacking
 from cecochat.adapters.embedded.groups import EmbeddedGroups
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
@@ -67,6 +68,7 @@ SCHEMA = (
         last_id INTEGER NOT NULL)""",
     *hole_table.SCHEMA,
     *change_tables.SCHEMA,
+    *mention_table.SCHEMA,
     *group_tables.SCHEMA,
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
@@ -139,6 +141,7 @@ class _Writes(Work[_Written, None]):
         self._messages.write(connection, rows)
         for written in payloads:
             change_tables.write(connection, written.messages, restored=self._restored)
+            mention_table.write(connection, written.messages, restored=self._restored)
             group_tables.write(connection, written.messages, restored=self._restored)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)

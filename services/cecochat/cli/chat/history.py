@@ -113,7 +113,11 @@ async def _chats(as_: str | None, url: str | None, token: str | None) -> tuple[s
 
 
 def _chat_json(chat: Chat) -> dict[str, object]:
-    about: dict[str, object] = {"chat_id": chat.chat_id, "unread_count": chat.unread_count}
+    about: dict[str, object] = {
+        "chat_id": chat.chat_id,
+        "unread_count": chat.unread_count,
+        "unread_mention_count": chat.unread_mention_count,
+    }
     if chat.options:
         about |= {"name": chat.options.name, "role": chat.role}
     if settings_line(chat.settings):
@@ -126,13 +130,14 @@ def _chat_json(chat: Chat) -> dict[str, object]:
 def _chat_line(user: str, chat: Chat, width: int) -> str:
     last = chat.last_message
     at = shown(last.sent_at, "minutes")
-    unread = f"{chat.unread_count} unread" if chat.unread_count else ""
+    mention = " @" if chat.unread_mention_count else ""
+    unread = f"{chat.unread_count} unread{mention}" if chat.unread_count else ""
     said = f"{last.user_id}: {as_it_is(last)}"
     if chat.last_change:
         said = in_words(chat.last_change)
     text = beginning(" ".join(said.split()), 60 + len(last.user_id))
     how = settings_line(chat.settings)
-    return f"{at}  {_name(user, chat):<{width}}  {unread:>11}  {text}{how and f'  ({how})'}"
+    return f"{at}  {_name(user, chat):<{width}}  {unread:>13}  {text}{how and f'  ({how})'}"
 
 
 def _name(user: str, chat: Chat) -> str:

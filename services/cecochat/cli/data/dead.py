@@ -164,6 +164,7 @@ async def _retry(name: str, server: str | None, data: Path | None, file: Path | 
 async def _store(history: History, name: str, event: Event, value: bytes) -> None:
     """Store an event and close its holes. Raises `Failed` if it is refused again."""
     from cecochat.domain.changes.about import about
+    from cecochat.domain.changes.mentions import mentioned
     from cecochat.domain.log.ids import ChatId, UserId
     from cecochat.ports.history import MessageRow, RowsRefused
 
@@ -171,7 +172,8 @@ async def _store(history: History, name: str, event: Event, value: bytes) -> Non
         raise Failed(f"{name} cannot be stored by hand: it says who belongs to a group")
     chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
     recipient_ids = tuple(map(UserId, event.recipient_ids))
-    row = MessageRow(event.id, chat_id, user_id, recipient_ids, value, about(event))
+    key = (event.id, chat_id, user_id, recipient_ids)
+    row = MessageRow(*key, value, about(event), mentioned=mentioned(event))
     try:
         await history.write([row], [], None)
     except RowsRefused as refused:

@@ -266,6 +266,7 @@ def _chat(user_id: UserId, row: ChatRow, last: Folded) -> Chat:
         last_message=Event.FromString(last.event),
         last_message_state=last.state,
         unread_count=row.unread_count,
+        unread_mention_count=row.unread_mention_count,
         marks=_marks(row.marks),
         last_change_id=row.last_change_id,
         options=GroupOptions.FromString(row.group.options) if row.group else None,

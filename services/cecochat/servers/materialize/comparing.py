@@ -36,7 +36,7 @@ Key = tuple[What, UserId, ChatId, int]
 
 MEANING: dict[What, str] = {
     "absent": "absent from the history",
-    "other": "other bytes in the history than in the log",
+    "other": "not the same in the history as in the log",
     "chat": "above the last message in the chat list of {user_id}",
     "mark": "above what is stored of the marks and settings of {user_id}",
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cecochat.domain.changes.about import about
+from cecochat.domain.changes.mentions import mentioned
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.groups.changes import standings
@@ -24,7 +25,6 @@ from cecochat.ports.history import (
     MessageRow,
     PersonRow,
     Row,
-    settings_of,
 )
 from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
@@ -63,7 +63,8 @@ class Rows:
         changed, membership = about(event), _membership(event, partitions)
         if changed or membership or event.HasField("message"):
             key = (event.id, chat_id, user_id, origin.recipient_ids)
-            self.messages.append(MessageRow(*key, origin.event, changed, membership))
+            about_it = (changed, membership, mentioned(event))
+            self.messages.append(MessageRow(*key, origin.event, *about_it))
             self._message_records.append(record)
         elif event.HasField("receipt"):
             receipt = event.receipt
@@ -72,7 +73,7 @@ class Rows:
             )
             self._mark_records.append(record)
         elif event.HasField("settings"):
-            self.marks.append(MarkRow(chat_id, user_id, 0, 0, settings_of(event)))
+            self.marks.append(MarkRow(chat_id, user_id, 0, 0, _settings(event)))
             self._mark_records.append(record)
         else:
             self.skipped += 1
@@ -140,6 +141,11 @@ class Rows:
         at = self.marks.index(row)
         del self.marks[at]
         return self._mark_records.pop(at)
+
+
+def _settings(event: Event) -> bytes:
+    """Return the `MarkRow.settings` of an event that sets them."""
+    return event.id.to_bytes(8, "big") + event.settings.SerializeToString()
 
 
 def _membership(event: Event, partitions: int) -> MembershipRow | None:
