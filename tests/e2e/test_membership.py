@@ -15,6 +15,7 @@ from cecochat.v1.events_pb2 import (
     Event,
     GroupOptions,
     Membership,
+    Mention,
     Message,
     Receipt,
 )
@@ -35,6 +36,7 @@ BY_BOB = {
     105: Membership(removed_ids=["alice"], invited_ids=["dan"]),
 }
 SAID = {102: "alice", 104: "carol", 106: "carol", 108: "bob"}
+MENTIONED = {102: ["carol"], 106: ["bob", "bob", "alice"], 108: ["bob"]}
 READ = 107  # by Carol, up to 104
 HEARD = {
     "alice": [101, 102, 103, 104, 105],
@@ -53,7 +55,8 @@ def event(id_: int) -> Event:
         at.receipt.CopyFrom(Receipt(read_up_to=104))
     else:
         at.user_id = SAID[id_]
-        at.message.CopyFrom(Message(text=f"text {id_}"))
+        mentions = [Mention(user_id=each, length=1) for each in MENTIONED.get(id_, [])]
+        at.message.CopyFrom(Message(text=f"text {id_}", mentions=mentions))
     return at
 
 
@@ -101,8 +104,8 @@ def test_a_recount_says_who_belongs_and_what_they_read() -> None:
     assert recount.may_read("alice") == [101, 102, 103, 104, 105]
     assert recount.may_read("carol") == [103, 104, 105, 106, 108]
     assert recount.may_read("dan") == []
-    assert recount.unread("bob", 102) == 2
-    assert recount.unread("carol", 0) == 1
+    assert recount.unread("bob", 102) == (2, 1)
+    assert recount.unread("carol", 0) == (1, 0)
     assert read_up_to(Run(HEARD).devices.values(), "carol", ROOM) == 104
 
 
@@ -112,7 +115,7 @@ def test_who_comes_back_sees_what_they_missed_only_if_it_is_shown() -> None:
     hidden = Recount([*Run(HEARD).events, comes_back(109, HIDDEN)])
     assert hidden.may_read("alice") == [101, 102, 103, 104, 105, 109]
     for each in (shown, hidden):
-        assert each.unread("alice", 0) == 1, "nobody counts what was said while they were away"
+        assert each.unread("alice", 0) == (1, 0), "nobody counts what was said while they were away"
 
 
 def comes_back(id_: int, options: GroupOptions) -> Event:

@@ -22,6 +22,8 @@ from cecochat.v1.events_pb2 import (
     Appointment,
     GroupOptions,
     Membership,
+    Mention,
+    Message,
     Receipt,
 )
 from cecochat.v1.history_pb2 import (
@@ -158,7 +160,7 @@ class Life:
             if what < (0.02 if chat_id == CLOSED else 0.2):
                 self._change(device, chat_id, added_ids=[device.who.user_id])
         elif what < 0.8:
-            device.say(chat_id, self.rng.choice(real_texts()))
+            self._say(device, chat_id)
         elif what < 0.9 and self.reads:
             seen = [each.id for each in device.got.values() if each.chat_id == chat_id]
             device.put(
@@ -168,6 +170,13 @@ class Life:
             self._decide(device, chat_id)
         elif what < 0.94:
             self._change(device, chat_id, removed_ids=[device.who.user_id])
+
+    def _say(self, device: MemberDevice, chat_id: str) -> None:
+        """Something that mentions some, who may belong to the group or not."""
+        named = self.rng.sample(USERS, self.rng.choice([0, 0, 0, 1, 2]))
+        mentions = [Mention(user_id=each, length=1) for each in named]
+        message = Message(text=self.rng.choice(real_texts()), mentions=mentions)
+        device.put(Send(chat_id=chat_id, message=message))
 
     def _decide(self, owner: MemberDevice, chat_id: str) -> None:
         """Of somebody, who may have gone, or come, without the owner knowing yet."""
@@ -235,8 +244,9 @@ def chat_differs(user: str, chat: Chat | None, recount: Recount, up_to: int) -> 
     if chat is None:
         yield f"{user} does not have {recount.options.name} in the list"
         return
-    expected = (recount.unread(user, up_to), recount.roles[user], recount.options)
-    if (chat.unread_count, chat.role, chat.options) != expected:
+    expected = (*recount.unread(user, up_to), recount.roles[user], recount.options)
+    counts = (chat.unread_count, chat.unread_mention_count)
+    if (*counts, chat.role, chat.options) != expected:
         yield f"{user} has {chat}, not {expected}"
 
 
@@ -275,9 +285,16 @@ def assert_seen(people: People, groups: dict[str, Recount], faults: int) -> dict
     changes = [e for each in groups.values() for e in each.events if e.HasField("membership")]
     stays = [stay for each in groups.values() for of in each.stays.values() for stay in of]
     refused = [code for each in people.members for code in each.refused.values()]
+    mentions = sum(
+        recount.unread(user, read_up_to(people.members, user, chat_id))[1]
+        for chat_id, recount in groups.items()
+        for user in recount.roles
+    )
+    assert mentions > len(GROUPS), "hardly anybody has a mention to read"
     assert len(stays) > 3 * faults, "hardly anybody came or went"
     assert set(refused) <= {"NOT_FOUND", "FORBIDDEN", "INVALID_ARGUMENT"}
-    return {"changes": len(changes), "stays": len(stays), "refused": len(refused)}
+    counts = {"changes": len(changes), "stays": len(stays), "refused": len(refused)}
+    return counts | {"unread_mentions": mentions}
 
 
 @asynccontextmanager

@@ -182,15 +182,17 @@ class Recount:
             shown |= {each.id for each in self.events if first_id <= each.id <= stay.last_id}
         return sorted(shown)
 
-    def unread(self, user: str, read_up_to: int) -> int:
+    def unread(self, user: str, read_up_to: int) -> tuple[int, int]:
         """How many messages of others came after what they have read, of the last thousand events
-        while they were there.
+        while they were there, and how many of them mention them.
         """
         came = [each for each in self.events if self.had(user, each.id)]
-        return sum(
-            each.HasField("message") and each.user_id != user and each.id > read_up_to
+        unread = [
+            {mention.user_id for mention in each.message.mentions}
             for each in came[-COUNTED_MAX:]
-        )
+            if each.HasField("message") and each.user_id != user and each.id > read_up_to
+        ]
+        return len(unread), sum(user in mentioned for mentioned in unread)
 
 
 Groups = Mapping[str, Recount]
