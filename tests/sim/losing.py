@@ -39,8 +39,6 @@ class Losing(Cutting, Nodes):
         """
         if self.cuts or any(each.gone for each in self.logs) or self._is_claimed(partition):
             return False
-        if self._repeats(partition, records):
-            return False
         valid = self.valid()
         lost = self.logs[partition].lose(records)
         self.do_tick(BACK_MS if lost else 0)
@@ -69,13 +67,6 @@ class Losing(Cutting, Nodes):
     def _is_claimed(self, partition: int) -> bool:
         under_way = (each.requests.get(partition, ()) for each in self.producers.values())
         return any(isinstance(record, Takeover) for requests in under_way for record in requests)
-
-    def _repeats(self, partition: int, records: int) -> bool:
-        """Whether what would be lost was said in the group, so that its sender may repeat it there
-        although its partition has a copy (ADR 0222, "Not covered").
-        """
-        last = self.logs[partition].records[-records:] if records else []
-        return any(isinstance(each, Origin) and each.group_event for each in last)
 
     def _expect(self, rows: set[Row], partition: int) -> None:
         """That all of it is told, by what shows the loss."""

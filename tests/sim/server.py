@@ -272,13 +272,13 @@ class Server(Joining):
         session = connection.session
         assert session is not None
         for send in frame.sends:
-            if is_of_group(send) and not self.here.has(send.chat_id):
-                self.owner.asking.take(session, send, frame.offset, self.world.now_ms)
-            elif not self.owner.settle(session, send, frame.offset):
-                self.accept_or_refuse(connection, session, send)
+            if not self.owner.settle(session, send, frame.offset):
+                self.take(connection, session, send)
 
-    def accept_or_refuse(self, connection: Connection, session: Session, send: Send) -> None:
+    def take(self, connection: Connection, session: Session, send: Send) -> None:
         """A send that is no repeat."""
+        if is_of_group(send) and not self.here.has(send.chat_id):
+            return self.owner.asking.take(session, send, self.world.now_ms)
         try:
             origin = self.accept(session.user_id, send)
         except Refusal as refusal:

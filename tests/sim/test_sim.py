@@ -27,7 +27,7 @@ from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay
 from tests.sim.shape import Shape
 from tests.sim.shrinking import shrink
 
-SEEDS, MANY_SEEDS = 4_000, 40_000
+SEEDS, MANY_SEEDS = 10_000, 40_000
 ENOUGH = 5  # times that each thing has to happen
 
 

@@ -270,7 +270,7 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
         if self.world.refuses[self.node]:
             self.refuse(connection, session, send, LIMITED)
         elif not self.owner.settle(session, send, frame.offset):
-            self.accept_or_refuse(connection, session, send)
+            self.take(connection, session, send)
 
 
 def audit_to_the_end(self: Audit) -> int:

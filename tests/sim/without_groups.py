@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from cecochat.domain.groups.group import Group
 from cecochat.domain.log.groups import Groups
-from cecochat.domain.log.ids import ChatId
-from cecochat.domain.log.place import Place
-from cecochat.domain.log.records import Origin, State
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.records import Copy, Origin, State
 from cecochat.domain.log.reliable import ReliableStates
 from cecochat.domain.log.spans import STILL, Spans
 from cecochat.domain.ownership.asking import Asking, Line
 from cecochat.domain.ownership.asks import Asked, Result
 from cecochat.domain.ownership.home import Home
+from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session import frames
+from cecochat.v1.events_pb2 import Event
 
 
 def always(*_: object) -> bool:
@@ -32,12 +33,14 @@ def results_beyond_refusals(
         yield self._take(asked, each, now_ms, origins)
 
 
-def knows_what_it_covers(self: Home, asker: int, seen: Place) -> bool:
-    return self._owner.sent.covers_place(seen)
+def knows_what_it_covers(self: Home, asked: Asked) -> bool:
+    return self._owner.sent.covers_place(asked.high)
 
 
-def knows_the_last(self: Home, asker: int, seen: Place) -> bool:
-    return not self._owner.fold.chain.last_for(asker).origin.lies_above(seen)
+def forget_copies(self: Owner, event: Event, record: Copy, now_ms: int) -> None:
+    key = (UserId(event.user_id), event.client_message_id)
+    sessions = self.asking.read(record.origin_partition, key, now_ms)
+    self._acknowledge(event, sessions, record.origin)
 
 
 def acknowledge_what_is_known(self: Asking, line: Line, home: int) -> None:
@@ -82,7 +85,3 @@ def belonged_once(self: Spans[str], key: str, id_: int) -> bool:
 
 def forget_all(self: Spans[str], key: str, up_to_id: int) -> None:
     self._spans = {k: v for k, v in self._spans.items() if v[-1].last_id == STILL}
-
-
-def seen_by_offset(self: Asking, session: object, offset: int, home: int) -> Place:
-    return self._owner.seen.up_to(offset, home)

@@ -17,10 +17,8 @@ def encode_asked(home: int, asked: asks.Asked) -> Asked:
         epoch=_place(asked.epoch),
         number=asked.number,
         home_epoch=_place(asked.home_epoch),
-        sends=[
-            AskedSend(user_id=each.user_id, send=each.send, seen=_place(each.seen))
-            for each in asked.sends
-        ],
+        high=_place(asked.high),
+        sends=[AskedSend(user_id=each.user_id, send=each.send) for each in asked.sends],
     )
 
 
@@ -31,10 +29,8 @@ def decode_asked(asked: Asked) -> asks.Asked:
         _place_in(asked.epoch),
         asked.number,
         _place_in(asked.home_epoch),
-        tuple(
-            asks.AskedSend(UserId(each.user_id), each.send, _place_in(each.seen))
-            for each in asked.sends
-        ),
+        _place_in(asked.high),
+        tuple(asks.AskedSend(UserId(each.user_id), each.send) for each in asked.sends),
     )
 
 

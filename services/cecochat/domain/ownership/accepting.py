@@ -100,7 +100,7 @@ class Accepting:
         if first.content != content_of(send):
             session.refuse(key[1], refusals.reused_id(key[1]))
         elif isinstance(first, Accepted):
-            session.push(frames.ack(key[1], first.message_id, first.at))
+            session.push(frames.ack(key[1], first.message_id, first.at, first.home))
         elif session not in first.sessions:
             first.sessions.append(session)
         return True

@@ -16,7 +16,6 @@ from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.asks import Answer, Asked, AskedSend, Known, Left, Result, Taken
-from cecochat.domain.ownership.seen import Seen
 from cecochat.domain.ownership.sent import Key, content_of
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
@@ -33,11 +32,10 @@ AGAIN_MS = 2_000
 
 @dataclass(slots=True)
 class Ask:
-    """A send that is asked for. `seen` is how much of the home's log its client has seen."""
+    """A send that is asked for."""
 
     send: Send
     content: int
-    seen: Place
     sessions: list[Session]
     since_ms: int
     taken: bool = False
@@ -61,7 +59,6 @@ class Asker(Protocol):
     fold: Fold
     cursor: int
     epoch: Place | None
-    seen: Seen
     sessions: dict[UserId, list[Session]]
 
     @property
@@ -137,30 +134,17 @@ class Asking:
         line = self._lines.get(self._owner.here.home_of(chat_id))
         return line is None or line.size <= WAIT_MAX_BYTES
 
-    def take(self, session: Session, send: Send, seen: int, now_ms: int) -> None:
-        """Take on a send to a group that has its home elsewhere. `seen` is the offset up to which
-        the client has seen the stream.
+    def take(self, session: Session, send: Send, now_ms: int) -> None:
+        """Take on a send to a group that has its home elsewhere, and that `settle` did not settle:
+        its copy was not read here, or its client would know.
         """
-        if session.closed or session.blocked:
-            return
         home = self._owner.here.home_of(send.chat_id)
         line = self._lines.setdefault(home, Line(moved_ms=now_ms))
         key = (session.user_id, send.client_message_id)
         if first := line.asks.get(key):
             _join(first, session, send)
-        elif seen >= self._owner.cursor:
-            session.close(refusals.ahead(seen))
         else:
-            known = self._seen(session, seen, home)
-            line.add(key, Ask(send, content_of(send), known, [session], now_ms))
-
-    def _seen(self, session: Session, offset: int, home: int) -> Place:
-        """Return how much of the home's log a client has seen. One that was given nothing above its
-        offset has seen all that concerns it.
-        """
-        if session.position <= offset:
-            return self._owner.fold.high_of(home)
-        return self._owner.seen.up_to(offset, home)
+            line.add(key, Ask(send, content_of(send), [session], now_ms))
 
     # -- requests
 
@@ -169,7 +153,7 @@ class Asking:
         on, until `answered` or `given_up` is called.
         """
         for home, line in self._lines.items():
-            if not line.under_way and self._may_ask(home) and (asked := self._ask(line)):
+            if not line.under_way and self._may_ask(home) and (asked := self._ask(home, line)):
                 yield home, asked
 
     def _may_ask(self, home: int) -> bool:
@@ -178,15 +162,17 @@ class Asking:
             self._lines[home].lacks_above = None
         return self._owner.ready and not self._lines[home].lacks_above
 
-    def _ask(self, line: Line) -> Asked | None:
+    def _ask(self, home: int, line: Line) -> Asked | None:
         _drop_unwanted(line)
         keys = list(line.next_keys())
         if not keys:
             return None
         line.number += 1
-        sends = tuple(AskedSend(key[0], line.asks[key].send, line.asks[key].seen) for key in keys)
-        assert self._owner.epoch is not None
-        asked = Asked(self._owner.partition, self._owner.epoch, line.number, line.epoch, sends)
+        sends = tuple(AskedSend(key[0], line.asks[key].send) for key in keys)
+        owner = self._owner
+        high = owner.fold.high_of(home)
+        assert owner.epoch is not None
+        asked = Asked(owner.partition, owner.epoch, line.number, line.epoch, high, sends)
         line.under_way = UnderWay(asked, keys)
         return asked
 
@@ -205,7 +191,7 @@ class Asking:
         self._follow(line, answer)
         for key, result in zip(keys, answer.results, strict=False):
             if key in line.asks:
-                self._settle(line, home, key, result)
+                self._settle(line, home, key, result, asked.high)
         if line.lacks_above:
             self._owner.fold.owe(home, answer.last)
         # Or whoever sends all of it again would find what was left here before the rest.
@@ -217,7 +203,7 @@ class Asking:
             line.epoch = answer.epoch
             _untake(line)
 
-    def _settle(self, line: Line, home: int, key: Key, result: Result) -> None:
+    def _settle(self, line: Line, home: int, key: Key, result: Result, high: Place) -> None:
         ask = line.asks[key]
         match result:
             case Taken():
@@ -227,8 +213,8 @@ class Asking:
                 self._acknowledge_read(line, home)
             case Left():
                 pass
-            case Refusal() if _is_behind(result) and ask.seen == self._owner.fold.high_of(home):
-                line.lacks_above = ask.seen
+            case Refusal() if _is_behind(result):
+                line.lacks_above = high
             case Refusal():
                 line.drop(key)
                 for session in ask.sessions:

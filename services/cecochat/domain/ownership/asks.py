@@ -15,22 +15,22 @@ from cecochat.v1.messaging_pb2 import Send
 
 
 class AskedSend(NamedTuple):
-    """A send, and up to where in the home's log its client has seen everything that concerns the
-    client.
-    """
+    """A send of which the asker has no copy."""
 
     user_id: UserId
     send: Send
-    seen: Place
 
 
 class Asked(NamedTuple):
-    """A request to accept sends, in order. `home_epoch` is that of the owner who is asked."""
+    """A request to accept sends, in order. `home_epoch` is that of the owner who is asked, and
+    `high` is up to where in its log the asker has read all that concerns its partition.
+    """
 
     partition: int  # that asks
     epoch: Place  # of the owner that asks
     number: int  # of its requests to this home, which grow
     home_epoch: Place
+    high: Place
     sends: tuple[AskedSend, ...]
 
 

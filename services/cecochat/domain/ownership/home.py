@@ -190,11 +190,11 @@ class Home:
     def _take(
         self, asked: Asked, asked_send: AskedSend, now_ms: int, origins: list[Origin]
     ) -> Taken | Known | Refusal:
-        user_id, send, seen = asked_send
+        user_id, send = asked_send
         key = (user_id, send.client_message_id)
         first = self._owner.sent.find(key) or self._owner.under_way(key)
         if first is None:
-            if not self._knows(asked.partition, seen):
+            if not self._knows(asked):
                 return refusals.catch_up()
             try:
                 origins.append(self.accept(user_id, send, now_ms))
@@ -205,10 +205,10 @@ class Home:
             return refusals.reused_id(key[1])
         return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
 
-    def _knows(self, asker: int, seen: Place) -> bool:
-        """Return whether this owner knows every send that was accepted and that a client who has
-        seen this log up to `seen` does not know to be accepted. Whatever is accepted for a client
-        concerns its partition.
+    def _knows(self, asked: Asked) -> bool:
+        """Return whether this owner knows every send that was accepted and of which the asker has
+        read no copy. Whatever is accepted for a client concerns its partition. To know the latest
+        ones makes it quick: else it would wait for all copies that are under way.
         """
-        last = self._owner.fold.chain.last_for(asker).origin
-        return self._owner.sent.covers_place(seen) or not last.lies_above(seen)
+        last = self._owner.fold.chain.last_for(asked.partition).origin
+        return self._owner.sent.covers_place(asked.high) or not last.lies_above(asked.high)

@@ -23,7 +23,6 @@ from cecochat.domain.ownership.asking import Asking
 from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.hidden import Hidden
 from cecochat.domain.ownership.incoming import Incoming
-from cecochat.domain.ownership.seen import Seen
 from cecochat.domain.ownership.sent import Accepted, content_of
 from cecochat.domain.ownership.states import StateRecords
 from cecochat.domain.ownership.tail import Tail, Valid
@@ -68,7 +67,6 @@ class Owner(Accepting):
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
-        self.seen = Seen(cursor - 1, fold.high, limits.resend_entries_max)
         self.asking = Asking(self)
         self.tail = Tail(self.place, fold.groups)
         self.sessions: dict[UserId, list[Session]] = {}
@@ -182,12 +180,19 @@ class Owner(Accepting):
         self._publish(Valid(at, concerned, record.event, record.group_event))
 
     def _read_copy(self, record: Copy, now_ms: int) -> None:
-        home, event = record.origin_partition, record.group_event
-        self.seen.add(self.cursor - 1, home, record.origin)
-        if event:
-            key = (UserId(event.user_id), event.client_message_id)
-            self._acknowledge(event, self.asking.read(home, key, now_ms), record.origin)
+        event = record.group_event
+        if event and self.here.has(event.user_id):
+            self._read_answer(event, record, now_ms)
         self._publish(Valid(self.place, record.recipient_ids, record.event, event))
+
+    def _read_answer(self, event: Event, record: Copy, now_ms: int) -> None:
+        """Take in that a send of a user of this partition was accepted by the home of its group. A
+        home that has lost its end may not know it any more, so a repeat is answered here.
+        """
+        key = (UserId(event.user_id), event.client_message_id)
+        self.sent.add(key, Accepted(event.id, self.place, now_ms, content_of(event), record.origin))
+        sessions = self.asking.read(record.origin_partition, key, now_ms)
+        self._acknowledge(event, sessions, record.origin)
 
     def _acknowledge(
         self, event: Event, sessions: Iterable[Session], home: Place = NOWHERE

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
-from cecochat.domain.log.place import Place
+from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
@@ -18,13 +18,15 @@ Key = tuple[UserId, str]
 
 class Accepted(NamedTuple):
     """An accepted send: its message id, where its record is, when that was read (ms since 1970),
-    and a number that stands for its content.
+    and a number that stands for its content. The record of a send that the home of a group has
+    accepted elsewhere is its copy; `home` is where its origin is.
     """
 
     message_id: int
     at: Place
     read_at_ms: int
     content: int
+    home: Place = NOWHERE
 
 
 def content_of(message: Send | Event) -> int:

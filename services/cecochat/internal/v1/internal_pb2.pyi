@@ -404,6 +404,7 @@ class Asked(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     HOME_EPOCH_FIELD_NUMBER: _builtins.int
     SENDS_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     home: _builtins.int
     partition: _builtins.int
     """Who asks: a partition, the epoch of its owner, and a number that grows with the requests of that owner to this home."""
@@ -418,6 +419,10 @@ class Asked(_message.Message):
     def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___AskedSend]:
         """In order."""
 
+    @_builtins.property
+    def high(self) -> Global___Place:
+        """Up to where in the home's log the asker has read copies of all that concerns its partition."""
+
     def __init__(
         self,
         *,
@@ -427,10 +432,11 @@ class Asked(_message.Message):
         number: _builtins.int = ...,
         home_epoch: Global___Place | None = ...,
         sends: _abc.Iterable[Global___AskedSend] | None = ...,
+        high: Global___Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "home_epoch", b"home_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "high", b"high", "home_epoch", b"home_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "home", b"home", "home_epoch", b"home_epoch", "number", b"number", "partition", b"partition", "sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "high", b"high", "home", b"home", "home_epoch", b"home_epoch", "number", b"number", "partition", b"partition", "sends", b"sends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,24 +472,18 @@ class AskedSend(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SEND_FIELD_NUMBER: _builtins.int
-    SEEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     @_builtins.property
     def send(self) -> _messaging_pb2.Send: ...
-    @_builtins.property
-    def seen(self) -> Global___Place:
-        """Up to where the sender has seen the home's log."""
-
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         send: _messaging_pb2.Send | None = ...,
-        seen: Global___Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen", "send", b"send"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send", b"send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen", "send", b"send", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["send", b"send", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

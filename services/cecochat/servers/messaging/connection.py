@@ -351,9 +351,7 @@ class Connection:
     def _take(self, partition: ReadyPartition, send: Send, seen: int) -> None:
         session = self.session
         try:
-            if not partition.has_home(send):
-                partition.ask(session, send, seen)
-            elif not partition.settle(session, send, seen):
+            if not partition.settle(session, send, seen):
                 partition.accept(session, send)
         except Refusal as refusal:
             if refusal.retriable:

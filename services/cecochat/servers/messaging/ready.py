@@ -96,13 +96,12 @@ class ReadyPartition:
         """
         return not is_of_group(send) or self.owner.here.has(chat_id(send.chat_id))
 
-    def ask(self, session: Session, send: Send, seen: int) -> None:
-        """Have the home of a group accept a send. Call `asking.look` afterwards."""
-        if self.owner.ready:
-            self.owner.asking.take(session, send, seen, now_ms())
-
     def accept(self, session: Session, send: Send) -> None:
-        """Append a send that is not settled. Raises `Refusal`."""
+        """Append a send that is not settled, or have the home of its group accept it; call
+        `asking.look` afterwards. Raises `Refusal`.
+        """
+        if not self.has_home(send):
+            return self.owner.asking.take(session, send, now_ms())
         if is_of_group(send):
             origin = self.home.accept(session.user_id, send, now_ms())
         else:
