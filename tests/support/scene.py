@@ -49,12 +49,16 @@ class Scene:
         return pid
 
     @property
-    def quiet(self) -> int:
-        """A partition in which nobody of the crowd says anything."""
+    def spoken_in(self) -> set[int]:
+        """The partitions in which somebody of the crowd says something."""
         users = {who.user_id for who in self.crowd.devices}
         groups = set(filter(is_group, self.crowd.chats))
-        taken = {partition_of(each, PARTITIONS) for each in users | groups}
-        return min(set(range(PARTITIONS)) - taken)
+        return {partition_of(each, PARTITIONS) for each in users | groups}
+
+    @property
+    def quiet(self) -> int:
+        """A partition in which nobody does."""
+        return min(set(range(PARTITIONS)) - self.spoken_in)
 
 
 @asynccontextmanager

@@ -56,6 +56,7 @@ class World:
         self.members = {ALICE}  # of all groups
         self.watching = Watching(
             HOME,
+            0,
             lambda user: HOME if user == ALICE else AWAY,
             lambda _, user: user in self.members,
             self.outbox,
@@ -203,6 +204,23 @@ def test_an_owner_that_was_outdone_is_not_believed() -> None:
     world.flush()
     world.look()
     assert world.seen[BOB] == (True, 0)
+
+
+def test_who_has_moved_is_still_told_whatever_the_server_before_says_late() -> None:
+    presence, relay = Presence(AWAY, 0, outbox := Outbox(), 0.0), Relay()
+    presence.pass_time(SETTLE_S + 1)
+    group = watched_as(TEAM)
+    for said in (
+        Interest(partition=HOME, epoch=1, asked_ids=[BOB, group]),
+        Interest(partition=HOME, epoch=2, asked_ids=[BOB, group]),
+        Interest(partition=HOME, epoch=1, ended_ids=[BOB, group]),
+    ):
+        presence.interested(said, 10.0)
+        relay.interested(said, 10.0)
+    list(outbox.take())
+    presence.begin(session(BOB))
+    assert [to for to, _ in outbox.take()] == [HOME]
+    assert relay.watching(TEAM, 10.0) == [HOME]
 
 
 def test_whoever_is_not_back_after_a_takeover_was_last_seen_then() -> None:
@@ -361,8 +379,8 @@ def test_only_the_last_word_is_told() -> None:
     outbox = Outbox()
     outbox.types(AWAY, CHAT, ALICE, True)
     outbox.types(AWAY, CHAT, ALICE, False)
-    outbox.interest(AWAY, HOME, BOB, "asked")
-    outbox.interest(AWAY, HOME, BOB, "ended")
+    outbox.interest(AWAY, HOME, 1, BOB, "asked")
+    outbox.interest(AWAY, HOME, 1, BOB, "ended")
     (record,) = values(outbox)
     assert [each.active for each in record.typing] == [False]
     assert [list(each.ended_ids) for each in record.interests] == [["bob"]]
@@ -372,11 +390,11 @@ def test_only_the_last_word_is_told() -> None:
 def test_what_waits_is_bounded_and_told_in_pieces() -> None:
     outbox = Outbox()
     for number in range(outboxes.WAITING_MAX + 7):
-        outbox.interest(AWAY, HOME, UserId(f"user{number}"), "asked")
+        outbox.interest(AWAY, HOME, 1, UserId(f"user{number}"), "asked")
     told = [user for record in values(outbox) for user in record.interests[0].asked_ids]
     assert outbox.dropped == 7
     assert told == [f"user{number}" for number in range(7, outboxes.WAITING_MAX + 7)]
-    outbox.interest(AWAY, HOME, BOB, "asked")
+    outbox.interest(AWAY, HOME, 1, BOB, "asked")
     for number in range(outboxes.RECORD_THINGS):
         outbox.types(AWAY, dialog(ALICE, UserId(f"b{number}")), ALICE, True)
     assert len(list(values(outbox))) == 2

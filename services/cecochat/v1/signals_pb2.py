@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/signals.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/events.proto\"\x81\x01\n\x07Signals\x12&\n\x06typing\x18\x01 \x03(\x0b\x32\x16.cecochat.v1.UserTypes\x12(\n\tinterests\x18\x02 \x03(\x0b\x32\x15.cecochat.v1.Interest\x12$\n\x04seen\x18\x03 \x03(\x0b\x32\x16.cecochat.v1.UsersSeen\"=\n\tUserTypes\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"l\n\x08Interest\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x11\n\tasked_ids\x18\x02 \x03(\t\x12\x12\n\nonline_ids\x18\x03 \x03(\t\x12\x13\n\x0boffline_ids\x18\x04 \x03(\t\x12\x11\n\tended_ids\x18\x05 \x03(\t\"S\n\tUsersSeen\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12$\n\x05users\x18\x03 \x03(\x0b\x32\x15.cecochat.v1.UserSeen\"T\n\x08UserSeen\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\'\n\x08presence\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Presence\x12\x0e\n\x06hidden\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/signals.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/events.proto\"\x81\x01\n\x07Signals\x12&\n\x06typing\x18\x01 \x03(\x0b\x32\x16.cecochat.v1.UserTypes\x12(\n\tinterests\x18\x02 \x03(\x0b\x32\x15.cecochat.v1.Interest\x12$\n\x04seen\x18\x03 \x03(\x0b\x32\x16.cecochat.v1.UsersSeen\"=\n\tUserTypes\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"{\n\x08Interest\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x11\n\tasked_ids\x18\x02 \x03(\t\x12\x12\n\nonline_ids\x18\x03 \x03(\t\x12\x13\n\x0boffline_ids\x18\x04 \x03(\t\x12\x11\n\tended_ids\x18\x05 \x03(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\"S\n\tUsersSeen\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12$\n\x05users\x18\x03 \x03(\x0b\x32\x15.cecochat.v1.UserSeen\"T\n\x08UserSeen\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\'\n\x08presence\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Presence\x12\x0e\n\x06hidden\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERTYPES']._serialized_start=200
   _globals['_USERTYPES']._serialized_end=261
   _globals['_INTEREST']._serialized_start=263
-  _globals['_INTEREST']._serialized_end=371
-  _globals['_USERSSEEN']._serialized_start=373
-  _globals['_USERSSEEN']._serialized_end=456
-  _globals['_USERSEEN']._serialized_start=458
-  _globals['_USERSEEN']._serialized_end=542
+  _globals['_INTEREST']._serialized_end=386
+  _globals['_USERSSEEN']._serialized_start=388
+  _globals['_USERSSEEN']._serialized_end=471
+  _globals['_USERSEEN']._serialized_start=473
+  _globals['_USERSEEN']._serialized_end=557
 # @@protoc_insertion_point(module_scope)

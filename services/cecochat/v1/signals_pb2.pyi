@@ -89,7 +89,10 @@ class Interest(_message.Message):
     ONLINE_IDS_FIELD_NUMBER: _builtins.int
     OFFLINE_IDS_FIELD_NUMBER: _builtins.int
     ENDED_IDS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
+    epoch: _builtins.int
+    """Of the owner of `partition`, as in `UsersSeen`."""
     @_builtins.property
     def asked_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The asker wants to be told at once."""
@@ -112,10 +115,11 @@ class Interest(_message.Message):
         online_ids: _abc.Iterable[_builtins.str] | None = ...,
         offline_ids: _abc.Iterable[_builtins.str] | None = ...,
         ended_ids: _abc.Iterable[_builtins.str] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_ids", b"asked_ids", "ended_ids", b"ended_ids", "offline_ids", b"offline_ids", "online_ids", b"online_ids", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_ids", b"asked_ids", "ended_ids", b"ended_ids", "epoch", b"epoch", "offline_ids", b"offline_ids", "online_ids", b"online_ids", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

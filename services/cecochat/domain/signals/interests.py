@@ -13,6 +13,22 @@ INTERESTS_MAX: Final = 200_000
 _MARK: Final = "*"
 
 
+class Epochs:
+    """Which owner of each partition is the latest that has said something: what an earlier one says
+    after that does not count. An owner that was paused does not know that there is a later one.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[int, int] = {}
+
+    def counts(self, partition: int, epoch: int) -> bool:
+        """Take in that an owner of that epoch says something, and return whether it counts."""
+        if epoch < self._latest.get(partition, epoch):
+            return False
+        self._latest[partition] = epoch
+        return True
+
+
 def watched_as(chat_id: ChatId) -> UserId:
     """Return as whom a group is watched. No user is called that."""
     return UserId(f"{_MARK}{chat_id}")

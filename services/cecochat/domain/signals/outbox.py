@@ -17,7 +17,8 @@ RECORD_THINGS: Final = 500
 
 How = Literal["asked", "online", "offline", "ended"]
 _Key = tuple[object, ...]
-_Thing = UserTypes | tuple[int, How, UserId] | tuple[int, int, UserSeen]
+_Of = tuple[int, int]  # a partition, and the epoch of its owner
+_Thing = UserTypes | tuple[_Of, How, UserId] | tuple[_Of, UserSeen]
 
 
 class Outbox:
@@ -38,13 +39,15 @@ class Outbox:
         types = UserTypes(chat_id=chat_id, user_id=user_id, active=active)
         self._put(to, ("types", chat_id, user_id), types)
 
-    def interest(self, to: int, partition: int, user_id: UserId, how: How) -> None:
-        """Tell the partition of a user that sessions in `partition` watch the user."""
-        self._put(to, ("interest", partition, user_id), (partition, how, user_id))
+    def interest(self, to: int, partition: int, epoch: int, user_id: UserId, how: How) -> None:
+        """Tell the partition of a user that sessions in `partition` watch the user, as its owner of
+        that epoch knows.
+        """
+        self._put(to, ("interest", partition, user_id), ((partition, epoch), how, user_id))
 
     def seen(self, to: int, partition: int, epoch: int, user: UserSeen) -> None:
         """Tell a partition how a user of `partition` is, as its owner of that epoch knows."""
-        self._put(to, ("seen", user.user_id), (partition, epoch, user))
+        self._put(to, ("seen", user.user_id), ((partition, epoch), user))
 
     def _put(self, to: int, key: _Key, thing: _Thing) -> None:
         waiting = self._waiting[to]
@@ -65,18 +68,18 @@ class Outbox:
 
 def _record(things: list[_Thing]) -> Signals:
     record = Signals()
-    interests: dict[int, Interest] = {}
-    seen: dict[tuple[int, int], UsersSeen] = {}
+    interests: dict[_Of, Interest] = {}
+    seen: dict[_Of, UsersSeen] = {}
     for thing in things:
         if isinstance(thing, UserTypes):
             record.typing.append(thing)
-        elif isinstance(user := thing[2], UserSeen):
-            partition, epoch = thing[0], int(thing[1])
-            of = UsersSeen(partition=partition, epoch=epoch)
-            seen.setdefault((partition, epoch), of).users.append(user)
+            continue
+        partition, epoch = of = thing[0]
+        if len(thing) == 2:
+            seen.setdefault(of, UsersSeen(partition=partition, epoch=epoch)).users.append(thing[1])
         else:
-            interest = interests.setdefault(thing[0], Interest(partition=thing[0]))
-            getattr(interest, f"{thing[1]}_ids").append(user)
+            interest = interests.setdefault(of, Interest(partition=partition, epoch=epoch))
+            getattr(interest, f"{thing[1]}_ids").append(thing[2])
     record.interests.extend(interests.values())
     record.seen.extend(seen.values())
     return record

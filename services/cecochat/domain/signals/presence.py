@@ -8,7 +8,7 @@ from typing import Final
 
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
-from cecochat.domain.signals.interests import INTERESTS_MAX, LEASE_S, group_of
+from cecochat.domain.signals.interests import INTERESTS_MAX, LEASE_S, Epochs, group_of
 from cecochat.domain.signals.outbox import Outbox
 from cecochat.v1.events_pb2 import Presence as Seen
 from cecochat.v1.signals_pb2 import Interest, UserSeen
@@ -45,6 +45,7 @@ class Presence:
         self._leaving: dict[UserId, tuple[float, UserSeen]] = {}  # until when, and how it left
         self._left: OrderedDict[UserId, UserSeen] = OrderedDict()
         self._watched: dict[UserId, _Watched] = {}
+        self._epochs = Epochs()  # of those who watch
 
     # -- sessions
 
@@ -75,6 +76,8 @@ class Presence:
 
     def interested(self, interest: Interest, said_s: float) -> None:
         """Take in who watches users of this partition, as it was said at `said_s`."""
+        if not self._epochs.counts(interest.partition, interest.epoch):
+            return
         for user_id in map(UserId, interest.ended_ids):
             self._forget(user_id, interest.partition)
         for user_id in map(UserId, interest.asked_ids):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cecochat.domain.log.ids import ChatId
-from cecochat.domain.signals.interests import INTERESTS_MAX, LEASE_S, group_of
+from cecochat.domain.signals.interests import INTERESTS_MAX, LEASE_S, Epochs, group_of
 from cecochat.v1.signals_pb2 import Interest
 
 
@@ -18,9 +18,12 @@ class Relay:
 
     def __init__(self) -> None:
         self._until_s: dict[ChatId, dict[int, float]] = {}
+        self._epochs = Epochs()
 
     def interested(self, interest: Interest, said_s: float) -> None:
         """Take in who watches groups of this partition, as it was said at `said_s`."""
+        if not self._epochs.counts(interest.partition, interest.epoch):
+            return
         for chat_id in _groups(interest.ended_ids):
             self._forget(chat_id, interest.partition)
         asked = (*interest.asked_ids, *interest.online_ids, *interest.offline_ids)

@@ -12,7 +12,7 @@ from cecochat.domain.log import ids
 from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
-from cecochat.domain.signals.interests import group_of, watched_as
+from cecochat.domain.signals.interests import Epochs, group_of, watched_as
 from cecochat.domain.signals.outbox import How, Outbox
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Presence, Typing
@@ -35,12 +35,18 @@ class Watching:
     """
 
     def __init__(
-        self, partition: int, partition_of: PartitionOf, belongs: Belongs, outbox: Outbox
+        self,
+        partition: int,
+        epoch: int,
+        partition_of: PartitionOf,
+        belongs: Belongs,
+        outbox: Outbox,
     ) -> None:
-        """Make it for one partition. `belongs` says whether a user who lives there belongs to a
-        group.
+        """Make it for one partition and the epoch of its owner. `belongs` says whether a user who
+        lives there belongs to a group.
         """
         self._partition = partition
+        self._epoch = epoch
         self._partition_of = partition_of
         self._belongs = belongs
         self._outbox = outbox
@@ -48,7 +54,7 @@ class Watching:
         self._sessions: defaultdict[ChatId, set[Session]] = defaultdict(set)
         self._watchers: defaultdict[UserId, set[tuple[Session, ChatId]]] = defaultdict(set)
         self._known: dict[UserId, UserSeen] = {}
-        self._epochs: dict[int, int] = {}  # partition -> the latest epoch that has said something
+        self._epochs = Epochs()  # of those who are watched
         self._behind: set[tuple[Session, ChatId]] = set()  # sessions that had no room for presence
         self.dropped = 0  # signals that were not queued, since the client reads too slowly
 
@@ -105,7 +111,7 @@ class Watching:
 
     def _tell_interest(self, peer: UserId, how: How) -> None:
         to = self._partition_of(UserId(group_of(peer) or peer))
-        self._outbox.interest(to, self._partition, peer, how)
+        self._outbox.interest(to, self._partition, self._epoch, peer, how)
 
     def renew(self) -> None:
         """Renew the interest in all who are watched, saying what is known of them, so that it is
@@ -142,9 +148,8 @@ class Watching:
         """Take in what the owner of a partition knows of its users, unless a later owner has
         spoken.
         """
-        if said.epoch < self._epochs.get(said.partition, said.epoch):
+        if not self._epochs.counts(said.partition, said.epoch):
             return
-        self._epochs[said.partition] = said.epoch
         for user in said.users:
             if UserId(user.user_id) in self._watchers:
                 self._see(UserId(user.user_id), user, now_ms)

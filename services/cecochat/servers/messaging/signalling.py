@@ -174,11 +174,11 @@ class Signalling:
 
     def _new(self, owner: Owner) -> _Partition:
         assert owner.epoch is not None, "sessions come only once its takeover was read back"
-        number, outbox = owner.partition, self._outbox
+        number, epoch, outbox = owner.partition, owner.epoch.clock_ms, self._outbox
         return _Partition(
             owner,
-            Watching(number, self._log.partition_of, _belongs(owner), outbox),
-            Presence(number, owner.epoch.clock_ms, outbox, time.monotonic()),
+            Watching(number, epoch, self._log.partition_of, _belongs(owner), outbox),
+            Presence(number, epoch, outbox, time.monotonic()),
         )
 
     def _drop(self, partition: int) -> None:
