@@ -74,6 +74,8 @@ async def test_a_window_changes_the_last_message_and_says_what_was_changed(serve
         await notes(bob, "alice edited “frist”: first")
         await types(bob, "/react 👍")
         await notes(alice, "bob 👍 on “first”")
+        await types(alice, "secnod\n/edit second")  # at once, before the first is answered
+        await notes(bob, "alice edited “secnod”: second")
         await types(alice, "/delete")
         await notes(bob, "alice deleted a message of")
         await types(bob, "/delete")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ class Window:
             watching = group.create_task(self._watch(screen))
             async for text in screen.lines():
                 if text.strip():
-                    doing = self._asked_for(text, screen) or self._say(text, screen)
+                    doing = self._asked_for(text, screen, set(answers)) or self._say(text, screen)
                     answer = group.create_task(doing)
                     answers.add(answer)
                     answer.add_done_callback(answers.discard)
@@ -122,29 +122,40 @@ class Window:
             conversation.refused(line, error.message)
         screen.refresh()
 
-    def _asked_for(self, text: str, screen: Screen) -> Coroutine[Any, Any, None] | None:
-        """Return what a line asks for if it is a command, such as `/edit`; else None."""
+    def _asked_for(
+        self, text: str, screen: Screen, unanswered: Set[asyncio.Task[None]]
+    ) -> Coroutine[Any, Any, None] | None:
+        """Return what a line asks for if it is a command, such as `/edit`; else None. It is done
+        once all is answered that was said before: only then is it known which message is the last.
+        """
         command, _, rest = text.strip().partition(" ")
         client, rest = self._client, rest.strip()
-        mine = self._last(lambda message: message.user_id == client.user_id)
-        theirs = self._last(lambda message: message.user_id != client.user_id)
         if command == "/edit" and rest:
-            return self._change(partial(client.edit, text=rest), mine, screen)
-        if command == "/delete" and not rest:
-            return self._change(client.delete, mine, screen)
-        if command == "/react" and rest:
-            return self._change(partial(client.react, emoji=rest), theirs, screen)
-        return None
+            make: Callable[..., Awaitable[Change]] = partial(client.edit, text=rest)
+        elif command == "/delete" and not rest:
+            make = client.delete
+        elif command == "/react" and rest:
+            make = partial(client.react, emoji=rest)
+        else:
+            return None
+        return self._change(make, command != "/react", screen, unanswered)
 
-    def _last(self, holds: Callable[[Message], bool]) -> Message | None:
-        """Return the newest message that is not deleted and of which `holds` is true."""
-        newest = reversed(self._timeline.messages())
-        return next((each for each in newest if not each.deletion_id and holds(each)), None)
+    def _last(self, is_mine: bool) -> Message | None:
+        """Return the newest message of this user, or of others, that is not deleted."""
+        me = self._client.user_id
+        newest = (each for each in reversed(self._timeline.messages()) if not each.deletion_id)
+        return next((each for each in newest if (each.user_id == me) == is_mine), None)
 
     async def _change(
-        self, make: Callable[..., Awaitable[Change]], last: Message | None, screen: Screen
+        self,
+        make: Callable[..., Awaitable[Change]],
+        is_mine: bool,
+        screen: Screen,
+        unanswered: Set[asyncio.Task[None]],
     ) -> None:
-        if last is None:
+        if unanswered:
+            await asyncio.wait(unanswered)
+        if (last := self._last(is_mine)) is None:
             screen.note("there is no message to do that to")
             return
         try:
