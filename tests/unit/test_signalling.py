@@ -76,7 +76,7 @@ async def told(session: Session, *, online: bool) -> None:
         items = ServerFrame.FromString(session.take(1 << 20)).items
         return any(item.signal.presence.online == online for item in items)
 
-    await eventually(said, within_s=15)
+    await eventually(said, within_s=60)
 
 
 async def test_a_session_of_an_ended_owner_ends_no_watch_at_the_next() -> None:
