@@ -172,7 +172,8 @@ async def test_a_deleted_message_is_not_unread(history: History) -> None:
 async def test_a_mention_counts_as_the_message_is_now(history: History) -> None:
     chat = dialog()
     one, other = users(chat)
-    said = [message(id_, chat, mentioned=[other] if id_ % 2 else [one]) for id_ in range(1, 8)]
+    longer = UserId(f"{other}{other}")  # whose id begins and ends like that
+    said = [message(id_, chat, mentioned=[other if id_ % 2 else longer]) for id_ in range(1, 8)]
     await history.write(said, [MarkRow(chat, other, 0, 2)], NOWHERE)
     (row,), _ = await history.chats(other, before=None, limit=9)
     assert (row.unread_count, row.unread_mention_count) == (5, 3)
