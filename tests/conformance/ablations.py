@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cecochat.client import stream
 from cecochat.client.backoff import BackOff
 from cecochat.client.client import Client
 from cecochat.client.local import LocalDevice
@@ -134,4 +135,5 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "settings of a chat are stored as they are sent": (
         (Device, "snapshot", without_groups.snapshot_without_settings),
     ),
+    "a gap is filled with settings, too": ((stream, "settings_in", without_groups.no_settings_in),),
 }

@@ -10,6 +10,7 @@ from cecochat.client.local import LocalDevice
 from cecochat.domain.device.device import Device, Happening
 from cecochat.domain.log.ids import is_group
 from cecochat.v1.events_pb2 import Event
+from cecochat.v1.history_pb2 import Chat
 from cecochat.v1.messaging_pb2 import Ack, Delivered
 
 _show, _snapshot, _shown_up_to = Device.show, Device.snapshot, Device.shown_up_to
@@ -36,6 +37,10 @@ def snapshot_without_settings(self: Device) -> dict[str, Any]:
     kept = _snapshot(self)
     outbox = [{k: v for k, v in each.items() if k != "settings"} for each in kept["outbox"]]
     return kept | {"outbox": outbox}
+
+
+def no_settings_in(_: Chat, __: str) -> Event | None:
+    return None
 
 
 def shown_up_to_the_lower(self: Device, chat_id: str) -> int:

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from cecochat.auth.minting import mint
-from cecochat.client import CaughtUp, Client, Message, Receipt, Reconnecting, Sent, connect
+from cecochat.client import (
+    FOR_GOOD,
+    CaughtUp,
+    ChatSettings,
+    Client,
+    Message,
+    Receipt,
+    Reconnecting,
+    Sent,
+    SettingsChanged,
+    connect,
+)
 from cecochat.run import system
 from cecochat.settings.settings import load
 from tests.integration.clients import WITHIN_S, device, edit, next_of, said_by, texts_of
@@ -102,6 +113,39 @@ async def test_after_a_gap_marks_are_told_where_no_message_is_new(
         edit(state, position={**position, "logId": "another log"})
         async with device(up, "alice", state) as alice:
             assert (await next_of(alice, Receipt)).read_up_to == sent
+
+
+@pytest.mark.parametrize("chat", ["d:alice~bob", "g:us"])
+async def test_after_a_gap_settings_are_told_and_no_message_is_lost(
+    up: Running, tmp_path: Path, chat: str
+) -> None:
+    state = tmp_path / "alice.json"
+    async with device(up, "alice") as other:
+        if chat == "g:us":
+            await other.groups.create("Us", chat_id=chat)
+        async with device(up, "alice", state) as alice:
+            await other.send(chat, "seen")
+            await next_of(alice, Message)
+        await other.set_chat(chat, ChatSettings(archived=True))
+        before = await other.send(chat, "before")
+        set_ = await other.set_chat(chat, ChatSettings(FOR_GOOD, pinned=True))
+        after = await other.send(chat, "after")
+        position = json.loads(state.read_text())["position"]
+        edit(state, position={**position, "logId": "another log"})
+        async with device(up, "alice", state) as alice:
+            assert {each.id for each in await told(alice, 3)} == {before, set_.id, after}
+            live = await other.set_chat(chat, ChatSettings())
+            assert await told(alice, 1) == [live]
+
+
+async def told(client: Client, count: int) -> list[Message | SettingsChanged]:
+    """The next messages and settings."""
+    found: list[Message | SettingsChanged] = []
+    while len(found) < count:
+        event = await anext(client)
+        if isinstance(event, Message | SettingsChanged):
+            found.append(event)
+    return found
 
 
 async def read_by_bob(bob: Client, message_id: int) -> bool:

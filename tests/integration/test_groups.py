@@ -231,6 +231,7 @@ async def test_settings_of_a_chat_are_told_to_nobody_else(tmp_path: Path, chat: 
             chats = (await up.patiently(user, request)).chats
             (found,) = (each for each in chats if each.chat_id == chat)
             assert found.settings == expected
+            assert found.settings_id == (ack.message_id if user == BOB else 0)
             assert not found.marks
 
 

@@ -68,6 +68,24 @@ async def test_a_gap_is_filled_once_and_in_order(up: Running, tmp_path: Path, di
             assert texts(bob, "carol") == by_carol
 
 
+async def test_a_gap_is_filled_with_settings(up: Running, tmp_path: Path, dist: Path) -> None:
+    file = tmp_path / "bob.json"
+    async with client(dist, up, "bob") as other:
+        async with client(dist, up, "bob", file=file) as bob:
+            await until_connected(bob)
+            await other.call("send", "alice", "seen")
+            await bob.until(lambda _: texts(bob, "bob") == ["seen"])
+            assert await bob.ended() == 0
+        await other.call("send", "alice", "before")
+        set_ = await other.call("setChat", "alice", {"pinned": True})
+        await other.call("send", "alice", "after")
+        of_another_log(file)
+        async with client(dist, up, "bob", file=file) as bob:
+            await bob.until(lambda _: texts(bob, "bob") == ["before", "after"])
+            [told] = await bob.until_values("settingschanged", lambda values: values != [])
+            assert (told["id"], told["settings"]) == (set_, {"archived": False, "pinned": True})
+
+
 async def test_after_a_gap_an_accepted_send_is_found_and_not_sent_again(
     up: Running, tmp_path: Path, dist: Path
 ) -> None:

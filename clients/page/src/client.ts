@@ -70,8 +70,8 @@ class Adapter implements Client {
         else if (!isGroup(peer)) listener.receipt(peer, receipt);
       }),
     );
-    given.on("settingschanged", ({ chatId, id, settings, clientMessageId }) =>
-      this.about(chatId, (peer) => listener.chatSet(peer, id, settings, clientMessageId)),
+    given.on("settingschanged", ({ chatId, id, settings }) =>
+      this.about(chatId, (peer) => listener.chatSet(peer, id, settings)),
     );
     given.on("membership", (change) => void this.groupChanged(change));
     given.on("typing", ({ chatId, userId, active }) =>
@@ -104,7 +104,11 @@ class Adapter implements Client {
 
   set(peer: string, { mutedUntil, ...rest }: Settings): string {
     const settings = { ...rest, ...(mutedUntil && { mutedUntil }) };
-    return this.change(peer, (options) => this.given.setChat(peer, settings, options));
+    return this.change(peer, async (options) => {
+      const id = await this.given.setChat(peer, settings, options);
+      this.listener.chatSet(peer, id, settings, options.clientMessageId);
+      return id;
+    });
   }
 
   private change(peer: string, make: (options: { clientMessageId: string }) => Promise<bigint>): string {

@@ -44,8 +44,8 @@ export interface Listener {
   changed(peer: string, message: Message | undefined, changeId: bigint | undefined): void;
   /** A change that this user wanted to make is refused. */
   unchanged(why: string, key: string, peer: string | undefined): void;
-  /** This user has set how to have a chat, here or elsewhere. The key is that of this page, if it is an own one. */
-  chatSet(peer: string, id: bigint, settings: Settings, key: string | undefined): void;
+  /** This user has set how to have a chat. The key is there if this page has, and it is accepted now. */
+  chatSet(peer: string, id: bigint, settings: Settings, key?: string): void;
   /** This user has read a chat, here or elsewhere. */
   read(peer: string, upTo: bigint): void;
   /** A send was accepted: it is a message now. */

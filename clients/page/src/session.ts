@@ -305,7 +305,7 @@ export class Session implements Listener {
     this.redraw();
   }
 
-  chatSet(peer: string, id: bigint, settings: Settings, key: string | undefined): void {
+  chatSet(peer: string, id: bigint, settings: Settings, key?: string): void {
     this.chats.with(peer).settings.tell(id, settings, key);
     this.hasSet();
   }

@@ -31,10 +31,10 @@ test("what this page wants is shown until it is accepted or refused", () => {
   set.want("first", PINNED);
   set.want("second", { ...set.now, archived: true });
   set.tell(5n, PINNED, "first"); // the second is still on its way
-  set.tell(6n, PLAIN, undefined); // of another device
+  set.tell(6n, PLAIN); // of another device
   assert.deepEqual(set.now, { archived: true, pinned: true });
   set.tell(7n, { archived: true, pinned: true }, "second");
-  set.tell(8n, PLAIN, undefined);
+  set.tell(8n, PLAIN);
   assert.deepEqual(set.now, PLAIN);
   set.want("third", ARCHIVED);
   set.settle("first");

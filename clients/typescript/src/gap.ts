@@ -3,10 +3,12 @@
 import { EventSchema } from "./gen/schemas.js";
 import { create } from "./codec.js";
 import { holeOf, markOf } from "./events.js";
+import type { Event } from "./gen/cecochat/v1/events_pb.js";
 import type { Chat, GetMessagesResponse, Hole } from "./gen/cecochat/v1/history_pb.js";
 import type { Gap, ReadToken } from "./gen/cecochat/v1/messaging_pb.js";
 import type { LocalDevice } from "./local.js";
 import type { Queries } from "./queries.js";
+import { settingsIn } from "./settings.js";
 
 export class Filling {
   constructor(
@@ -40,6 +42,7 @@ export class Filling {
   private async fillChat(chat: Chat, token: ReadToken): Promise<void> {
     const { chatId } = chat;
     let { marks } = chat;
+    let unfilled = settingsIn(chat, this.local.userId);
     const low = this.shownUpTo(chatId);
     const ids = [
       chat.lastMessage?.id ?? 0n,
@@ -48,24 +51,33 @@ export class Filling {
     ];
     if (ids.some((id) => id > low)) {
       for await (const page of this.queries.pagesAfter(chatId, low, token)) {
-        this.fillPage(page);
+        unfilled = this.fillPage(page, unfilled);
         marks = page.marks; // newer than those of the list of chats
       }
     }
+    if (unfilled) this.local.fill(unfilled);
     for (const mark of marks) {
       if (mark.userId === this.local.userId) continue;
       this.local.tell({ name: "receipt", value: markOf(chatId, mark) });
     }
   }
 
-  /** Take messages, changes of messages, and holes in the order of their ids. */
-  private fillPage(page: GetMessagesResponse): void {
+  /**
+   * Take messages, changes of messages, holes and what the user has set in the order of their ids.
+   * Return the settings if they come later.
+   */
+  private fillPage(page: GetMessagesResponse, settings: Event | undefined): Event | undefined {
     const holes = byId(page.holes);
     for (const event of page.messages) {
       while (holes.length && holes[0]!.firstId < event.id) this.takeHole(holes.shift()!);
+      if (settings && settings.id < event.id) {
+        this.local.fill(settings);
+        settings = undefined;
+      }
       this.local.fill(event);
     }
     holes.forEach((hole) => this.takeHole(hole));
+    return settings;
   }
 
   /** Tell of a hole. If it is one known message, that counts as shown, or as sent if it is own. */

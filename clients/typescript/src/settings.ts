@@ -1,8 +1,10 @@
 /** How a user wants to have a chat: muted, archived or pinned. */
 
-import { type Init } from "./codec.js";
+import { type Init, create } from "./codec.js";
 import { invalid } from "./errors.js";
 import type { ChatSettings as GivenSettings, Event } from "./gen/cecochat/v1/events_pb.js";
+import type { Chat } from "./gen/cecochat/v1/history_pb.js";
+import { EventSchema } from "./gen/schemas.js";
 
 /** A time until which a chat is muted that never comes. */
 export const FOR_GOOD = new Date("9999-12-31T23:59:59Z");
@@ -42,6 +44,16 @@ export function settingsChangedOf({
   body,
 }: Pick<Event, "id" | "chatId" | "body">): SettingsChanged | undefined {
   return body.case === "settings" ? { id, chatId, settings: settingsOf(body.value) } : undefined;
+}
+
+/** Return the event that gave a chat its settings, as far as a list of chats has it. */
+export function settingsIn(
+  { chatId, settingsId, settings }: Chat,
+  userId: string,
+): Event | undefined {
+  if (!settingsId) return undefined;
+  const body = { case: "settings", value: settings ?? {} } as const;
+  return create(EventSchema, { id: settingsId, chatId, userId, body });
 }
 
 /** Return what is sent. Throws `invalid_argument`. */

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cecochat.client.errors import InvalidArgument
-from cecochat.v1 import events_pb2
+from cecochat.v1 import events_pb2, history_pb2
 
 FOR_GOOD = datetime.max.replace(microsecond=0, tzinfo=UTC)
 """A time until which a chat is muted that never comes."""
@@ -47,6 +47,15 @@ def settings_event_of(event: events_pb2.Event) -> SettingsChanged:
     """Convert an event of the stream."""
     settings = settings_of(event.settings)
     return SettingsChanged(event.id, event.chat_id, settings, event.client_message_id)
+
+
+def settings_in(chat: history_pb2.Chat, user_id: str) -> events_pb2.Event | None:
+    """Return the event that gave a chat its settings, as far as a list of chats has it."""
+    if not chat.settings_id:
+        return None
+    return events_pb2.Event(
+        id=chat.settings_id, chat_id=chat.chat_id, user_id=user_id, settings=chat.settings
+    )
 
 
 def to_proto(settings: ChatSettings) -> events_pb2.ChatSettings:

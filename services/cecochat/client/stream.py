@@ -11,10 +11,12 @@ from cecochat.client.errors import ChatError, NotReachable, refused
 from cecochat.client.events import hole_of, missing, receipt_of
 from cecochat.client.local import LocalDevice
 from cecochat.client.queries import HistoryCalls
+from cecochat.client.settings import settings_in
 from cecochat.client.transport.base import Call, StreamEnded
 from cecochat.domain.device import device as domain
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Gap, ReadToken, ServerItem
 
 WELCOME_TIMEOUT_S = 10.0
@@ -148,24 +150,35 @@ class Stream:
 
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
         chat_id, marks = ChatId(chat.chat_id), chat.marks
+        unfilled = settings_in(chat, self._local.user_id)
         low = self._shown_up_to(chat_id)
         last = max(chat.last_message.id, chat.last_change_id)
         if max([last, *(hole.last_id for hole in chat.holes)]) > low:
             found = self._history.every_page(chat_id, low, token, with_changes=True)
             async with aclosing(found) as pages:
                 async for page in pages:
-                    self._fill_page(page)
+                    unfilled = self._fill_page(page, unfilled)
                     marks = page.marks  # newer than those of the list of chats
+        if unfilled:
+            self._local.fill(unfilled)
         for mark in marks:
             if mark.user_id != self._local.user_id:
                 self._local.tell(receipt_of(chat_id, mark))
 
-    def _fill_page(self, page: history_pb2.GetMessagesResponse) -> None:
-        """Take messages, changes of messages, and holes in the order of their ids."""
+    def _fill_page(
+        self, page: history_pb2.GetMessagesResponse, settings: Event | None
+    ) -> Event | None:
+        """Take messages, changes of messages, holes and what the user has set in the order of their
+        ids. Return the settings if they come later.
+        """
         holes = sorted(page.holes, key=lambda hole: hole.first_id, reverse=True)
         for event in page.messages:
             while holes and holes[-1].first_id < event.id:
                 self._take_hole(holes.pop())
+            if settings and settings.id < event.id:
+                self._local.fill(settings)
+                settings = None
             self._local.fill(event)
         while holes:
             self._take_hole(holes.pop())
+        return settings

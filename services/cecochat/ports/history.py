@@ -90,8 +90,12 @@ class MarkRow(NamedTuple):
     @property
     def up_to(self) -> int:
         """The highest id that it says."""
-        settings_id = int.from_bytes(self.settings[:8], "big")
-        return max(self.delivered_up_to, self.read_up_to, settings_id)
+        return max(self.delivered_up_to, self.read_up_to, self.settings_id)
+
+    @property
+    def settings_id(self) -> int:
+        """The id of the event that set the settings; 0: none did."""
+        return int.from_bytes(self.settings[:8], "big")
 
 
 class Progress(NamedTuple):

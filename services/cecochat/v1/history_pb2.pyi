@@ -370,6 +370,7 @@ class Chat(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     UNREAD_MENTION_COUNT_FIELD_NUMBER: _builtins.int
+    SETTINGS_ID_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
     """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
@@ -381,6 +382,8 @@ class Chat(_message.Message):
     """What the caller is in a group. ROLE_UNSPECIFIED if it is a dialog, or the caller has left the group."""
     unread_mention_count: _builtins.int
     """Those of `unread_count` whose text, as it is now, mentions the caller."""
+    settings_id: _builtins.int
+    """The id of the event that set them; 0: none did."""
     @_builtins.property
     def last_message(self) -> _events_pb2.Event:
         """With the text that it has now, and none if it is deleted."""
@@ -419,10 +422,11 @@ class Chat(_message.Message):
         role: _events_pb2.Role.ValueType = ...,
         settings: _events_pb2.ChatSettings | None = ...,
         unread_mention_count: _builtins.int = ...,
+        settings_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state", "options", b"options", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "settings", b"settings", "unread_count", b"unread_count", "unread_mention_count", b"unread_mention_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "settings", b"settings", "settings_id", b"settings_id", "unread_count", b"unread_count", "unread_mention_count", b"unread_mention_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

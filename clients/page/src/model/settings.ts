@@ -29,9 +29,9 @@ export class ChatSettings {
   }
 
   /** Take in what a device of the user has set. The highest id counts. */
-  tell(id: bigint, settings: Settings, key: string | undefined): void {
+  tell(id: bigint, settings: Settings, key?: string): void {
     if (id > this.toldId) [this.told, this.toldId] = [settings, id];
-    this.settle(key);
+    if (key !== undefined) this.settle(key);
   }
 
   /** Show it as it will be once this is accepted. */
@@ -40,7 +40,7 @@ export class ChatSettings {
   }
 
   /** Forget what was wanted, since it is told now, or was refused. */
-  settle(key: string | undefined): void {
+  settle(key: string): void {
     if (this.wanted?.key === key) this.wanted = undefined;
   }
 }

@@ -360,6 +360,7 @@ export const ChatSchema: Schema<Chat> = [
   [9, "role", 5, 0],
   [10, "settings", 11, 3, ChatSettingsSchema],
   [11, "unreadMentionCount", 5, 0],
+  [12, "settingsId", 3, 0],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [

@@ -1,9 +1,11 @@
 /** The rules of the client about groups and settings less one each, by their names in `conformance/rules.json`. */
 
 import { Device } from "../../src/device.js";
+import type { GetChatsResponse } from "../../src/gen/cecochat/v1/history_pb.js";
 import type { Ack, Delivered } from "../../src/gen/cecochat/v1/messaging_pb.js";
 import { isGroup } from "../../src/ids.js";
 import { LocalDevice } from "../../src/local.js";
+import { Queries } from "../../src/queries.js";
 import type { Snapshot } from "../../src/snapshot.js";
 import { type Ablation, ablation } from "./ablation.js";
 import { shows } from "./ways.js";
@@ -88,6 +90,20 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
         function () {
           const kept: Snapshot = snapshot.call(this);
           return { ...kept, outbox: kept.outbox.map(({ settings, ...rest }) => rest) };
+        },
+    ),
+  ],
+  "a gap is filled with settings, too": [
+    ablation(
+      Queries,
+      "chats",
+      (chats) =>
+        async function (request: object) {
+          const answer: GetChatsResponse = await chats.call(this, request);
+          return {
+            ...answer,
+            chats: answer.chats.map((chat) => ({ ...chat, settingsId: 0n })),
+          };
         },
     ),
   ],

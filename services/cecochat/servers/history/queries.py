@@ -261,6 +261,7 @@ def _shown(row: ChatRow) -> tuple[int, int]:
 
 
 def _chat(user_id: UserId, row: ChatRow, last: Folded) -> Chat:
+    settings, settings_id = _settings(user_id, row.marks)
     return Chat(
         chat_id=row.chat_id,
         last_message=Event.FromString(last.event),
@@ -271,7 +272,8 @@ def _chat(user_id: UserId, row: ChatRow, last: Folded) -> Chat:
         last_change_id=row.last_change_id,
         options=GroupOptions.FromString(row.group.options) if row.group else None,
         role=row.group.role if row.group else ROLE_UNSPECIFIED,
-        settings=_settings(user_id, row.marks),
+        settings=settings,
+        settings_id=settings_id,
     )
 
 
@@ -283,7 +285,9 @@ def _marks(rows: Iterable[MarkRow]) -> list[Mark]:
     ]
 
 
-def _settings(user_id: UserId, rows: Iterable[MarkRow]) -> ChatSettings | None:
-    """Return what the user has set for the chat of these marks; None: nothing."""
-    own = next((r.settings for r in rows if r.user_id == user_id), b"")
-    return ChatSettings.FromString(own[8:]) if own else None
+def _settings(user_id: UserId, rows: Iterable[MarkRow]) -> tuple[ChatSettings | None, int]:
+    """Return what the user has set for the chat of these marks, and the id of that event; None and
+    0: nothing.
+    """
+    own = next((r for r in rows if r.user_id == user_id and r.settings), None)
+    return (ChatSettings.FromString(own.settings[8:]), own.settings_id) if own else (None, 0)
