@@ -22,6 +22,8 @@ from cecochat.client import (
     GroupChange,
     Message,
     Reconnecting,
+    Rejected,
+    SendRejected,
     connect,
     open_history,
 )
@@ -41,8 +43,20 @@ EVENTS_BETWEEN_CHANGES = 40
 class InGroup(Application):
     """An application that writes to the group alone."""
 
+    was_refused = False
+
+    @override
+    async def _post(self, client: Client, other: str, text: str) -> asyncio.Future[int]:
+        answer = await super()._post(client, other, text)
+        answer.add_done_callback(self._note)
+        return answer
+
+    def _note(self, answer: asyncio.Future[int]) -> None:
+        self.was_refused |= not answer.cancelled() and isinstance(answer.exception(), SendRejected)
+
     @override
     def _take(self, event: object) -> None:
+        self.was_refused |= isinstance(event, Rejected)
         if isinstance(event, Message | GroupChange):
             self._seen.got[US, self.user].append(str(event.id))
             self._seen.progress.set()
@@ -107,6 +121,8 @@ async def traffic(
             await server.kill()
             await server.start()
         await goes_on()
+        while not apps[-1].was_refused:
+            await goes_on()
         changing.cancel()
         for app in apps:
             app.quiet = True
