@@ -48,8 +48,14 @@ async def auditing(cluster: Processes, verdicts: list[str]) -> AsyncIterator[Non
 async def delete_a_message(cluster: Processes, crowd: Crowd) -> int:
     """By somebody with a shell of the database; its id."""
     settings = load(cluster.environment)
+    chat = ChatId(min(crowd.chats))
     async with build.history(settings) as opened:
-        page = await opened.messages(ChatId(min(crowd.chats)), before=None, after=0, limit=1)
+
+        async def has_one() -> bool:
+            return bool((await opened.messages(chat, before=None, after=0, limit=1)).events)
+
+        await eventually(has_one, within_s=120)
+        page = await opened.messages(chat, before=None, after=0, limit=1)
     event = Event.FromString(page.events[0])
     async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)
