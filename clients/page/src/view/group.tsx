@@ -90,7 +90,7 @@ export function GroupPanel({ session, chat }: Given) {
   };
   const { group, peer, name } = chat;
   return (
-    <section class="group" aria-label="Members">
+    <section class="group" aria-label="Members" tabIndex={-1}>
       {may(group, "rename") && (
         <Rename key={name} name={name} onName={(wanted) => change(session.groups.rename(peer, wanted))} />
       )}
@@ -143,6 +143,10 @@ function MemberLine({ member, session, chat, change }: Given & { member: Member;
   const { group, peer } = chat;
   const isMe = userId === session.me;
   const next = role === "admin" ? "member" : "admin";
+  const remove = (event: Event & { readonly currentTarget: HTMLElement }) => {
+    event.currentTarget.closest<HTMLElement>(".group")?.focus(); // the button goes with its member
+    change(session.groups.remove(peer, [userId]));
+  };
   return (
     <li>
       <Avatar user={userId} />
@@ -158,11 +162,7 @@ function MemberLine({ member, session, chat, change }: Given & { member: Member;
         </button>
       )}
       {!isMe && mayRemove(group, role) && (
-        <button
-          class="link"
-          aria-label={`Remove ${userId}`}
-          onClick={() => change(session.groups.remove(peer, [userId]))}
-        >
+        <button class="link" aria-label={`Remove ${userId}`} onClick={remove}>
           Remove
         </button>
       )}
