@@ -6,14 +6,21 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
+import uvloop
+from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
+from aiokafka.protocol.coordination import (  # type: ignore[import-untyped]
+    FindCoordinatorRequest,
+)
 
 from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.kafka.cluster import Cluster
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import ProducerEnded, Unavailable
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
 from scripts.backends import kafka as kafka_kind
 from tests.contract.openers import Place
 from tests.contract.private import private
+from tests.support.backends import Backends
 from tests.support.backplane import append, new, read, values
 
 DEADLINE_S = 60
@@ -112,3 +119,25 @@ async def test_an_outage_that_lasts_ends_sessions_and_readers_and_nothing_lands_
         found = await landed(log, burst.session)
         assert found == list(range(len(found)))
         assert len(burst.acknowledged) <= len(found) <= len(burst.acknowledged) + 1
+
+
+def test_a_connection_that_was_just_closed_is_no_more_than_an_outage(backends: Backends) -> None:
+    """Under uvloop, which raises where asyncio warns."""
+    chosen = KafkaSettings(backends.address("kafka"))
+
+    async def main() -> None:
+        cluster = Cluster(chosen)
+        await cluster.connect()
+        node, request = cluster.any_broker(), FindCoordinatorRequest("a group", 0)
+        await cluster.ask(node, request)
+        connection = cluster._client._conns[node, "questions"]
+        connection._reader.feed_data(b"x")  # of an answer that does not come to its end
+        await asyncio.sleep(0)
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)
+        with pytest.raises(KafkaConnectionError):
+            await cluster.ask(node, request)
+        await cluster.patiently("a coordinator", lambda: cluster.ask(node, request))
+        await cluster.close()
+
+    uvloop.run(main())

@@ -124,10 +124,12 @@ class Cluster:
         try:
             await self._connect(node, lane)
             return await self._client.send(node, request, group=lane)
-        except (OSError, TimeoutError, KeyError) as error:  # KeyError: it was closed meanwhile
-            raise KafkaConnectionError(f"broker {node}: {error!r}") from error
         except NotImplementedError as error:
             raise IncompatibleBrokerVersion(f"broker {node}: {error}") from error
+        # KeyError: the connection was closed meanwhile. RuntimeError: it was just closed, says
+        # uvloop, before aiokafka notices.
+        except (OSError, TimeoutError, KeyError, RuntimeError) as error:
+            raise KafkaConnectionError(f"broker {node}: {error!r}") from error
 
     async def _connect(self, node: int, lane: str) -> None:
         """Connect in a task of its own. The caller may be cancelled, and aiokafka would then leave

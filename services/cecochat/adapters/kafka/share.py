@@ -78,7 +78,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 await self._consumer.commit(offsets)
-        except (KafkaError, TimeoutError) as error:
+        except (KafkaError, TimeoutError, RuntimeError) as error:  # see `Cluster.ask`
             raise Unavailable(
                 f"the group {self._group} did not take the commit: {error!r}"
             ) from error
