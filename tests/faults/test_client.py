@@ -33,7 +33,7 @@ USERS = ("ann", "bea", "cyd", "dot")
 KILLS = 5
 MESSAGES_BETWEEN_KILLS = 120
 SMALL_BUFFER_BYTES = 3_000  # a dozen messages: it overruns all the time
-DONE_WITHIN_S = 60.0
+DONE_WITHIN_S = 180.0
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Application:
         return answer
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_every_application_sees_every_message_once_and_in_order(
     on: dict[str, str], tmp_path: Path, rng: Random
 ) -> None:
@@ -186,7 +186,7 @@ class Bot:
             raise ZeroDivisionError
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_bot_whose_handler_fails_answers_each_message_once(
     tmp_path: Path, rng: Random
 ) -> None:

@@ -132,7 +132,7 @@ async def traffic(
             task.cancel()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_every_member_sees_what_happens_while_they_belong_to_it_once_and_in_one_order(
     on: dict[str, str], tmp_path: Path, rng: Random
 ) -> None:

@@ -47,6 +47,15 @@ test("a message that is told again does not bring back what waits for another", 
   assert.deepEqual(read(chat), ["text of one, sent", "text of two, waiting"]);
 });
 
+test("what was written last is edited, or nothing", () => {
+  const chat = new Conversation("alice", "bob");
+  chat.add(message(1n, "alice"));
+  chat.say(outgoing("waits"));
+  assert.equal(chat.newestOwn, undefined);
+  chat.refuse("waits", "too long");
+  assert.equal(chat.newestOwn?.id, 1n);
+});
+
 test("the same key of the other user is another message", () => {
   const chat = new Conversation("alice", "bob");
   chat.add(message(5n, "bob", "same"));

@@ -194,8 +194,9 @@ export class Conversation {
     return ids.filter((id) => !this.get(id) && !this.quoted.has(id));
   }
 
-  /** The newest message of this user that can be edited. */
+  /** The newest message of this user that can be edited; none while what was written last waits for its answer. */
   get newestOwn(): Message | undefined {
+    if (this.outgoing.some((each) => each.why === undefined)) return undefined;
     return this.messages.findLast((each) => each.from === this.me && each.text && !each.deleted);
   }
 
