@@ -1,6 +1,6 @@
 /** Checks what an application passes to the client. Each throws `invalid_argument`. */
 
-import type { PageRequest } from "./core.js";
+import type { PageRequest } from "./backend.js";
 import { invalid } from "./errors.js";
 import { type GroupOptions, ROLES, type Role } from "./group.js";
 import { isGroup, isUserId } from "./ids.js";

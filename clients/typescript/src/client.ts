@@ -2,12 +2,11 @@
 
 import { checkClientMessageId, checkEmoji, checkMessageId } from "./arguments.js";
 import { checkPage, checkText } from "./arguments.js";
-import type { PageRequest } from "./core.js";
+import type { Backend, PageRequest, SendOptions } from "./backend.js";
 import type { Body, Queued } from "./sending.js";
 import { invalid } from "./errors.js";
 import type { Chat, Entry, EventName, Events, Mention, Message } from "./events.js";
-import type { Occurrence, Page, Status } from "./events.js";
-import type { Group, Members } from "./group.js";
+import type { Occurrence, Status } from "./events.js";
 import { Groups } from "./groups.js";
 import { chatOf } from "./ids.js";
 import { newId } from "./newid.js";
@@ -16,28 +15,6 @@ import { type ChatSettings, settingsFrom } from "./settings.js";
 const WATCHED_MAX = 64;
 
 type Listener<N extends EventName> = (value: Events[N]) => unknown;
-
-export interface SendOptions {
-  /** To repeat a send, pass the same. */
-  clientMessageId?: string;
-}
-
-/** What is behind a client: a `Core`, here or in another tab. */
-export interface Backend {
-  send(chatId: string, text: string, clientMessageId: string, again: boolean): Promise<bigint>;
-  post(chatId: string, body: Body, clientMessageId: string, again: boolean): Promise<bigint>;
-  chats(request: PageRequest): Promise<Chat[]>;
-  page(chatId: string, request: PageRequest): Promise<Page>;
-  group(chatId: string): Promise<Group>;
-  members(chatId: string, after: string, asOf: bigint): Promise<Members>;
-  recent(chatId: string): Promise<Message[]>;
-  queued(chatId: string): Promise<Queued[]>;
-  markRead(chatId: string, messageId: bigint): unknown;
-  watch(chatIds: readonly string[]): unknown;
-  typing(chatId: string, active: boolean): unknown;
-  hide(invisible: boolean): unknown;
-  close(): Promise<void>;
-}
 
 /** A connected device, made by `connect`. It reconnects and resumes by itself. */
 export class Client {

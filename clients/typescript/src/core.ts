@@ -1,5 +1,6 @@
 /** One connected device: it stays connected until it is closed. */
 
+import type { PageRequest } from "./backend.js";
 import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
 import { ChatError, chatError, closed, unusable } from "./errors.js";
@@ -32,12 +33,6 @@ export interface CoreOptions {
   invisible?: boolean;
   WebSocket: SocketClass;
   fetch: Fetch;
-}
-
-export interface PageRequest {
-  before?: bigint | undefined;
-  after?: bigint | undefined;
-  limit?: number | undefined;
 }
 
 export class Core implements Peer {

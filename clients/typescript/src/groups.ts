@@ -1,7 +1,7 @@
 /** Makes groups, and changes who belongs to them. */
 
 import { checkGroup, checkOptions, checkRole, peopleIn } from "./arguments.js";
-import type { Backend, SendOptions } from "./client.js";
+import type { Backend, SendOptions } from "./backend.js";
 import { invalid } from "./errors.js";
 import type { Init } from "./codec.js";
 import type { Membership } from "./gen/cecochat/v1/events_pb.js";

@@ -6,9 +6,9 @@
  *     const id = await client.send("bob", "hello"); // resolves once it can no longer be lost
  */
 
-export { Client, type SendOptions } from "./client.js";
+export type { PageRequest, SendOptions } from "./backend.js";
+export { Client } from "./client.js";
 export { type Options, connect } from "./connect.js";
-export type { PageRequest } from "./core.js";
 export type { Queued } from "./sending.js";
 export { ChatError, SendRejected } from "./errors.js";
 export type {

@@ -4,8 +4,8 @@
  * or crashes, the browser gives the lock to another one, which goes on from the storage.
  */
 
-import type { Backend } from "./client.js";
-import type { Core, PageRequest } from "./core.js";
+import type { Backend, PageRequest } from "./backend.js";
+import type { Core } from "./core.js";
 import type { Body, Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
 import type { Chat, Message, Occurrence, Page } from "./events.js";
