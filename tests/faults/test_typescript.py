@@ -115,7 +115,7 @@ class Inside:
 @pytest.mark.parametrize(
     "cycles",
     [
-        pytest.param(8, marks=pytest.mark.timeout(420)),
+        pytest.param(8, marks=pytest.mark.timeout(1_200)),
         pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.timeout(7_200)]),
     ],
 )
@@ -170,7 +170,7 @@ async def all_back(apps: Collection[App]) -> None:
 @pytest.mark.parametrize(
     "cycles",
     [
-        pytest.param(8, marks=pytest.mark.timeout(420)),
+        pytest.param(8, marks=pytest.mark.timeout(1_200)),
         pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(7_200)]),
     ],
 )

@@ -108,7 +108,7 @@ class AnyCrowd(ABC, Generic[D]):
         """Have groups founded that are not there yet."""
         assert not list(groups), "these devices cannot found a group"
 
-    async def answered(self, within_s: float = 30.0) -> None:
+    async def answered(self, within_s: float = 120.0) -> None:
         """Wait until all who are online are caught up and answered; no longer than `within_s`."""
         with suppress(AssertionError):  # whoever is not answered by then is told by the oracle
             await eventually(lambda: all(map(self._at_rest, self.online)), within_s)
@@ -121,7 +121,7 @@ class AnyCrowd(ABC, Generic[D]):
         return device.caught_up.is_set() and not device.unanswered
 
     async def settle(
-        self, within_s: float = 30.0, absent: Collection[DeviceKey] = ()
+        self, within_s: float = 120.0, absent: Collection[DeviceKey] = ()
     ) -> list[Violation]:
         """Let everything arrive, read the final history, judge. Waits no longer than `within_s`
         for answers, and as long again for what may still mend itself.

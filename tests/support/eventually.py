@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def eventually(
-    holds: Callable[[], object], within_s: float = 30.0, every_s: float = 0.01
+    holds: Callable[[], object], within_s: float = 60.0, every_s: float = 0.01
 ) -> None:
     """Return once `holds()`, awaited where it can be, is true. Raises `AssertionError` with its
     last value.
