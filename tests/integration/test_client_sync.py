@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ import pytest
 
 from cecochat.auth.minting import mint
 from cecochat.client import (
+    ChatSettings,
     Closed,
     Deletion,
     Edit,
@@ -27,6 +29,7 @@ from cecochat.client import (
     GroupOptions,
     InvalidArgument,
     Member,
+    Mention,
     Message,
     NotReachable,
     Reaction,
@@ -126,6 +129,9 @@ def in_a_group(server: Server) -> None:
         assert [each.user_id for each in groups.every_member(us)] == ["alice", "bob", "dan"]
         page = groups.members(us, 1)
         assert (page.members, page.has_more) == ([Member("alice", "owner")], True)
+        mentions = [Mention("bob", 4, 4)]
+        alice.send(us, "see @bob", mentions=mentions)
+        assert next_of(bob, Message).mentions == tuple(mentions)
         deleted = alice.delete(us, said, as_admin=True)
         assert next_of(bob, Deletion) == deleted
         again = groups.create("Us", client_message_id="one")
@@ -281,6 +287,18 @@ async def test_a_send_gives_up_in_time_and_can_be_made_again(server: Server) -> 
     first = await asyncio.to_thread(lambda: alice.send("bob", "once", client_message_id=id_))
     page = await asyncio.to_thread(alice.history, "bob")
     assert [message.id for message in page.messages] == [first]
+    changes: tuple[Callable[..., object], ...] = (
+        partial(alice.edit, "bob", first, "twice"),
+        partial(alice.react, "bob", first, "👍"),
+        partial(alice.delete, "bob", first),
+        partial(alice.set_chat, "bob", ChatSettings(pinned=True)),
+    )
+    for number, change in enumerate(changes):
+        with pytest.raises(TimedOut) as late:
+            await asyncio.to_thread(partial(change, timeout_s=0.0))
+        assert late.value.client_message_id
+        again = partial(change, client_message_id=f"change {number}")
+        assert await asyncio.to_thread(again) == await asyncio.to_thread(again)
     await asyncio.to_thread(alice.close)
 
 

@@ -11,11 +11,22 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from cecochat.client.errors import Closed, TimedOut
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 END_S = 5.0  # how long the thread may take to end
+
+AN_ACK = "an acknowledgement"
+SEND_AGAIN = "it may still be accepted; to send it again, use the client_message_id of this error"
+LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
 
 
 class Background:
@@ -35,6 +46,48 @@ class Background:
     def is_alive(self) -> bool:
         """Whether the loop answers. In a process that was forked, its parent's loop does not."""
         return self._thread.is_alive()
+
+    def check_alive(self) -> None:
+        """Raise `Closed` if the loop does not answer."""
+        if not self.is_alive:
+            raise Closed(LEFT_BEHIND)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin to do something. Raises `Closed`."""
+        if not self.is_alive:
+            work.close()
+        self.check_alive()
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def wait(
+        self, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
+    ) -> T:
+        """Do something, and wait for it. `sending` is the client message id of what is sent. Raises
+        `Closed`, `TimedOut`, and what the work raises.
+        """
+        doing = self.begin(work)
+        try:
+            return doing.result(timeout_s)
+        except TimeoutError:
+            if not doing.cancel():
+                return doing.result(0)  # it was done just now
+            mend = SEND_AGAIN if sending else "try again later"
+            raise TimedOut(f"waited {timeout_s:g} s for {what}: {mend}", sending) from None
+        except BaseException:
+            doing.cancel()
+            raise
+
+    def do(
+        self,
+        send: Callable[..., Coroutine[Any, Any, T]],
+        client_message_id: str | None,
+        timeout_s: float,
+    ) -> T:
+        """Send something under that id or a new one, and wait for its acknowledgement. Raises as
+        `wait`.
+        """
+        chosen = uuid4().hex if client_message_id is None else client_message_id
+        return self.wait(send(client_message_id=chosen), timeout_s, AN_ACK, chosen)
 
     def end(self) -> None:
         """Close every client that is open, and stop the loop."""

@@ -79,8 +79,9 @@ class Groups:
         """Make a group with these members besides this user, who owns it. Return its chat id.
 
         The options are those of `GroupOptions`. Nobody can guess the id, unless `chat_id` gives
-        one, such as `g:hikers`; if a group of others has it, `SendRejected` has the code
-        `not_found`. The same `client_message_id` makes one group.
+        one, such as `g:hikers`. If a group of others has it, `SendRejected` has the code
+        `not_found`; if this user belongs to that group, it is changed: it gets this name, these
+        options and these people. The same `client_message_id` makes one group.
         """
         options = GroupOptions(name, is_channel, is_open, hides_past)
         client_message_id = uuid4().hex if client_message_id is None else client_message_id

@@ -121,9 +121,10 @@ class Sending(ABC):
     ) -> Edit:
         """Give an own message another text. Return the edit once it can no longer be lost.
 
-        An edit of a message that is not there, or that is deleted, changes nothing. Sending it
-        again with the same `client_message_id` makes no second one. Raises as `send`;
-        `SendRejected` has the code `forbidden` if the message is not an own one.
+        An edit of a message that is not there, or that is deleted, changes nothing. Nor does one
+        of another user's message: `SendRejected` has the code `forbidden` where the server sees
+        that, which it does not in groups. Sending it again with the same `client_message_id`
+        makes no second one. Raises as `send`.
         """
         send = self._send_to(chat, message_id)
         self._check_text(text, mentions)

@@ -16,18 +16,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from cecochat.client import client, connecting
-from cecochat.client.background import Background, background
-from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
-from cecochat.client.events import Chat, Deletion, Edit, Event, Message, Page, Reaction, reply_id
+from cecochat.client.background import AN_ACK, Background, background
+from cecochat.client.errors import ChatError, Closed, InvalidArgument
+from cecochat.client.events import (
+    Chat,
+    Deletion,
+    Edit,
+    Event,
+    Mention,
+    Message,
+    Page,
+    Reaction,
+    reply_id,
+)
 from cecochat.client.options import TransportName
 from cecochat.client.settings import ChatSettings, SettingsChanged
 from cecochat.client.state import State
@@ -39,10 +50,6 @@ WAIT_S = 30.0
 CLOSE_S = 10.0
 LOOK_S = 1.0  # how often a loop over events sees whether its client has been closed
 LOOKUP_S = 12.0  # the last lookup may end that much later than it should
-
-AN_ACK = "the message to be acknowledged"
-SEND_AGAIN = "it may still be accepted; to send it again, use the client_message_id of this error"
-LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
 
 __all__ = ["Client", "Groups", "Posted", "connect"]
 
@@ -88,9 +95,9 @@ def connect(
     behind = background()
     opened: list[client.Client] = []
     try:
-        _wait(behind, _open(opening, opened), 2 * timeout_s + LOOKUP_S, "a connection")
+        behind.wait(_open(opening, opened), 2 * timeout_s + LOOKUP_S, "a connection")
     except BaseException:
-        _begin(behind, _close_all(opened))  # it may have been opened after all
+        behind.begin(_close_all(opened))  # it may have been opened after all
         raise
     return Client(behind, opened[0])
 
@@ -122,7 +129,7 @@ class Client:
     @property
     def groups(self) -> Groups:
         """The user's groups: making them, and changing who belongs to them."""
-        return Groups(self._client.groups, self._wait)
+        return Groups(self._client.groups, self._behind)
 
     def send(
         self,
@@ -131,28 +138,44 @@ class Client:
         *,
         client_message_id: str | None = None,
         reply_to_id: int = 0,
+        mentions: Sequence[Mention] = (),
         timeout_s: float = WAIT_S,
     ) -> int:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
         Raises the same errors as the asyncio `send`, or `TimedOut`. The message may then still be
         accepted. To try again, send it with the `client_message_id` of the error, so that it is not
-        doubled.
+        doubled. The same goes for `edit`, `delete`, `react`, `set_chat` and `groups`.
         """
-        chosen = uuid4().hex if client_message_id is None else client_message_id
-        sending = self._client.send(to, text, client_message_id=chosen, reply_to_id=reply_to_id)
-        return self._wait(sending, timeout_s, AN_ACK, chosen)
+        sending = partial(self._client.send, to, text, reply_to_id=reply_to_id, mentions=mentions)
+        return self._behind.do(sending, client_message_id, timeout_s)
 
-    def edit(self, chat: str, message_id: int, text: str, *, timeout_s: float = WAIT_S) -> Edit:
+    def edit(
+        self,
+        chat: str,
+        message_id: int,
+        text: str,
+        *,
+        mentions: Sequence[Mention] = (),
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> Edit:
         """Give an own message another text. Works like the asyncio `edit`."""
-        return self._wait(self._client.edit(chat, message_id, text), timeout_s, AN_ACK)
+        editing = partial(self._client.edit, chat, message_id, text, mentions=mentions)
+        return self._behind.do(editing, client_message_id, timeout_s)
 
     def delete(
-        self, chat: str, message_id: int, *, as_admin: bool = False, timeout_s: float = WAIT_S
+        self,
+        chat: str,
+        message_id: int,
+        *,
+        as_admin: bool = False,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
     ) -> Deletion:
         """Delete an own message for everybody. Works like the asyncio `delete`."""
-        deleting = self._client.delete(chat, message_id, as_admin=as_admin)
-        return self._wait(deleting, timeout_s, AN_ACK)
+        deleting = partial(self._client.delete, chat, message_id, as_admin=as_admin)
+        return self._behind.do(deleting, client_message_id, timeout_s)
 
     def react(
         self,
@@ -161,17 +184,25 @@ class Client:
         emoji: str,
         *,
         removed: bool = False,
+        client_message_id: str | None = None,
         timeout_s: float = WAIT_S,
     ) -> Reaction:
         """Add an emoji to a message, or take it back. Works like the asyncio `react`."""
-        reacting = self._client.react(chat, message_id, emoji, removed=removed)
-        return self._wait(reacting, timeout_s, AN_ACK)
+        reacting = partial(self._client.react, chat, message_id, emoji, removed=removed)
+        return self._behind.do(reacting, client_message_id, timeout_s)
 
     def set_chat(
-        self, chat: str, settings: ChatSettings, *, timeout_s: float = WAIT_S
+        self,
+        chat: str,
+        settings: ChatSettings,
+        *,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
     ) -> SettingsChanged:
         """Set how this user wants to have a chat. Works like the asyncio `set_chat`."""
-        return self._wait(self._client.set_chat(chat, settings), timeout_s, AN_ACK)
+        return self._behind.do(
+            partial(self._client.set_chat, chat, settings), client_message_id, timeout_s
+        )
 
     def post(
         self,
@@ -187,8 +218,8 @@ class Client:
         """
         chosen = uuid4().hex if client_message_id is None else client_message_id
         posting = self._client.post(to, text, client_message_id=chosen)
-        answer = self._wait(posting, timeout_s, "room for another message", chosen)
-        return Posted(self, answer, chosen)
+        answer = self._behind.wait(posting, timeout_s, "room for another message", chosen)
+        return Posted(self._behind, answer, chosen)
 
     def reply(
         self,
@@ -207,7 +238,7 @@ class Client:
 
     def mark_read(self, chat: str, message_id: int, *, timeout_s: float = WAIT_S) -> None:
         """Tell the others that this user has read a chat up to that message."""
-        self._wait(_call(self._client.mark_read, chat, message_id), timeout_s, "the client")
+        self._behind.wait(_call(self._client.mark_read, chat, message_id), timeout_s, "the client")
 
     def history(
         self,
@@ -223,7 +254,7 @@ class Client:
         Works like the asyncio `history`.
         """
         asking = self._client.history(chat, limit, before=before, after=after)
-        return self._wait(asking, timeout_s, "the history")
+        return self._behind.wait(asking, timeout_s, "the history")
 
     def chats(
         self, limit: int = 50, *, before: int | None = None, timeout_s: float = WAIT_S
@@ -232,7 +263,7 @@ class Client:
 
         `before` continues the list: pass the last message id of the last chat.
         """
-        return self._wait(self._client.chats(limit, before=before), timeout_s, "the history")
+        return self._behind.wait(self._client.chats(limit, before=before), timeout_s, "the history")
 
     # -- events
 
@@ -242,9 +273,9 @@ class Client:
         Asking for it means that the one before has been handled. Raises `Closed` at the end, or the
         error that ended the client.
         """
-        self._check_alive()
+        self._behind.check_alive()
         with self._asking:
-            asked = self._asked = self._asked or _begin(self._behind, _next(self._client))
+            asked = self._asked = self._asked or self._behind.begin(_next(self._client))
             try:
                 event = asked.result(timeout_s)
             except TimeoutError:
@@ -262,7 +293,7 @@ class Client:
 
     def __next__(self) -> Event:
         """Return the next event, however long it takes. The loop ends when the client is closed."""
-        self._check_alive()
+        self._behind.check_alive()
         with suppress(Closed):
             while True:
                 if event := self.next_event(LOOK_S):
@@ -273,7 +304,7 @@ class Client:
 
     def keep(self, *, timeout_s: float = WAIT_S) -> None:
         """Save the state now if it has changed. It is durable when this returns."""
-        self._wait(self._client.keep(), timeout_s, "the state to be saved")
+        self._behind.wait(self._client.keep(), timeout_s, "the state to be saved")
 
     def close(self, *, handled: bool = False, timeout_s: float = CLOSE_S) -> None:
         """Send the remaining receipts, save the state and disconnect. Doing it again does nothing.
@@ -283,7 +314,9 @@ class Client:
         """
         if self._behind.at_end.pop(self, None) and self._behind.is_alive:
             handled = handled and self._asked is None  # what nobody has got is not handled
-            self._wait(self._client.close(handled=handled), timeout_s, "the client to be closed")
+            self._behind.wait(
+                self._client.close(handled=handled), timeout_s, "the client to be closed"
+            )
 
     def _close_at_end(self) -> None:
         with suppress(ChatError):
@@ -297,23 +330,14 @@ class Client:
     ) -> None:
         self.close(handled=error is None)
 
-    # -- towards the thread
-
-    def _check_alive(self) -> None:
-        if not self._behind.is_alive:
-            raise Closed(LEFT_BEHIND)
-
-    def _wait(
-        self, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
-    ) -> T:
-        return _wait(self._behind, work, timeout_s, what, sending)
-
 
 class Posted:
     """A message that is on its way, made by `Client.post`."""
 
-    def __init__(self, sender: Client, answer: asyncio.Future[int], client_message_id: str) -> None:
-        self._sender = sender
+    def __init__(
+        self, behind: Background, answer: asyncio.Future[int], client_message_id: str
+    ) -> None:
+        self._behind = behind
         self._answer = answer
         self.client_message_id = client_message_id
 
@@ -328,31 +352,7 @@ class Posted:
         Raises the same errors as `send`.
         """
         asking = _shielded(self._answer)  # so that asking again is possible
-        return self._sender._wait(asking, timeout_s, AN_ACK, self.client_message_id)
-
-
-def _begin(behind: Background, work: Coroutine[Any, Any, T]) -> Future[T]:
-    if not behind.is_alive:
-        work.close()
-        raise Closed(LEFT_BEHIND)
-    return asyncio.run_coroutine_threadsafe(work, behind.loop)
-
-
-def _wait(
-    behind: Background, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
-) -> T:
-    """Do something in the background, and wait for it. Raises `TimedOut`."""
-    doing = _begin(behind, work)
-    try:
-        return doing.result(timeout_s)
-    except TimeoutError:
-        if not doing.cancel():
-            return doing.result(0)  # it was done just now
-        mend = SEND_AGAIN if sending else "try again later"
-        raise TimedOut(f"waited {timeout_s:g} s for {what}: {mend}", sending) from None
-    except BaseException:
-        doing.cancel()
-        raise
+        return self._behind.wait(asking, timeout_s, AN_ACK, self.client_message_id)
 
 
 def _refuse(

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeVar
-from uuid import uuid4
 
 from cecochat.client import groups
+from cecochat.client.background import Background
 from cecochat.client.group import Group, Member, Members, Role
 
-T = TypeVar("T")
-
 WAIT_S = 30.0
-AN_ACK = "the change to be acknowledged"
 THE_HISTORY = "the history"
-
-
-class Wait(Protocol):
-    """Does something in the background, and waits for it. Raises `TimedOut`."""
-
-    def __call__(
-        self, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
-    ) -> T:
-        """`sending` is the client message id of what is sent."""
 
 
 class Groups:
@@ -31,9 +18,9 @@ class Groups:
     raise `TimedOut`: to try a change again, pass the `client_message_id` of the error.
     """
 
-    def __init__(self, behind: groups.Groups, wait: Wait) -> None:
+    def __init__(self, opened: groups.Groups, behind: Background) -> None:
+        self._groups = opened
         self._behind = behind
-        self._wait = wait
 
     def create(
         self,
@@ -50,7 +37,7 @@ class Groups:
     ) -> str:
         """Make a group, and return its chat id."""
         creating = partial(
-            self._behind.create,
+            self._groups.create,
             name,
             members=members,
             invited=invited,
@@ -59,7 +46,7 @@ class Groups:
             hides_past=hides_past,
             chat_id=chat_id,
         )
-        return self._do(creating, client_message_id, timeout_s)
+        return self._behind.do(creating, client_message_id, timeout_s)
 
     def add(
         self,
@@ -69,7 +56,9 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> int:
         """Make these users members."""
-        return self._do(partial(self._behind.add, chat, *users), client_message_id, timeout_s)
+        return self._behind.do(
+            partial(self._groups.add, chat, *users), client_message_id, timeout_s
+        )
 
     def remove(
         self,
@@ -79,7 +68,9 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> int:
         """Remove these members, or withdraw their invitations."""
-        return self._do(partial(self._behind.remove, chat, *users), client_message_id, timeout_s)
+        return self._behind.do(
+            partial(self._groups.remove, chat, *users), client_message_id, timeout_s
+        )
 
     def invite(
         self,
@@ -89,19 +80,21 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> int:
         """Let these users join."""
-        return self._do(partial(self._behind.invite, chat, *users), client_message_id, timeout_s)
+        return self._behind.do(
+            partial(self._groups.invite, chat, *users), client_message_id, timeout_s
+        )
 
     def join(
         self, chat: str, *, client_message_id: str | None = None, timeout_s: float = WAIT_S
     ) -> int:
         """Become a member of a group that is open, or to which this user is invited."""
-        return self._do(partial(self._behind.join, chat), client_message_id, timeout_s)
+        return self._behind.do(partial(self._groups.join, chat), client_message_id, timeout_s)
 
     def leave(
         self, chat: str, *, client_message_id: str | None = None, timeout_s: float = WAIT_S
     ) -> int:
         """Leave a group."""
-        return self._do(partial(self._behind.leave, chat), client_message_id, timeout_s)
+        return self._behind.do(partial(self._groups.leave, chat), client_message_id, timeout_s)
 
     def appoint(
         self,
@@ -113,8 +106,8 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> int:
         """Give a member another role."""
-        appointing = partial(self._behind.appoint, chat, user, role)
-        return self._do(appointing, client_message_id, timeout_s)
+        appointing = partial(self._groups.appoint, chat, user, role)
+        return self._behind.do(appointing, client_message_id, timeout_s)
 
     def rename(
         self,
@@ -125,7 +118,9 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> int:
         """Call a group something else."""
-        return self._do(partial(self._behind.rename, chat, name), client_message_id, timeout_s)
+        return self._behind.do(
+            partial(self._groups.rename, chat, name), client_message_id, timeout_s
+        )
 
     def configure(
         self,
@@ -140,27 +135,18 @@ class Groups:
     ) -> int:
         """Change options of a group; None leaves one as it is."""
         configuring = partial(
-            self._behind.configure,
+            self._groups.configure,
             chat,
             name=name,
             is_channel=is_channel,
             is_open=is_open,
             hides_past=hides_past,
         )
-        return self._do(configuring, client_message_id, timeout_s)
-
-    def _do(
-        self,
-        change: Callable[..., Coroutine[Any, Any, T]],
-        client_message_id: str | None,
-        timeout_s: float,
-    ) -> T:
-        chosen = uuid4().hex if client_message_id is None else client_message_id
-        return self._wait(change(client_message_id=chosen), timeout_s, AN_ACK, chosen)
+        return self._behind.do(configuring, client_message_id, timeout_s)
 
     def get(self, chat: str, *, timeout_s: float = WAIT_S) -> Group:
         """Return what a group is, and what this user is there."""
-        return self._wait(self._behind.get(chat), timeout_s, THE_HISTORY)
+        return self._behind.wait(self._groups.get(chat), timeout_s, THE_HISTORY)
 
     def members(
         self,
@@ -172,8 +158,8 @@ class Groups:
         timeout_s: float = WAIT_S,
     ) -> Members:
         """Return a page of those who belong to a group, above the user id `after`."""
-        asking = self._behind.members(chat, limit, after=after, as_of=as_of)
-        return self._wait(asking, timeout_s, THE_HISTORY)
+        asking = self._groups.members(chat, limit, after=after, as_of=as_of)
+        return self._behind.wait(asking, timeout_s, THE_HISTORY)
 
     def every_member(self, chat: str, *, timeout_s: float = WAIT_S) -> Iterator[Member]:
         """Yield all who belong to a group or are invited, at one time. `timeout_s` is of a page."""
