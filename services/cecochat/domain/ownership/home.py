@@ -33,7 +33,7 @@ class Ahead(NamedTuple):
     changed_id: int
 
 
-class Asker(NamedTuple):
+class Latest(NamedTuple):
     """The latest request of a partition that was looked at."""
 
     epoch: Place
@@ -57,7 +57,7 @@ class Home:
         self._check = check
         self._owner = owner
         self._ahead: dict[ChatId, Ahead] = {}
-        self._askers: dict[int, Asker] = {}
+        self._latest: dict[int, Latest] = {}
         self._targets: dict[ChatId, tuple[int, frozenset[int]]] = {}
 
     # -- sends
@@ -164,7 +164,7 @@ class Home:
             return Answer(NOWHERE, ()), []
         if not self._is_for(asked) or self._is_overtaken(asked):
             return Answer(owner.epoch, ()), []
-        self._askers[asked.partition] = Asker(asked.epoch, asked.number)
+        self._latest[asked.partition] = Latest(asked.epoch, asked.number)
         origins: list[Origin] = []
         results = tuple(self._results(asked, now_ms, origins))
         last = owner.fold.chain.last_for(asked.partition).origin
@@ -174,7 +174,7 @@ class Home:
         return self._owner.epoch is not None and self._owner.epoch.is_same(asked.home_epoch)
 
     def _is_overtaken(self, asked: Asked) -> bool:
-        latest = self._askers.get(asked.partition)
+        latest = self._latest.get(asked.partition)
         if latest is None or asked.epoch.lies_above(latest.epoch):
             return False
         return latest.epoch.lies_above(asked.epoch) or asked.number <= latest.number

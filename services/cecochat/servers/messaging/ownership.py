@@ -226,9 +226,8 @@ class Ownership:
         yet.
         """
         partition = self._host.log.partition_of(user_id)
-        owned = self._owned.get(partition)
-        if owned and owned.ready:
-            return owned.ready
+        if ready := self._served(partition):
+            return ready
         if partition in (self._assigned or ()):
             raise _taking_over(partition)
         raise Refusal(
@@ -237,29 +236,31 @@ class Ownership:
             "connect server again",
         )
 
+    def _served(self, partition: int) -> ReadyPartition | None:
+        owned = self._owned.get(partition)
+        return owned.ready if owned else None
+
     # -- homes of groups
 
     async def answer(self, home: int, asked: Asked) -> Answer | None:
         """Answer what an owner asks the home of groups in a partition; None if this server does not
         own it, not yet, or does not know.
         """
-        owned = self._owned.get(home)
+        ready = self._served(home)
         try:
-            return await owned.ready.answer(asked) if owned and owned.ready else None
+            return await ready.answer(asked) if ready else None
         except Unavailable:
             return None
 
     async def _ask_home(self, home: int, asked: Asked) -> Answer | None:
-        owned = self._owned.get(home)
-        if owned and owned.ready:
+        if self._served(home):
             return await self.answer(home, asked)
         server = self._host.instance(self._server_of.get(home, ""))
         return await self._others.ask_home(server, home, asked) if server and self._others else None
 
     def check(self, ready: ReadyPartition) -> None:
         """Raise `Refusal` if `ready` does not own its partition any more."""
-        owned = self._owned.get(ready.partition)
-        if owned is None or owned.ready is not ready:
+        if self._served(ready.partition) is not ready:
             raise _taking_over(ready.partition)
 
     # -- the end

@@ -35,7 +35,7 @@ from cecochat.v1.messaging_pb2 import Send
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ReadyPartition:
     """A partition that this server owns. When it no longer does, all its sessions are closed."""
 
@@ -49,8 +49,7 @@ class ReadyPartition:
     home: Home = field(init=False)
 
     def __post_init__(self) -> None:
-        home = Home(self.owner, self.host.send_limits, self._check_in_group)
-        object.__setattr__(self, "home", home)
+        self.home = Home(self.owner, self.host.send_limits, self._check_in_group)
 
     @property
     def log(self) -> Log:
