@@ -136,6 +136,8 @@ async def test_messages_of_a_group_are_sent_changed_and_moderated(server: Server
     out, _ = await run(server, "chats", *BOB)
     assert "Us (g:us)" in out
     assert "carol: (deleted)" in out
+    assert "nothing has changed" in await group(server, "add", *ALICE, US, "bob")
+    assert "alice changed nothing" in (await run(server, "chats", *BOB))[0]
 
 
 async def test_a_window_shows_who_says_what_and_who_comes_and_goes(server: Server) -> None:

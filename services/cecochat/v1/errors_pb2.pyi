@@ -31,7 +31,7 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_TOKEN_EXPIRED: _ErrorCode.ValueType  # 3
     """The token has expired: get a new one, then come back."""
     ERROR_CODE_FORBIDDEN: _ErrorCode.ValueType  # 4
-    """The user is not a participant of that chat."""
+    """The user may not do that: they are no participant of the dialog, or their role in the group allows less."""
     ERROR_CODE_TOO_LARGE: _ErrorCode.ValueType  # 5
     """A frame, a text or a document is larger than its limit."""
     ERROR_CODE_RATE_LIMITED: _ErrorCode.ValueType  # 6
@@ -82,7 +82,7 @@ ERROR_CODE_UNAUTHENTICATED: ErrorCode.ValueType  # 2
 ERROR_CODE_TOKEN_EXPIRED: ErrorCode.ValueType  # 3
 """The token has expired: get a new one, then come back."""
 ERROR_CODE_FORBIDDEN: ErrorCode.ValueType  # 4
-"""The user is not a participant of that chat."""
+"""The user may not do that: they are no participant of the dialog, or their role in the group allows less."""
 ERROR_CODE_TOO_LARGE: ErrorCode.ValueType  # 5
 """A frame, a text or a document is larger than its limit."""
 ERROR_CODE_RATE_LIMITED: ErrorCode.ValueType  # 6

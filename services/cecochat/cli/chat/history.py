@@ -134,7 +134,7 @@ def _chat_line(user: str, chat: Chat, width: int) -> str:
     unread = f"{chat.unread_count} unread{mention}" if chat.unread_count else ""
     said = f"{last.user_id}: {as_it_is(last)}"
     if chat.last_change:
-        said = in_words(chat.last_change)
+        said = in_words(chat.last_change) or f"{last.user_id} changed nothing"
     text = beginning(" ".join(said.split()), 60 + len(last.user_id))
     how = settings_line(chat.settings)
     return f"{at}  {_name(user, chat):<{width}}  {unread:>13}  {text}{how and f'  ({how})'}"

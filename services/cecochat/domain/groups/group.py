@@ -107,7 +107,7 @@ class Group(Roster):
         for user in gone:
             self.authorise(actor, Act.LEAVE if user == actor else Act.REMOVE)
             if user != actor and self.role_of(user) >= self.roles[actor]:
-                raise _forbidden(f"{user} has a role as high as yours: ask the owner")
+                raise _forbidden(f"{user} does not have a lower role than you: ask the owner")
         return gone
 
     def _invited(self, actor: UserId, users: set[str]) -> list[str]:

@@ -85,7 +85,7 @@ export enum ErrorCode {
   TOKEN_EXPIRED = 3,
 
   /**
-   * The user is not a participant of that chat.
+   * The user may not do that: they are no participant of the dialog, or their role in the group allows less.
    *
    * @generated from enum value: ERROR_CODE_FORBIDDEN = 4;
    */
