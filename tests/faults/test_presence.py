@@ -249,7 +249,10 @@ async def befallen(life: Life, place: Place, way: str) -> dict[str, Any]:
 
 async def followed(life: Life) -> float:
     """Seconds from when somebody comes, or leaves, until all who watch are told."""
-    phone = life.rng.choice([each for each in life.phones if each.who.user_id not in STEADY])
+    users = [each.who.user_id for each in life.phones]
+    alone = [each for each in life.phones if users.count(each.who.user_id) == 1]
+    phone = life.rng.choice([each for each in alone if each.who.user_id not in STEADY])
+    phone.hides(False)
     began_s = time.monotonic()
     (phone.leaves if phone.here else phone.comes)()
     await until_right(life.phones)
