@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import Group
 from cecochat.domain.groups.rights import act_of
+from cecochat.domain.log.groups import Groups
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.limits import SendLimits
 from cecochat.domain.log.place import NOWHERE, Place
@@ -60,6 +61,12 @@ class Home:
         self._latest: dict[int, Latest] = {}
         self._targets: dict[ChatId, tuple[int, frozenset[int]]] = {}
 
+    @property
+    def _groups(self) -> Groups:
+        groups = self._owner.fold.groups
+        assert groups, "an owner knows groups"
+        return groups
+
     # -- sends
 
     def accept(self, user_id: UserId, send: Send, now_ms: int) -> Origin:
@@ -72,7 +79,7 @@ class Home:
             return self._accept_change(user_id, send, group, now_ms)
         group.authorise(user_id, act_of(send))
         if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
-            return self._append(user_id, send, now_ms, self._of([user_id]), (user_id,))
+            return self._append(user_id, send, now_ms, self._elsewhere([user_id]), (user_id,))
         return self._append(user_id, send, now_ms, self._targets_of(group))
 
     def _accept_change(self, user_id: UserId, send: Send, group: Group, now_ms: int) -> Origin:
@@ -94,8 +101,7 @@ class Home:
         """Check that a user may make one more group here. All groups are kept in memory, also those
         that all have left, since nobody else is to get their ids.
         """
-        groups = self._owner.fold.groups
-        assert groups, "an owner knows groups"
+        groups = self._groups
         for chat_id, ahead in list(self._ahead.items()):
             if groups.changed_id(chat_id) >= ahead.changed_id:
                 del self._ahead[chat_id]
@@ -122,8 +128,7 @@ class Home:
 
     def _group(self, chat_id: ChatId) -> Group:
         """Return a group after all that was accepted."""
-        groups = self._owner.fold.groups
-        assert groups, "an owner knows groups"
+        groups = self._groups
         ahead = self._ahead.get(chat_id)
         if ahead and groups.changed_id(chat_id) < ahead.changed_id:
             return ahead.group
@@ -139,15 +144,15 @@ class Home:
         return known[1]
 
     def _changed_id(self, chat_id: ChatId) -> int:
-        groups, ahead = self._owner.fold.groups, self._ahead.get(chat_id)
-        assert groups, "an owner knows groups"
-        return ahead.changed_id if ahead else groups.changed_id(chat_id)
+        ahead = self._ahead.get(chat_id)
+        return ahead.changed_id if ahead else self._groups.changed_id(chat_id)
 
     def _partitions(self, group: Group) -> frozenset[int]:
         """Return the other partitions where members live."""
-        return self._of(group.roles)
+        return self._elsewhere(group.roles)
 
-    def _of(self, users: Iterable[UserId]) -> frozenset[int]:
+    def _elsewhere(self, users: Iterable[UserId]) -> frozenset[int]:
+        """Return the other partitions where these users live."""
         here = self._owner.here
         return frozenset(map(here.partition_of, users)) - {here.partition}
 
