@@ -204,7 +204,7 @@ async def test_an_open_group_is_joined_by_its_address(alice: Person, server: Ser
     await alice.page.get_by_role("button", name="Join").click()
     await expect(alice.field("All")).to_be_visible()
     await alice.sees("Welcome")
-    await sees_notes(alice, "bob created “All”", "alice joined")
+    await sees_notes(alice, "bob created “All” (open to all)", "alice joined")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -26,6 +26,10 @@ test("each change is said in words", () => {
     [{ removed: ["bob"] }, "alice removed bob"],
     [{ invited: ["bob"] }, "alice invited bob"],
     [{ options: US }, "alice changed the group to “Us”"],
+    [
+      { options: { ...US, isChannel: true, isOpen: true, hidesPast: true } },
+      "alice changed the group to “Us” (only admins write, open to all, past hidden from new members)",
+    ],
     [{ appointed: [{ userId: "bob", role: "admin" }] }, "alice made bob an admin"],
     [{ removed: ["alice"], appointed: [{ userId: "bob", role: "owner" }] }, "alice left and made bob the owner"],
   ]) {

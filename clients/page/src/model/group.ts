@@ -15,13 +15,20 @@ export interface Member {
   readonly role?: Role | undefined;
 }
 
+interface Options {
+  readonly name: string;
+  readonly isChannel?: boolean;
+  readonly isOpen?: boolean;
+  readonly hidesPast?: boolean;
+}
+
 export interface GroupChange {
   readonly userId: string;
   readonly added: readonly string[];
   readonly removed: readonly string[];
   readonly invited: readonly string[];
   readonly appointed: readonly { readonly userId: string; readonly role: Role }[];
-  readonly options?: { readonly name: string };
+  readonly options?: Options;
 }
 
 const RANKS: readonly Role[] = ["member", "admin", "owner"];
@@ -70,15 +77,22 @@ function doneIn({ userId, added, removed, invited, appointed, options }: GroupCh
   const [hasCome, hasGone] = [added.includes(userId), removed.includes(userId)];
   const isFirst = hasCome && options;
   const done: string[] = [];
-  if (isFirst) done.push(`created “${options.name}”${came!.length ? ` with ${some(came!)}` : ""}`);
+  if (isFirst) done.push(`created ${optionsText(options)}${came!.length ? ` with ${some(came!)}` : ""}`);
   else if (hasCome) done.push("joined");
   else if (came!.length) done.push(`added ${some(came!)}`);
   if (went!.length) done.push(`removed ${some(went!)}`);
   if (invited.length) done.push(`invited ${some(invited)}`);
-  if (options && !isFirst) done.push(`changed the group to “${options.name}”`);
+  if (options && !isFirst) done.push(`changed the group to ${optionsText(options)}`);
   if (hasGone) done.push("left");
   const others = isFirst ? [] : appointed.filter((each) => each.userId !== userId);
   return [...done, ...others.map((each) => `made ${each.userId} ${ROLES[each.role]}`)];
+}
+
+/** What a group is called, and what holds there that is not usual. */
+function optionsText({ name, isChannel, isOpen, hidesPast }: Options): string {
+  const notes = [isChannel && "only admins write", isOpen && "open to all", hidesPast && "past hidden from new members"];
+  const held = notes.filter(Boolean).join(", ");
+  return `“${name}”${held && ` (${held})`}`;
 }
 
 /** Of many names, how many there are. */

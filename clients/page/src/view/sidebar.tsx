@@ -212,7 +212,7 @@ function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversat
   const last = session.chats.lastOf(chat);
   if (waiting) return <>You: {waiting.text}</>;
   if (!last) return <>&nbsp;</>;
-  if (last.note !== undefined) return <>{last.note || " "}</>;
+  if (last.note !== undefined) return <>{last.note || `${last.from} changed nothing`}</>;
   const text = last.deleted ? "A deleted message" : (last.text ?? "A message whose content is lost");
   const who = last.from === session.me ? "You" : chat.isGroup && last.from;
   return <>{who ? `${who}: ${text}` : text}</>;
