@@ -91,7 +91,9 @@ async def test_it_is_shown_to_those_who_belong_to_it(server: Server) -> None:
 async def test_what_is_not_done_says_why(server: Server) -> None:
     await made(server)
     for words, code, said in (
-        (("create", *ALICE, "Us", "--id", US), 1, "is there already, and is called “Us”"),
+        (("create", *ALICE, "We", "--id", US), 4, "you belong to g:us already"),
+        (("create", *BOB, "Us", "--id", US), 4, "you belong to g:us already"),
+        (("create", *ALICE, "Us", "--id", US), 0, US),
         (("create", "--as", "mallory", "Us", "--id", US), 1, "is a group of others"),
         (("create", *ALICE, "Us", "--id", "us"), 4, "begins with g:"),
         (("create", *ALICE, " "), 4, "is no name of a group"),

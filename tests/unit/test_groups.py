@@ -133,6 +133,18 @@ def test_who_is_outside_cannot_tell_whether_a_group_exists(group: Group) -> None
         assert refused(group, DAN, wanted) == errors_pb2.ERROR_CODE_NOT_FOUND
 
 
+def test_a_group_is_created_once(group: Group) -> None:
+    again = Membership(added_ids=[DAN], options=group.options, creates=True)
+    assert group.settle(ANN, again, LIMIT) == Membership()
+    other = Membership(options=GroupOptions(name="Others"), creates=True)
+    for actor, wanted in ((ANN, other), (BOB, again)):
+        assert refused(group, actor, wanted) == errors_pb2.ERROR_CODE_INVALID_ARGUMENT
+    assert refused(group, DAN, again) == errors_pb2.ERROR_CODE_NOT_FOUND
+    created = Group(group.chat_id).settle(ANN, other, LIMIT)
+    assert not created.creates
+    assert created.options == other.options
+
+
 def test_joining_takes_an_invitation_or_an_open_group(group: Group) -> None:
     joins = Membership(added_ids=[DAN])
     invited = changed(group, BOB, Membership(invited_ids=[DAN]))

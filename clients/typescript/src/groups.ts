@@ -30,7 +30,9 @@ export class Groups {
 
   /**
    * Make a group with these members besides this user, who owns it. Resolves with its chat id.
-   * Nobody can guess the id, unless you give one. To repeat it, pass the same `chatId` and
+   * Nobody can guess the id, unless you give one. Rejects with `not_found` if a group of others has
+   * that, and with `invalid_argument` if you belong to such a group, unless it is yours and has
+   * these options: then nothing changes. To repeat it, pass the same `chatId` and
    * `clientMessageId`.
    */
   async create(
@@ -46,7 +48,7 @@ export class Groups {
     const wanted = { ...chosen(options), name };
     checkOptions(wanted);
     const [addedIds, invitedIds] = [peopleIn(members, 0), peopleIn(invited, 0)];
-    await this.change(chatId, { addedIds, invitedIds, options: wanted }, options);
+    await this.change(chatId, { addedIds, invitedIds, options: wanted, creates: true }, options);
     return chatId;
   }
 

@@ -83,7 +83,7 @@ test("each change is a send to the group", async () => {
     return toBinary(SendSchema, create(SendSchema, init));
   });
   const wanted = [
-    { addedIds: ["bob"], invitedIds: ["dan"], options: OPTIONS },
+    { addedIds: ["bob"], invitedIds: ["dan"], options: OPTIONS, creates: true },
     { addedIds: ["bob", "carol"] },
     { removedIds: ["bob"] },
     { invitedIds: ["dan"] },

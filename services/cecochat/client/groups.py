@@ -80,15 +80,18 @@ class Groups:
 
         The options are those of `GroupOptions`. Nobody can guess the id, unless `chat_id` gives
         one, such as `g:hikers`. If a group of others has it, `SendRejected` has the code
-        `not_found`; if this user belongs to that group, it is changed: it gets this name, these
-        options and these people. The same `client_message_id` makes one group.
+        `not_found`; if this user belongs to that group, it has `invalid_argument`, unless it is
+        theirs and has these options: then nothing changes. The same `client_message_id` makes one
+        group.
         """
         options = GroupOptions(name, is_channel, is_open, hides_past)
         client_message_id = uuid4().hex if client_message_id is None else client_message_id
         chosen = self._id(client_message_id) if chat_id is None else group_id(chat_id)
         added, asked = _people(members, may_be_none=True), _people(invited, may_be_none=True)
         check_options(asdict(options))
-        change = Membership(added_ids=added, invited_ids=asked, options=to_proto(options))
+        change = Membership(
+            added_ids=added, invited_ids=asked, options=to_proto(options), creates=True
+        )
         await self._change(chosen, change, client_message_id)
         return chosen
 

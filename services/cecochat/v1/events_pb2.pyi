@@ -307,6 +307,11 @@ class Membership(_message.Message):
     APPOINTMENTS_FIELD_NUMBER: _builtins.int
     INVITED_IDS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    CREATES_FIELD_NUMBER: _builtins.int
+    creates: _builtins.bool
+    """The group is to be new. Refused if the sender belongs to it already, unless the sender owns it and it has these options: then
+    nothing changes. Never in an event.
+    """
     @_builtins.property
     def added_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """They are members now, with the role MEMBER unless they are appointed to another."""
@@ -335,10 +340,11 @@ class Membership(_message.Message):
         appointments: _abc.Iterable[Global___Appointment] | None = ...,
         invited_ids: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___GroupOptions | None = ...,
+        creates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "appointments", b"appointments", "invited_ids", b"invited_ids", "options", b"options", "removed_ids", b"removed_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "appointments", b"appointments", "creates", b"creates", "invited_ids", b"invited_ids", "options", b"options", "removed_ids", b"removed_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -77,6 +77,7 @@ export const MembershipSchema: Schema<Membership> = [
   [3, "appointments", 11, 1, AppointmentSchema],
   [4, "invitedIds", 9, 1],
   [5, "options", 11, 3, GroupOptionsSchema],
+  [6, "creates", 8, 0],
 ];
 
 export const TypingSchema: Schema<Typing> = [

@@ -70,8 +70,6 @@ def create(
     async def creates(client: Client) -> str:
         from cecochat.client import SendRejected
 
-        if id_:
-            await _check_new(client, id_)
         try:
             return await client.groups.create(
                 name,
@@ -267,19 +265,6 @@ def appoint(
         return groups.appoint(group, user, role)  # type: ignore[arg-type] # it checks the role
 
     _change(group, appoints, as_, connect, token, json)
-
-
-async def _check_new(client: Client, group: str) -> None:
-    """Raise `Failed` if the user belongs to that group: it would be changed."""
-    from cecochat.client import Refused
-
-    try:
-        found = await client.groups.get(group)
-    except Refused as refused:
-        if refused.code != "not_found":
-            raise
-    else:
-        raise Failed(f"{group} is there already, and is called “{found.name}”: choose another --id")
 
 
 def _change(

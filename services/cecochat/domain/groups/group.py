@@ -55,7 +55,12 @@ class Group(Roster):
         `Refusal` if the actor may not do that.
         """
         _check(wanted)
-        settled = self._new(actor, wanted) if not self.exists else self._allowed(actor, wanted)
+        if not self.exists:
+            settled = self._new(actor, wanted)
+        elif wanted.creates:
+            settled = self._made(actor, wanted)
+        else:
+            settled = self._allowed(actor, wanted)
         after = self.after(settled)
         if not members_max and not self.exists:
             raise _forbidden("nobody may create groups here: ask an operator")
@@ -78,6 +83,14 @@ class Group(Roster):
             invited_ids=sorted({*wanted.invited_ids} - {actor, *wanted.added_ids}),
             options=wanted.options,
         )
+
+    def _made(self, actor: UserId, wanted: Membership) -> Membership:
+        """What it comes to if somebody creates this group once more: nothing, if it is theirs."""
+        if actor not in self.roles:
+            raise not_found(self.chat_id)
+        if self.role_of(actor) != ROLE_OWNER or wanted.options != self.options:
+            raise Invalid(f"you belong to {self.chat_id} already: change it, or choose another id")
+        return Membership()
 
     def _allowed(self, actor: UserId, wanted: Membership) -> Membership:
         settled = Membership(
