@@ -14,7 +14,15 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.changes import Standing
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.ports import history as port
-from cecochat.ports.history import MARKS_MAX, GroupLine, History, MarkRow, MessageRow, Page
+from cecochat.ports.history import (
+    MARKS_MAX,
+    UNREAD_MAX,
+    GroupLine,
+    History,
+    MarkRow,
+    MessageRow,
+    Page,
+)
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,
     ROLE_MEMBER,
@@ -232,6 +240,19 @@ async def test_who_is_only_invited_is_no_member(history: History) -> None:
     assert await history.chats(bob, before=None, limit=9) == ([], False)
     invited = Standing(group.rows[0].message_id, ROLE_UNSPECIFIED, is_invited=True)
     assert (bob, invited) in await all_people(history, group.chat_id, group.rows[0].message_id)
+
+
+async def test_whoever_comes_and_goes_hides_no_unread_message(history: History) -> None:
+    group = new_group()
+    ann, bob, *_ = people(group)
+    options = GroupOptions(name="Us", is_open=True)
+    group.change(ann, Membership(options=options, added_ids=[bob]))
+    group.say(ann, mentioned=[bob])
+    for _ in range(UNREAD_MAX):
+        group.change(bob, Membership(added_ids=[bob]))
+    await history.write(group.rows, [], NOWHERE)
+    (line,), _ = await history.chats(bob, before=None, limit=1)
+    assert (line.unread_count, line.unread_mention_count) == (1, 1)
 
 
 async def test_what_is_deleted_is_not_unread_and_a_change_is_no_last_message(

@@ -172,7 +172,7 @@ class ChatLists:
         self, user_id: UserId, line: Line, read_up_to: int, last_change: int, shown: Shown
     ) -> tuple[int, int]:
         """Count what others wrote above `read_up_to` while the user belonged to the chat, among the
-        last `UNREAD_MAX` events, without what is deleted, and how much of it mentions the user.
+        last `UNREAD_MAX` messages, without what is deleted, and how much of it mentions the user.
         """
         said: list[Said] = []
         for first_id, last_id in reversed(line.stays):
@@ -180,7 +180,7 @@ class ChatLists:
             said += await self._said(line.chat_id, span, UNREAD_MAX - len(said))
             if len(said) == UNREAD_MAX or first_id <= read_up_to:
                 break
-        unread = [e for e in said if e.user_id not in (user_id, "") and e.message_id in shown]
+        unread = [each for each in said if each.user_id != user_id and each.message_id in shown]
         if unread and last_change > read_up_to:  # a change is above what it changes
             edited_up_to = line.shown_change(STILL)
             make = self._statements

@@ -97,7 +97,8 @@ CQL: Final = (
     """SELECT message_id, event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id > ? ORDER BY message_id ASC LIMIT ?""",
     """SELECT user_id, message_id, mentioned FROM {keyspace}.messages_by_chat
-        WHERE chat_id = ? AND bucket = ? AND message_id > ? AND message_id < ? LIMIT ?""",
+        WHERE chat_id = ? AND bucket = ? AND message_id > ? AND message_id < ? AND user_id > ''
+        LIMIT ? ALLOW FILTERING""",  # of one partition; changes of a group have no user
     """SELECT event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
     """SELECT bucket FROM {keyspace}.buckets_by_chat

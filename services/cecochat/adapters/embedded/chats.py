@@ -24,8 +24,9 @@ GROUPS = """SELECT chat_id, event_id, role, is_invited FROM members WHERE user_i
     ORDER BY chat_id, event_id"""
 EVENT = "SELECT event FROM messages WHERE chat_id = ? AND message_id = ?"
 UNREAD = """WITH newest AS (SELECT message_id, user_id FROM messages WHERE chat_id = ?2
-        AND message_id > ?3 AND message_id <= ?4 ORDER BY message_id DESC LIMIT ?5),
-    unread AS (SELECT * FROM newest WHERE user_id NOT IN ('', ?1) AND NOT EXISTS (
+        AND message_id > ?3 AND message_id <= ?4 AND user_id <> ''
+        ORDER BY message_id DESC LIMIT ?5),
+    unread AS (SELECT * FROM newest WHERE user_id <> ?1 AND NOT EXISTS (
         SELECT 1 FROM standing_changes AS standing
         WHERE standing.chat_id = ?2 AND standing.message_id = newest.message_id
         AND kind = 'deletion' AND key IN ('', newest.user_id)))
@@ -118,7 +119,7 @@ def _unread(
     user_id: UserId, line: Line, read_up_to: int, connection: sqlite3.Connection
 ) -> tuple[int, int]:
     """Count what others wrote above `read_up_to` while the user belonged to the chat, among the
-    last `UNREAD_MAX` events, and how much of it mentions the user.
+    last `UNREAD_MAX` messages, and how much of it mentions the user.
     """
     looked_at = unread = mentions = 0
     edits_up_to = line.shown_change(STILL)
