@@ -46,7 +46,7 @@ class World:
     views: list[tuple[float, int, frozenset[str]]] = field(default_factory=list)
     lost_since: dict[int, float] = field(default_factory=dict)
     alive_since_s: float = 0.0
-    balanced: set[int] = field(default_factory=set)  # moved for balance among the same servers
+    balanced: set[int] = field(default_factory=set)  # moved for balance since others changed it
     doubted: set[str] = field(default_factory=set)  # servers that get nothing more, by one planner
     gave_up: int = 0  # moves away from who did not take over
     documents: int = 0
@@ -74,6 +74,7 @@ class World:
     def move_by_hand(self) -> None:
         """A person moves one; it stays until membership changes."""
         self._put(self.version, {**self.owners, 0: self.rng.choice(sorted(self.live))}, "bob")
+        self.balanced.clear()  # what is even may be something else now
 
     def _members(self, live: set[str]) -> None:
         if not self.live:
