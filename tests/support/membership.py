@@ -183,14 +183,15 @@ class Recount:
         return sorted(shown)
 
     def unread(self, user: str, read_up_to: int) -> tuple[int, int]:
-        """How many messages of others came after what they have read, of the last thousand events
-        while they were there, and how many of them mention them.
+        """How many messages of others came after what they have read, of the last thousand while
+        they were there, and how many of them mention them.
         """
-        came = [each for each in self.events if self.had(user, each.id)]
+        said = [each for each in self.events if each.HasField("message")]
+        came = [each for each in said if self.had(user, each.id)]
         unread = [
             {mention.user_id for mention in each.message.mentions}
             for each in came[-COUNTED_MAX:]
-            if each.HasField("message") and each.user_id != user and each.id > read_up_to
+            if each.user_id != user and each.id > read_up_to
         ]
         return len(unread), sum(user in mentioned for mentioned in unread)
 
