@@ -73,7 +73,7 @@ def answer(role: Role.ValueType = ROLE_OWNER) -> GetGroupResponse:
     [
         (
             lambda groups: groups.create("Us", members=["bob"], invited=["dan"], is_open=True),
-            Membership(added_ids=["bob"], invited_ids=["dan"], options=OPTIONS),
+            Membership(added_ids=["bob"], invited_ids=["dan"], options=OPTIONS, creates=True),
         ),
         (lambda groups: groups.add(US, "bob", "carol"), Membership(added_ids=["bob", "carol"])),
         (lambda groups: groups.remove(US, "bob"), Membership(removed_ids=["bob"])),

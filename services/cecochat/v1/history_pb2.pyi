@@ -373,7 +373,7 @@ class Chat(_message.Message):
     SETTINGS_ID_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
-    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
+    """Messages of others above the caller's `read_up_to`, among the last 1,000 messages of the chat. Deleted ones do not count, nor what was said in
     a group while the caller did not belong to it.
     """
     last_change_id: _builtins.int

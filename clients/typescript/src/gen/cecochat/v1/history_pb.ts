@@ -434,7 +434,7 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
   lastMessage?: Event | undefined;
 
   /**
-   * Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count, nor what was said in
+   * Messages of others above the caller's `read_up_to`, among the last 1,000 messages of the chat. Deleted ones do not count, nor what was said in
    * a group while the caller did not belong to it.
    *
    * @generated from field: int32 unread_count = 3;
