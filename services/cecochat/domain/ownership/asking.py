@@ -57,7 +57,6 @@ class Asker(Protocol):
 
     partition: int
     fold: Fold
-    cursor: int
     epoch: Place | None
     sessions: dict[UserId, list[Session]]
 
