@@ -14,7 +14,6 @@ import { LocalDevice } from "../../src/local.js";
 import { Lookup } from "../../src/lookup.js";
 import { Progress } from "../../src/progress.js";
 import { Session } from "../../src/session.js";
-import type { Snapshot } from "../../src/snapshot.js";
 import { type Ablation, ablation } from "./ablation.js";
 import { GROUP_ABLATIONS } from "./groups.js";
 import {
@@ -30,6 +29,7 @@ import {
   endsAtFaults,
   mends,
   returning,
+  stores,
 } from "./ways.js";
 
 const FRAME_CHARACTERS = 60 << 10;
@@ -370,17 +370,6 @@ export const ABLATIONS: Record<string, Ablation[]> = {
       return event.body.case === "message" ? happening : undefined;
     }),
   ],
-  "changes are stored as they are sent": [
-    ablation(
-      Device,
-      "snapshot",
-      (snapshot) =>
-        function () {
-          const kept: Snapshot = snapshot.call(this);
-          const outbox = kept.outbox.map(({ edit, deletion, reaction, ...rest }) => rest);
-          return { ...kept, outbox };
-        },
-    ),
-  ],
+  "changes are stored as they are sent": [stores(({ edit, deletion, reaction, ...rest }) => rest)],
   ...GROUP_ABLATIONS,
 };

@@ -6,9 +6,8 @@ import type { Ack, Delivered } from "../../src/gen/cecochat/v1/messaging_pb.js";
 import { isGroup } from "../../src/ids.js";
 import { LocalDevice } from "../../src/local.js";
 import { Queries } from "../../src/queries.js";
-import type { Snapshot } from "../../src/snapshot.js";
 import { type Ablation, ablation } from "./ablation.js";
-import { shows } from "./ways.js";
+import { shows, stores } from "./ways.js";
 
 export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
   "changes of groups are shown": [
@@ -17,17 +16,7 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
       return event.body.case === "membership" ? undefined : happening;
     }),
   ],
-  "changes of groups are stored as they are sent": [
-    ablation(
-      Device,
-      "snapshot",
-      (snapshot) =>
-        function () {
-          const kept: Snapshot = snapshot.call(this);
-          return { ...kept, outbox: kept.outbox.map(({ membership, ...rest }) => rest) };
-        },
-    ),
-  ],
+  "changes of groups are stored as they are sent": [stores(({ membership, ...rest }) => rest)],
   "a group is read from its highest mark": [
     ablation(
       Device,
@@ -82,17 +71,7 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
       return event.body.case === "settings" ? undefined : happening;
     }),
   ],
-  "settings of a chat are stored as they are sent": [
-    ablation(
-      Device,
-      "snapshot",
-      (snapshot) =>
-        function () {
-          const kept: Snapshot = snapshot.call(this);
-          return { ...kept, outbox: kept.outbox.map(({ settings, ...rest }) => rest) };
-        },
-    ),
-  ],
+  "settings of a chat are stored as they are sent": [stores(({ settings, ...rest }) => rest)],
   "a gap is filled with settings, too": [
     ablation(
       Queries,

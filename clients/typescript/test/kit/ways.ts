@@ -23,6 +23,19 @@ export function keeps(less: Partial<Snapshot>): Ablation {
   );
 }
 
+/** Store what waits to be sent without a part of it. */
+export function stores(less: (send: Snapshot["outbox"][number]) => object): Ablation {
+  return ablation(
+    Device,
+    "snapshot",
+    (snapshot) =>
+      function () {
+        const kept: Snapshot = snapshot.call(this);
+        return { ...kept, outbox: kept.outbox.map(less) };
+      },
+  );
+}
+
 /** Take an item in another way, if this is one of its kind. */
 export function receives(
   kind: ServerItem["item"]["case"],
