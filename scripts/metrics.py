@@ -21,6 +21,7 @@ from cecochat.servers.control.late import late_records
 from cecochat.servers.history.calls import QueryMetrics
 from cecochat.servers.history.holes import history_holes
 from cecochat.servers.materialize.auditor import AuditMetrics
+from cecochat.servers.materialize.indexing import search_lag
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.signal_metrics import SignalMetrics
@@ -44,7 +45,7 @@ ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, *VERIFYING, *EVERY),
-    "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),
+    "materialize": (MaterializeMetrics, AuditMetrics, search_lag, *EVERY),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "control": (Decisions, late_records, *EVERY),

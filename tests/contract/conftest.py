@@ -15,12 +15,14 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from tests.contract.openers import Place, names, opener
 from tests.support.backends import Backends
 
 OpenBackplane = Callable[..., Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
+OpenSearch = Callable[[], Awaitable[Search]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
 
@@ -73,6 +75,18 @@ def open_history(
 async def history(open_history: OpenHistory) -> History:
     """An empty history."""
     return await open_history()
+
+
+@pytest.fixture(params=names("search"))
+def open_search(request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack) -> OpenSearch:
+    """Opens the same index each time; the one before must be closed."""
+    return partial(opener(request.param, "search"), place, stack)
+
+
+@pytest.fixture
+async def search(open_search: OpenSearch) -> Search:
+    """An empty index."""
+    return await open_search()
 
 
 @pytest.fixture(params=names("configuration"))

@@ -121,6 +121,7 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("POST", "cecochat.v1.Directory/Lookup"),
     }
     queries = {"FindMessage", "GetChats", "GetGroup", "GetMessages", "ListMembers"}
+    queries.add("SearchMessages")
     assert said.pop("history-for-clients").keys() == {
         ("GET", "openapi.json"),
         *(("POST", f"cecochat.v1.History/{each}") for each in queries),

@@ -27,6 +27,8 @@ from cecochat.v1.history_pb2 import (
     GetMessagesResponse,
     ListMembersRequest,
     ListMembersResponse,
+    SearchMessagesRequest,
+    SearchMessagesResponse,
 )
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration import streams
@@ -128,13 +130,23 @@ class Running:
         )
         return answer
 
+    async def search(self, user: str, request: SearchMessagesRequest) -> SearchMessagesResponse:
+        answer: SearchMessagesResponse = await self._call(
+            user, "SearchMessages", request, SearchMessagesResponse
+        )
+        return answer
+
     async def patiently(self, user: str, request: Any) -> Any:
         """The answer once the history is not behind any more."""
-        call: Any = self.messages if isinstance(request, GetMessagesRequest) else self.chats
+        calls: dict[type[Any], Any] = {
+            GetMessagesRequest: self.messages,
+            GetChatsRequest: self.chats,
+            SearchMessagesRequest: self.search,
+        }
         async with asyncio.timeout(streams.WITHIN_S):
             while True:
                 try:
-                    return await call(user, request)
+                    return await calls[type(request)](user, request)
                 except Refused as refused:
                     if refused.code != "BEHIND":
                         raise

@@ -17,6 +17,7 @@ from openapi_spec_validator import validate
 from cecochat.client import connect
 from tests.integration.systems import Running, running
 from tests.integration.test_docs import ROOT
+from tests.support.eventually import eventually
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "services/cecochat/v1/openapi.json").read_text())
 CONNECT = "/v1/connect"
@@ -25,8 +26,9 @@ MESSAGES = "/cecochat.v1.History/GetMessages"
 CHATS = "/cecochat.v1.History/GetChats"
 FIND = "/cecochat.v1.History/FindMessage"
 GROUP = "/cecochat.v1.History/GetGroup"
+SEARCH = "/cecochat.v1.History/SearchMessages"
 MEMBERS = "/cecochat.v1.History/ListMembers"
-CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, FIND)
+CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND)
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
 """Faults of a server: nobody can provoke one from outside."""
@@ -107,6 +109,12 @@ async def test_answers_are_as_it_says(asking: Asking) -> None:
     assert "partition" not in called, "0 is left out in JSON of protobuf"
     (message,) = (await asking(MESSAGES, json=AB))["messages"]
     assert (await asking(CHATS, "bob"))["chats"][0]["unreadCount"] == 1
+
+    async def is_found() -> bool:
+        found: Any = await asking(SEARCH, json={"text": "hello"})
+        return bool(found == {"messages": [message]})
+
+    await eventually(is_found)
     assert (await asking(FIND, json={"messageId": message["id"]}))["steps"]
 
 

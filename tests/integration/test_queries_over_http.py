@@ -31,6 +31,8 @@ from cecochat.v1.history_pb2 import (
     GetMessagesResponse,
     ListMembersRequest,
     ListMembersResponse,
+    SearchMessagesRequest,
+    SearchMessagesResponse,
 )
 from tests.integration.systems import Running, metric, running
 from tests.support.certificates import certificates
@@ -45,6 +47,7 @@ PAIRS = {
     "FindMessage": (FindMessageRequest, FindMessageResponse),
     "GetGroup": (GetGroupRequest, GetGroupResponse),
     "ListMembers": (ListMembersRequest, ListMembersResponse),
+    "SearchMessages": (SearchMessagesRequest, SearchMessagesResponse),
     "Lookup": (LookupRequest, LookupResponse),
 }
 

@@ -146,6 +146,12 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     async def ListMembers(self, request: Any, context: Any) -> history_pb2.ListMembersResponse:
         raise NotImplementedError
 
+    @override
+    async def SearchMessages(
+        self, request: Any, context: Any
+    ) -> history_pb2.SearchMessagesResponse:
+        raise NotImplementedError
+
     def _user(self, context: Any) -> str:
         metadata = dict(context.invocation_metadata())
         token = metadata["authorization"].removeprefix("Bearer ")

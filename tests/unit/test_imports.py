@@ -30,6 +30,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.printable": (),
     "domain.log": ("domain.errors", "v1"),
     "domain.changes": ("domain.errors", "domain.log", "v1"),
+    "domain.search": ("domain.changes", "domain.errors", "domain.log", "v1"),
     "domain.session": ("domain.changes", "domain.errors", "domain.log", "v1"),
     "domain.ownership": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.cluster": ("domain.errors", "domain.log", "v1"),

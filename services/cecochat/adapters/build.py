@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.settings import backends
 from cecochat.settings.settings import Settings
@@ -33,6 +34,13 @@ def signals(settings: Settings) -> AbstractAsyncContextManager[Signals]:
 def history(settings: Settings) -> AbstractAsyncContextManager[History]:
     """Open the history database."""
     return _opened("history", settings)
+
+
+def search(settings: Settings) -> AbstractAsyncContextManager[Search | None]:
+    """Open the index of words; None if there is none, as in a cluster without a shared one."""
+    is_alone = not backends.is_shared("history", settings)
+    has_one = settings.search and (is_alone or backends.is_shared("search", settings))
+    return _opened("search", settings) if has_one else nullcontext()
 
 
 def configuration(settings: Settings) -> AbstractAsyncContextManager[Configuration]:

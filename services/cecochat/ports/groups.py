@@ -53,6 +53,12 @@ class Groups(ABC):
         """
 
     @abstractmethod
+    async def of_user(self, user_id: UserId) -> list[ChatId]:
+        """Return the groups to which a user belongs, did, or is or was invited, by id. Changes that
+        do not count yet may be among what this says.
+        """
+
+    @abstractmethod
     async def options(self, chat_id: ChatId, at: int) -> bytes:
         """Return the options of a group just after the event with the id `at`, as a serialized
         GroupOptions; empty if it had none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from cecochat.domain.changes.about import About
@@ -208,37 +208,6 @@ class RowsRefused(CecochatError):
         self.rows = rows  # (row, why it is refused)
 
 
-def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[UserId, ChatId], MessageRow]:
-    """(User id, chat id) -> the last of these messages, for every list that shows each chat.
-    Changes of messages are left out.
-    """
-    last: dict[tuple[UserId, ChatId], MessageRow] = {}
-    for row in messages:
-        if row.about:
-            continue
-        for user_id in row.lists:
-            key = (user_id, row.chat_id)
-            if key not in last or last[key].message_id < row.message_id:
-                last[key] = row
-    return last
-
-
-def highest(marks: Iterable[MarkRow]) -> list[MarkRow]:
-    """Join these marks into one per user and chat, with the highest values."""
-    joined: dict[tuple[ChatId, UserId], MarkRow] = {}
-    for mark in marks:
-        chat_id, user_id, delivered, read, settings = mark
-        other = joined.get((chat_id, user_id), mark)
-        joined[chat_id, user_id] = MarkRow(
-            chat_id,
-            user_id,
-            max(delivered, other.delivered_up_to),
-            max(read, other.read_up_to),
-            max(settings, other.settings),
-        )
-    return list(joined.values())
-
-
 class History(ABC):
     """The database of messages and marks. The keys of its rows come from the records, so writing a
     row twice, or rows in another order, has the same result.
@@ -335,6 +304,12 @@ class History(ABC):
 
         Reading a page again returns the same messages, unless messages with ids inside the page
         have come since.
+        """
+
+    @abstractmethod
+    def chat_ids(self) -> AsyncGenerator[list[ChatId]]:
+        """Yield the ids of all chats that have a message, each once, in pages of some hundred and
+        in no order.
         """
 
     @abstractmethod

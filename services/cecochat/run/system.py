@@ -294,6 +294,7 @@ async def opened(
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             signals=await _enter(stack, lambda: build.signals(settings)) if signals else None,
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
+            search=await _enter(stack, lambda: build.search(settings)) if history else None,
             certificate=await stack.enter_async_context(
                 certificates.following(settings.tls if clients else None)
             ),

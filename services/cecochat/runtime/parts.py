@@ -16,6 +16,7 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
+from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.runtime.asking import Asking, of_server
 from cecochat.runtime.guard import Guard
@@ -31,6 +32,7 @@ class Parts:
     settings: Settings
     backplane: Backplane
     history: History | None  # for the servers that read or write it
+    search: Search | None  # None: there is none, or this server has no use for it
     signals: Signals | None  # for messaging servers
     configuration: Configuration
     discovery: Discovery

@@ -11,7 +11,9 @@ from cecochat.domain.errors import InvalidSettings
 from cecochat.settings import folders
 from cecochat.settings.settings import Settings, variable
 
-Port = Literal["backplane", "signals", "history", "configuration", "discovery", "deployment"]
+Port = Literal[
+    "backplane", "signals", "history", "search", "configuration", "discovery", "deployment"
+]
 DATA: tuple[Port, ...] = ("backplane", "history", "configuration", "discovery")
 """The ports that all servers of a cluster have to share."""
 Open = Callable[..., AbstractAsyncContextManager[Any]]

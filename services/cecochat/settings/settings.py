@@ -96,6 +96,7 @@ class Settings:
         "and JSON elsewhere; for `cecochat up` and the servers that it runs, auto is always text",
         choices=LOG_FORMATS,
     )
+    search: bool = setting(True, "index the words of messages for searches; embedded only")
     namespace: str = setting(
         "cecochat",
         "prefix of this system's topics, keyspace, keys and services in shared backends",

@@ -713,3 +713,77 @@ class Member(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class SearchMessagesRequest(_message.Message):
+    """Asks for a page of the messages that have all of the given words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """1 to 256 characters, of which at least one is a letter, a digit or a symbol. Case, accents and punctuation make no difference, and the last
+    word may be the beginning of a longer one. In Chinese, Japanese, Thai and other scripts without spaces, any part of a text is found.
+    """
+    chat_id: _builtins.str
+    """Optional: only in this chat."""
+    before: _builtins.int
+    """The messages below this id; 0: from the newest."""
+    limit: _builtins.int
+    """1 to `history.page_max`; 0: 50."""
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken:
+        """Optional, as in GetMessagesRequest."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        chat_id: _builtins.str = ...,
+        before: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        token: _messaging_pb2.ReadToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "chat_id", b"chat_id", "limit", b"limit", "text", b"text", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchMessagesRequest: _TypeAlias = SearchMessagesRequest  # noqa: Y015
+
+@_typing.final
+class SearchMessagesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """Whether there are more below the last of these."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
+        """Newest first, as GetMessages would answer them to the caller. What counts is the text that a message has now."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageState]:
+        """What the messages of this page have become, of those that were changed."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_events_pb2.Event] | None = ...,
+        has_more: _builtins.bool = ...,
+        states: _abc.Iterable[Global___MessageState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "messages", b"messages", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchMessagesResponse: _TypeAlias = SearchMessagesResponse  # noqa: Y015

@@ -62,6 +62,11 @@ class HistoryStub:
                 request_serializer=cecochat_dot_v1_dot_history__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.SearchMessages = channel.unary_unary(
+                '/cecochat.v1.History/SearchMessages',
+                request_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServicer:
@@ -103,6 +108,14 @@ class HistoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchMessages(self, request, context):
+        """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
+        UNAVAILABLE: it is being prepared.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HistoryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +143,11 @@ def add_HistoryServicer_to_server(servicer, server):
                     servicer.ListMembers,
                     request_deserializer=cecochat_dot_v1_dot_history__pb2.ListMembersRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'SearchMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchMessages,
+                    request_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +288,33 @@ class History:
             '/cecochat.v1.History/ListMembers',
             cecochat_dot_v1_dot_history__pb2.ListMembersRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/SearchMessages',
+            cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.SerializeToString,
+            cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

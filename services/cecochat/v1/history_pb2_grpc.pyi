@@ -44,6 +44,10 @@ class HistoryStub:
     """What a group is, for its members. Who has left it is told what it was then."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListMembersRequest, _history_pb2.ListMembersResponse]
     """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
+    SearchMessages: _grpc.UnaryUnaryMultiCallable[_history_pb2.SearchMessagesRequest, _history_pb2.SearchMessagesResponse]
+    """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
+    UNAVAILABLE: it is being prepared.
+    """
 
 @_typing.type_check_only
 class HistoryAsyncStub(HistoryStub):
@@ -61,6 +65,10 @@ class HistoryAsyncStub(HistoryStub):
     """What a group is, for its members. Who has left it is told what it was then."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_history_pb2.ListMembersRequest, _history_pb2.ListMembersResponse]  # type: ignore[assignment]
     """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
+    SearchMessages: _aio.UnaryUnaryMultiCallable[_history_pb2.SearchMessagesRequest, _history_pb2.SearchMessagesResponse]  # type: ignore[assignment]
+    """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
+    UNAVAILABLE: it is being prepared.
+    """
 
 class HistoryServicer(metaclass=_abc_1.ABCMeta):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
@@ -105,5 +113,15 @@ class HistoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ListMembersResponse, _abc.Awaitable[_history_pb2.ListMembersResponse]]:
         """Who belongs to a group and who is invited, for its members. Who has left it is told who it was then."""
+
+    @_abc_1.abstractmethod
+    def SearchMessages(
+        self,
+        request: _history_pb2.SearchMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.SearchMessagesResponse, _abc.Awaitable[_history_pb2.SearchMessagesResponse]]:
+        """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
+        UNAVAILABLE: it is being prepared.
+        """
 
 def add_HistoryServicer_to_server(servicer: HistoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

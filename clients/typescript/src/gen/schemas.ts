@@ -6,7 +6,7 @@ import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
 import type { Appointment, ChatSettings, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
-import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
+import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState, SearchMessagesRequest, SearchMessagesResponse } from "./cecochat/v1/history_pb.js";
 
 export const ErrorSchema: Schema<Error> = [
   "cecochat.v1.Error",
@@ -428,5 +428,21 @@ export const ListMembersResponseSchema: Schema<ListMembersResponse> = [
   [1, "members", 11, 1, MemberSchema],
   [2, "hasMore", 8, 0],
   [3, "asOf", 3, 0],
+];
+
+export const SearchMessagesRequestSchema: Schema<SearchMessagesRequest> = [
+  "cecochat.v1.SearchMessagesRequest",
+  [1, "text", 9, 0],
+  [2, "chatId", 9, 0],
+  [3, "before", 3, 0],
+  [4, "limit", 5, 0],
+  [5, "token", 11, 3, ReadTokenSchema],
+];
+
+export const SearchMessagesResponseSchema: Schema<SearchMessagesResponse> = [
+  "cecochat.v1.SearchMessagesResponse",
+  [1, "messages", 11, 1, EventSchema],
+  [2, "hasMore", 8, 0],
+  [3, "states", 11, 1, MessageStateSchema],
 ];
 

@@ -17,7 +17,8 @@ from cecochat.adapters.cassandra.members import incomplete
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.adapters.cassandra.writes import buckets_of
 from cecochat.domain.log.ids import ChatId, UserId
-from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
+from cecochat.ports.history import Lacking, MarkRow, MessageRow
+from cecochat.ports.joining import highest, last_in_chats
 
 # A request names chats and ids separately, so the server looks for every id in every chat. ScyllaDB
 # accepts up to 100 of each.

@@ -44,6 +44,11 @@ class CassandraGroups(Groups):
         return seen(found[-1], spans, shows_past, shown.up_to(partition_in(found[-1].event_id)))
 
     @override
+    async def of_user(self, user_id: UserId) -> list[ChatId]:
+        rows = await self._database.run(self._statements.groups_of_user.bind((user_id,)))
+        return sorted({row[0] for row in rows})
+
+    @override
     async def options(self, chat_id: ChatId, at: int) -> bytes:
         rows = await self._database.run(self._statements.options_at.bind((chat_id, at)))
         return rows[0][0] if rows else b""

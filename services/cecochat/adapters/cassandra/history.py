@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
 
 from typing_extensions import override
 
@@ -31,8 +32,11 @@ from cecochat.ports.history import (
     MessageRow,
     Page,
     Progress,
-    highest,
 )
+from cecochat.ports.joining import highest
+
+LOWEST_TOKEN: Final = -(1 << 63)
+CHATS_AT_ONCE: Final = 200
 
 
 class CassandraHistory(History):
@@ -153,6 +157,16 @@ class CassandraHistory(History):
             chat_id, ID_MAX if before is None else before, limit + 1, shown
         )
         return Page(found[:limit][::-1], len(found) > limit)
+
+    @override
+    async def chat_ids(self) -> AsyncGenerator[list[ChatId]]:
+        token, more = LOWEST_TOKEN, True
+        while more:
+            select = self._statements.chat_ids.bind((token, CHATS_AT_ONCE))
+            rows = await self._database.run(select)
+            yield [ChatId(chat_id) for chat_id, _ in rows]
+            more = len(rows) == CHATS_AT_ONCE
+            token = rows[-1][1] if rows else token
 
     @override
     async def changes(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, list[bytes]]:

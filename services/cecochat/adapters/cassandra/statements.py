@@ -34,6 +34,7 @@ class Statements(NamedTuple):
     message: PreparedStatement
     buckets_down: PreparedStatement
     buckets_up: PreparedStatement
+    chat_ids: PreparedStatement
     chats: PreparedStatement
     chats_by_id: PreparedStatement
     marks: PreparedStatement
@@ -105,6 +106,8 @@ CQL: Final = (
         WHERE chat_id = ? AND bucket <= ? LIMIT ?""",
     """SELECT bucket FROM {keyspace}.buckets_by_chat
         WHERE chat_id = ? AND bucket >= ? ORDER BY bucket ASC LIMIT ?""",
+    """SELECT DISTINCT chat_id, token(chat_id) FROM {keyspace}.buckets_by_chat
+        WHERE token(chat_id) > ? LIMIT ?""",
     "SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user WHERE user_id = ?",
     """SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user
         WHERE user_id = ? AND chat_id > ? LIMIT ?""",

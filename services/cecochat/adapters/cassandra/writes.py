@@ -38,8 +38,8 @@ from cecochat.ports.history import (
     MessageRow,
     Progress,
     RowsRefused,
-    last_in_chats,
 )
+from cecochat.ports.joining import last_in_chats
 
 ROUND_ROWS: Final = 1_000  # about the most in a round: it takes about 10 µs to bind a row
 KNOWN_BUCKETS_MAX: Final = 65_536

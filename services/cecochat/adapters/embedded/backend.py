@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.ports.trimming import trimming
 from cecochat.settings.backends import Backend, Clock, Finding
@@ -53,6 +54,18 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
     from cecochat.adapters.embedded.history import EmbeddedHistory
 
     opened = await EmbeddedHistory.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def search(settings: Settings) -> AsyncGenerator[Search]:
+    """Open the index of words in SQLite."""
+    from cecochat.adapters.embedded.search import EmbeddedSearch
+
+    opened = await EmbeddedSearch.open(settings.data_dir)
     try:
         yield opened
     finally:
@@ -112,6 +125,7 @@ BACKEND: Final = Backend(
         "backplane": backplane,
         "signals": signals,
         "history": history,
+        "search": search,
         "configuration": configuration,
         "discovery": discovery,
         "deployment": deployment,

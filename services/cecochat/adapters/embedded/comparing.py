@@ -9,7 +9,8 @@ from typing import Any
 
 from cecochat.adapters.embedded.groups import options_rows, people_rows
 from cecochat.adapters.embedded.mentions import names
-from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
+from cecochat.ports.history import Lacking, MarkRow, MessageRow
+from cecochat.ports.joining import highest, last_in_chats
 
 COMPARED = 256  # rows in one statement
 # These return only what differs, since each returned row has to wait for the interpreter lock.

@@ -44,6 +44,7 @@ RESTORED_OPTIONS = Rows("INSERT OR REPLACE INTO options", 4)
 
 STANDINGS = """SELECT event_id, role, is_invited FROM members WHERE chat_id = ? AND user_id = ?
     ORDER BY event_id"""
+OF_USER = "SELECT DISTINCT chat_id FROM members WHERE user_id = ? ORDER BY chat_id"
 LAST_ID = "SELECT last_message_id FROM chats_by_user WHERE user_id = ? AND chat_id = ?"
 OPTIONS_AT = """SELECT options FROM options WHERE home = ? AND chat_id = ? AND event_id <= ?
     ORDER BY event_id DESC LIMIT 1"""
@@ -102,6 +103,10 @@ class EmbeddedGroups(Groups):
     @override
     async def seen(self, user_id: UserId, chat_id: ChatId) -> Seen | None:
         return await self._database.read(partial(_seen, user_id, chat_id))
+
+    @override
+    async def of_user(self, user_id: UserId) -> list[ChatId]:
+        return [chat_id for (chat_id,) in await self._all(OF_USER, user_id)]
 
     @override
     async def options(self, chat_id: ChatId, at: int) -> bytes:

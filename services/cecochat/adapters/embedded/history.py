@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,7 @@ from cecochat.ports.history import (
 
 FILE = "history.db"
 ID_MAX = (1 << 63) - 1
+CHATS_AT_ONCE = 200
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS messages (
@@ -99,6 +100,7 @@ LAST_IDS = Rows(
     2,
     "ON CONFLICT DO UPDATE SET last_id = max(last_id, excluded.last_id)",
 )
+NEXT_CHAT = "SELECT chat_id FROM messages WHERE chat_id > ? ORDER BY chat_id LIMIT 1"
 BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
     ORDER BY message_id DESC LIMIT ?"""
 NEWEST = "SELECT event FROM messages WHERE chat_id = ? ORDER BY message_id DESC LIMIT ?"
@@ -238,6 +240,16 @@ class EmbeddedHistory(History):
         return await self.database.read(read)
 
     @override
+    async def chat_ids(self) -> AsyncGenerator[list[ChatId]]:
+        page: list[ChatId] = []
+        while True:
+            after = page[-1] if page else ""
+            page = await self.database.read(partial(_chat_ids, after))
+            if not page:
+                return
+            yield page
+
+    @override
     async def changes(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, list[bytes]]:
         return await self.database.read(partial(change_tables.read, chat_id, message_ids))
 
@@ -307,6 +319,17 @@ def _page(
     else:
         found = _events(NEWEST, (chat_id, limit + 1), connection)
     return Page(found[:limit][::-1], len(found) > limit)
+
+
+def _chat_ids(after: str, connection: sqlite3.Connection) -> list[ChatId]:
+    """Return the next chats by id. Each is one look into the index of the table."""
+    found: list[ChatId] = []
+    while len(found) < CHATS_AT_ONCE and (
+        row := connection.execute(NEXT_CHAT, (after,)).fetchone()
+    ):
+        (after,) = row
+        found.append(ChatId(after))
+    return found
 
 
 def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
@@ -53,7 +53,7 @@ MENDS = {
 }
 """Primary code of SQLite -> what to do about it."""
 
-PRAGMAS = {
+PRAGMAS: Final[Mapping[str, str | int]] = {
     "page_size": PAGE_BYTES,
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: a commit returns when the disk has it
@@ -122,9 +122,10 @@ class Database:
     bounds the queue.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pragmas: Mapping[str, str | int] = PRAGMAS) -> None:
         """Open the file, or create it. Raises `Unusable`, `Unavailable`."""
         self.path = path
+        self._pragmas = pragmas
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
         self._closing = False
@@ -169,14 +170,14 @@ class Database:
 
         Raises what `job` raises, but `Unavailable` for errors of SQLite.
         """
-        with self._errors():
+        with self.errors():
             return await self.submit(_JOBS, job)
 
     async def read(self, job: Job[Result]) -> Result:
         """Run `job` on a reader thread with a read-only connection. Raises what `write` raises."""
         if self._closing:
             raise Unavailable(f"{self.path} is closed")
-        with self._errors():
+        with self.errors():
             return await self._loop.run_in_executor(
                 self._readers, lambda: job(self._reader_connection())
             )
@@ -185,9 +186,23 @@ class Database:
         """Return the pragmas that are in force on the writer's connection."""
         return await self.write(
             lambda connection: {
-                name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS
+                name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in self._pragmas
             }
         )
+
+    async def empty_wal(self) -> None:
+        """Move what is committed out of the write-ahead log, and empty that file, so that it does
+        not keep what was removed. Raises `Unavailable` if a long query is in the way.
+        """
+
+        def checkpoint() -> None:
+            with closing(self._connect()) as connection:
+                is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise Unavailable(f"{self.path}: a query is in the way of a checkpoint: try again")
+
+        with self.errors():
+            await self._loop.run_in_executor(self._readers, checkpoint)
 
     async def close(self) -> None:
         """Commit what is queued, stop the threads and close the connections. It may be called
@@ -207,7 +222,7 @@ class Database:
         connection.execute("COMMIT")
 
     @contextmanager
-    def _errors(self) -> Generator[None]:
+    def errors(self) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -230,7 +245,7 @@ class Database:
         # With isolation_level None, we begin transactions. Threads never share a connection.
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
-            for name, value in PRAGMAS.items():
+            for name, value in self._pragmas.items():
                 connection.execute(f"PRAGMA {name}={value}")
         except sqlite3.Error:
             connection.close()

@@ -26,6 +26,7 @@ from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unread import Unread
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.queries import Queries
+from cecochat.servers.history.searching import Searching
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2
@@ -40,6 +41,8 @@ from cecochat.v1.history_pb2 import (
     GetMessagesResponse,
     ListMembersRequest,
     ListMembersResponse,
+    SearchMessagesRequest,
+    SearchMessagesResponse,
 )
 from cecochat.where.server import Where
 
@@ -52,6 +55,12 @@ FIND_COST = 10
 """How many queries a `FindMessage` counts as. It reads the log of each partition that the message
 concerns, and asks messaging servers.
 """
+SEARCH_COST = 10
+"""How many queries a `SearchMessages` counts as. It may look at many messages for each that it
+answers.
+"""
+
+SEARCH = (SearchMessagesRequest, SearchMessagesResponse)
 
 NOT_ANSWERING = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
@@ -145,6 +154,7 @@ class Calls:
     def __init__(
         self,
         queries: Queries,
+        searching: Searching,
         where: Where,
         admission: Admission,
         verifier: Verifier,
@@ -156,6 +166,7 @@ class Calls:
             Call("GetChats", queries.chats, GetChatsRequest, GetChatsResponse),
             Call("GetGroup", queries.group, GetGroupRequest, GetGroupResponse),
             Call("ListMembers", queries.members, ListMembersRequest, ListMembersResponse),
+            Call("SearchMessages", searching.messages, *SEARCH, SEARCH_COST),
             Call("FindMessage", where.call, FindMessageRequest, FindMessageResponse, FIND_COST),
         )
         self._admission = admission

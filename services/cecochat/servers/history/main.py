@@ -26,6 +26,7 @@ from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
+from cecochat.servers.history.searching import Searching
 from cecochat.servers.history.transport import http as over_http
 from cecochat.servers.history.transport.grpc import service
 from cecochat.settings import backends
@@ -42,6 +43,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings = parts.settings
     log = await Log.of(parts.backplane)
     queries = Queries(parts.history, log, tracer)
+    searching = Searching(parts.history, parts.search, log, queries)
     live = partial(parts.discovery.live, "messaging")
     asking = parts.asking(server_id, "people")
     where = Where(Sources(log, parts.history, live, asking))
@@ -49,7 +51,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = QueryMetrics(registry)
     verifier = parts.verifier.counted(registry)
     admission = Admission(lambda: queries.config)
-    calls = Calls(queries, where, admission, verifier, metrics, tracer)
+    calls = Calls(queries, searching, where, admission, verifier, metrics, tracer)
     over_grpc = service(calls)
     origins = Origins(settings, parts.discovery)
     for_clients = http.app("history-for-clients", unary.refused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -64,7 +64,7 @@ class Queries:
         (invalid_argument, forbidden, not_found, behind).
         """
         chat_id = ids.chat_id(request.chat_id)
-        limit = self._limit(request.limit)
+        limit = self.limit(request.limit)
         before, after = _bound(request, "before"), _bound(request, "after")
         if request.with_changes and after is None:
             raise Invalid("with_changes is given without after: changes are read upwards only")
@@ -76,7 +76,7 @@ class Queries:
             found, marks, holes = await read(
                 before=before, after=after, limit=limit, with_changes=request.with_changes
             )
-        events = await self._folded(chat_id, found.events, seen)
+        events = await self.folded(chat_id, found.events, seen)
         max_bytes = self.config.history_page_max_bytes
         kept = page_within(events, max_bytes, oldest_first=after is not None)
         page = Page([each.event for each in kept], found.has_more or len(kept) < len(events))
@@ -103,13 +103,13 @@ class Queries:
         `Refusal`.
         """
         if request.HasField("token"):
-            await self._hold(request.token)
+            await self.hold(request.token)
         if not is_group(chat_id):
             return await access.seen(self._history, user_id, chat_id)
         with self._reading("members"):
             return await access.seen(self._history, user_id, chat_id)
 
-    async def _folded(self, chat_id: ChatId, events: list[bytes], seen: Seen) -> list[Folded]:
+    async def folded(self, chat_id: ChatId, events: list[bytes], seen: Seen) -> list[Folded]:
         """Return events of a chat as they go out, with all changes that are stored by now."""
         if not events:
             return []
@@ -127,8 +127,8 @@ class Queries:
         if request.before and request.HasField("after_chat_id"):
             raise Invalid("both before and after_chat_id are given: give only one of them")
         if request.HasField("token"):
-            await self._hold(request.token)
-        limit = self._limit(request.limit)
+            await self.hold(request.token)
+        limit = self.limit(request.limit)
         with self._reading("chats"):
             if request.HasField("after_chat_id"):
                 after = request.after_chat_id
@@ -173,7 +173,7 @@ class Queries:
         `Refusal` (invalid_argument, not_found, behind).
         """
         chat_id = _group(request.chat_id)
-        limit = self._limit(request.limit)
+        limit = self.limit(request.limit)
         if request.as_of < 0:
             raise Invalid(f"as_of is {request.as_of}: use that of the first page, or 0")
         seen = await self._seen(user_id, chat_id, request)
@@ -196,13 +196,14 @@ class Queries:
         }
         return self._tracer.child(spans.READ, attributes, name=f"SELECT {table}")
 
-    def _limit(self, limit: int) -> int:
+    def limit(self, limit: int) -> int:
+        """Return how many a page has at most. Raises `Refusal` (invalid_argument)."""
         highest = self.config.history_page_max
         if not 0 <= limit <= highest:
             raise Invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
         return limit or min(PAGE_DEFAULT, highest)
 
-    async def _hold(self, token: ReadToken) -> None:
+    async def hold(self, token: ReadToken) -> None:
         """Refuse the query if the history does not have all that the token asks for."""
         if token.log_id != self._log_id:
             raise Invalid(
@@ -215,14 +216,21 @@ class Queries:
             )
         with self._reading("progress"):
             progress = await self._history.progress(token.log_id)
-        asked = {p: Place(token.clocks.get(p, 0), offset) for p, offset in token.offsets.items()}
-        behind = [p for p, place in asked.items() if place.lies_above(progress.get(p, NOWHERE))]
-        if behind:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_BEHIND,
-                f"the history is not that far yet in partitions {sorted(behind)[:8]}: ask again",
-                BEHIND_RETRY_MS,
-            )
+        check_reached(token, progress, "history", BEHIND_RETRY_MS)
+
+
+def check_reached(
+    token: ReadToken, progress: Mapping[int, Place], what: str, retry_after_ms: int
+) -> None:
+    """Refuse the query if what has this progress does not have all that the token asks for."""
+    asked = {p: Place(token.clocks.get(p, 0), offset) for p, offset in token.offsets.items()}
+    behind = [p for p, place in asked.items() if place.lies_above(progress.get(p, NOWHERE))]
+    if behind:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_BEHIND,
+            f"the {what} is not that far yet in partitions {sorted(behind)[:8]}: ask again",
+            retry_after_ms,
+        )
 
 
 def _bound(request: GetMessagesRequest, name: str) -> int | None:

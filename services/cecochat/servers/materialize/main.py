@@ -9,12 +9,14 @@ from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.indexing import Indexer
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.servers.materialize.routes import add_routes
 from cecochat.servers.materialize.worker import Materializer
@@ -29,9 +31,8 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("materialize", server_id, registry)
     assert parts.history
     settings = parts.settings
-    worker = Materializer(
-        parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
-    )
+    log = await Log.of(parts.backplane)
+    worker = Materializer(parts.backplane, parts.history, log.id, registry, tracer)
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)
@@ -40,10 +41,12 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     show_memory(app, server_id, following.memory)
     InternalRoutes(app, server_id).load(lambda: worker.load)
-    add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
+    add_routes(app, server_id, auditor, on_request, log.partitions)
 
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate
+
+    indexer = Indexer(log, parts.history, parts.search, registry) if parts.search else None
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
@@ -54,6 +57,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 worker.run(),
                 auditor.run(),
+                *([indexer.run()] if indexer else []),
                 watch_loop(registry),
             )
         )

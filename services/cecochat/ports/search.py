@@ -1,0 +1,69 @@
+"""The index of the words of messages. It follows from the history, and can be made again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
+
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.place import Place
+from cecochat.domain.search.entries import Entry
+from cecochat.domain.search.words import Query
+from cecochat.ports.history import Progress
+
+
+class Found(NamedTuple):
+    """A message with texts that match. Whether one of them counts, and who may see it, the history
+    says.
+    """
+
+    message_id: int
+    chat_id: ChatId
+    event_ids: tuple[int, ...]  # of the message itself, and of the edits whose texts they are
+
+
+class Search(ABC):
+    """An index of texts, which it finds in scopes (`entries.scopes`). It knows nothing of rights,
+    and keeps texts that others have replaced. All methods raise `Unavailable`.
+    """
+
+    gather_s: float = 0.1
+    """How long a writer gathers entries before it writes them."""
+
+    @abstractmethod
+    async def write(self, entries: Sequence[Entry], progress: Progress | None) -> None:
+        """Index texts and remove those that are gone, in this order. `progress` says how much of
+        the log the index has with that; it is stored together with it, and None leaves it as it is.
+
+        Writing the same entries of a partition again, up to the same place, has the same result.
+        What is written may be lost with the machine, but then its progress is lost with it.
+        """
+
+    @abstractmethod
+    async def progress(self, log_id: str) -> dict[int, Place]:
+        """Partition -> the place up to which the index has this log. A partition of which it has
+        none is absent.
+        """
+
+    @abstractmethod
+    def find(
+        self, query: Query, scopes: Sequence[str], *, before: int, at_once: int
+    ) -> AsyncGenerator[list[Found]]:
+        """Yield the messages with texts that match, in one of the scopes and below the id `before`,
+        each once and the newest first. The first page has at most `at_once`, and later ones more.
+        """
+
+    @abstractmethod
+    async def forget(self, user_id: UserId) -> None:
+        """Remove all that a user wrote, so that no byte of their words stays in its files, but for
+        words that others wrote, too.
+        """
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """Remove everything, with the progress of all logs."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the index. It may be called again."""

@@ -1,0 +1,151 @@
+"""Answers searches. The index names messages that may match; the history says which of them its
+user sees, and with which text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.groups.changes import Seen
+from cecochat.domain.log import ids, wire
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.search.entries import of_dialogs
+from cecochat.domain.search.words import query
+from cecochat.ports import access
+from cecochat.ports.backplane import Log
+from cecochat.ports.history import History
+from cecochat.ports.search import Found, Search
+from cecochat.servers.history.folding import Folded
+from cecochat.servers.history.pages import first_within
+from cecochat.servers.history.queries import Queries, check_reached
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.history_pb2 import SearchMessagesRequest, SearchMessagesResponse
+
+ID_MAX: Final = (1 << 63) - 1
+PREPARED_RETRY_MS: Final = 1_000
+
+
+class Searching:
+    """Answers `SearchMessages`. Without `search`, all of them are refused."""
+
+    def __init__(self, history: History, search: Search | None, log: Log, queries: Queries) -> None:
+        self._history = history
+        self._search = search
+        self._log = log
+        self._queries = queries
+
+    async def messages(self, user_id: UserId, request: SearchMessagesRequest) -> bytes:
+        """Return a page of what a user looks for, as a serialized `SearchMessagesResponse`. Raises
+        `Refusal` (unimplemented, unavailable, invalid_argument, forbidden, not_found, behind).
+        """
+        if self._search is None:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNIMPLEMENTED,
+                "this system has no search: it is switched off, or its servers have no index that "
+                "they share; ask its operator",
+            )
+        wanted = query(request.text)
+        limit = self._queries.limit(request.limit)
+        if request.before < 0:
+            raise Invalid(f"before is {request.before}: use a message id, or 0 for the newest")
+        await self._hold(self._search, request)
+        sight = _Sight(self._history, user_id)
+        scopes = await self._scopes(user_id, request.chat_id)
+        pages = self._search.find(
+            wanted, scopes, before=request.before or ID_MAX, at_once=limit + 1
+        )
+        shown = await self._shown(pages, sight, limit + 1)
+        return _answer(shown, limit, self._queries.config.history_page_max_bytes)
+
+    async def _hold(self, search: Search, request: SearchMessagesRequest) -> None:
+        """Refuse the query if the index is not whole, or not as far as the token asks for."""
+        if request.HasField("token"):
+            await self._queries.hold(request.token)
+        progress = await search.progress(self._log.id)
+        if len(progress) < self._log.partitions:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNAVAILABLE,
+                "the words of the messages are still being indexed: ask again later",
+                PREPARED_RETRY_MS,
+            )
+        check_reached(request.token, progress, "search", int(search.gather_s * 1_000))
+
+    async def _scopes(self, user_id: UserId, chat: str) -> Sequence[str]:
+        """Return the scopes in which to look. Raises `Refusal` if the user may not."""
+        if not chat:
+            return [of_dialogs(user_id), *await self._history.groups.of_user(user_id)]
+        chat_id = ids.chat_id(chat)
+        await access.seen(self._history, user_id, chat_id)
+        return [chat_id]
+
+    async def _shown(
+        self, pages: AsyncGenerator[list[Found]], sight: _Sight, wanted: int
+    ) -> list[Folded]:
+        """Return as many messages as are wanted, or all, newest first, of those that were found."""
+        shown: list[Folded] = []
+        async with aclosing(pages):
+            async for found in pages:
+                shown += await self._shown_of(found, sight, wanted - len(shown))
+                if len(shown) >= wanted:
+                    break
+        return shown[:wanted]
+
+    async def _shown_of(self, found: list[Found], sight: _Sight, wanted: int) -> list[Folded]:
+        """Return those that the user sees, newest first: at least `wanted` if there are so many."""
+        visible = [each for each in found if await sight.covers(each)]
+        shown: list[Folded] = []
+        while visible and len(shown) < wanted:
+            some, visible = visible[:wanted], visible[wanted:]
+            folded = await asyncio.gather(*(self._folded(each, sight) for each in some))
+            shown += [each for each in folded if each]
+        return shown
+
+    async def _folded(self, found: Found, sight: _Sight) -> Folded | None:
+        """Return a message as the history shows it; None if it does not, or with another text."""
+        chat_id, id_ = found.chat_id, found.message_id
+        page = await self._history.messages(chat_id, before=id_ + 1, after=None, limit=1)
+        if not page.events or Event.FromString(page.events[0]).id != id_:
+            return None
+        seen = await sight.of(chat_id)
+        assert seen, "what they do not see was left out"
+        (folded,) = await self._queries.folded(chat_id, page.events, seen)
+        state = folded.state
+        if state and state.deletion_id:
+            return None
+        text_of = state.revision_id if state and state.revision_id else id_
+        return folded if text_of in found.event_ids else None
+
+
+class _Sight:
+    """What a user sees of each chat, asked for once during a search."""
+
+    def __init__(self, history: History, user_id: UserId) -> None:
+        self._history = history
+        self._user_id = user_id
+        self._known: dict[ChatId, Seen | None] = {}
+
+    async def of(self, chat_id: ChatId) -> Seen | None:
+        """Return what the user sees of a chat; None: nothing."""
+        if chat_id not in self._known:
+            try:
+                self._known[chat_id] = await access.seen(self._history, self._user_id, chat_id)
+            except Refusal:
+                self._known[chat_id] = None
+        return self._known[chat_id]
+
+    async def covers(self, found: Found) -> bool:
+        """Return whether the user may read a message."""
+        seen = await self.of(found.chat_id)
+        return seen is not None and seen.covers(found.message_id)
+
+
+def _answer(shown: Sequence[Folded], limit: int, max_bytes: int) -> bytes:
+    kept = first_within(shown[:limit], max_bytes)
+    rest = SearchMessagesResponse(has_more=len(shown) > len(kept))
+    rest.states.extend(each.state for each in kept if each.state)
+    return wire.repeated(1, [each.event for each in kept]) + rest.SerializeToString()
