@@ -137,6 +137,23 @@ async def test_what_is_sent_is_in_history_chats_and_export(server: Server) -> No
     assert out.endswith("alice  See you at eight.\n")
 
 
+async def test_what_was_said_is_found_by_its_words(server: Server) -> None:
+    async with connect(server.connect_url, mint(server.secret_file, "alice")) as alice:
+        said = [await alice.send(to, f"Pancake\nfor {to}") for to in ("bob", "carol")]
+        assert len((await alice.search("pancake")).messages) == 2
+    found = await rows(server, "search", "--as", "alice", "--json", "FOR", "pan")
+    assert [row["id"] for row in found] == [f"{each}" for each in said]
+    out, _ = await run(server, "search", "--as", "alice", "--limit", "1", "pancake")
+    head = out.partition("Pancake")[0]
+    assert head.endswith("  carol  alice: ")
+    assert out == f"{head}Pancake\n{' ' * len(head)}for carol\n"
+    out, _ = await run(server, "search", "--as", "alice", "--chat", "bob", "pancake")
+    assert "for bob" in out
+    assert "carol" not in out
+    out, err = await run(server, "search", "--as", "bob", "carol")
+    assert (out, err) == ("", "Nothing was found.\n")
+
+
 async def test_chats_say_where_somebody_is_mentioned(server: Server) -> None:
     async with connect(server.connect_url, mint(server.secret_file, "alice")) as alice:
         await alice.send("bob", "@bob", mentions=[Mention("bob", 0, 4)])

@@ -98,6 +98,9 @@ def chatting(server: Server) -> None:
         assert (deleted.text, edited.text, said.reply_to_id) == ("", "the last", ids[-1])
         assert said.id == reply
         assert [chat.chat_id for chat in alice.chats()] == ["d:alice~bob"]
+        assert [m.id for m in bob.search("HELL").messages] == [answer, sent]
+        (found,) = alice.search("last", chat="bob").messages
+        assert (found.id, found.text) == (ids[-1], "the last")
 
 
 async def test_two_users_chat(server: Server) -> None:

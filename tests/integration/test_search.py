@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters.embedded.search import EmbeddedSearch
+from cecochat.client import InvalidArgument
 from cecochat.v1.history_pb2 import SearchMessagesRequest
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.integration.clients import device
@@ -70,6 +71,21 @@ async def test_an_answer_has_all_that_its_token_asks_for(up: Running) -> None:
         with pytest.raises(Refused) as refused:
             await up.search("bob", SearchMessagesRequest(text="word", token=token))
         assert refused.value.code == "BEHIND"
+
+
+async def test_the_client_finds_what_it_has_sent_page_by_page(up: Running) -> None:
+    async with device(up, "alice", listen=False) as alice:
+        said = [await alice.send("bob", f"pancake {n}") for n in range(5)]
+        await alice.edit("bob", said[3], "another pancake")
+        first = await alice.search("pancake", 2)
+        assert [each.text for each in first.messages] == ["pancake 4", "another pancake"]
+        assert first.messages[1].revision_id
+        assert first.has_more
+        rest = await alice.search("pancake", chat="bob", before=first.messages[-1].id)
+        assert [each.id for each in rest.messages] == said[2::-1]
+        assert not rest.has_more
+        with pytest.raises(InvalidArgument):
+            await alice.search("  ")
 
 
 @pytest.mark.parametrize(

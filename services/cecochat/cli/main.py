@@ -31,6 +31,7 @@ COMMANDS = {
         "group": "chat.group",
         "history": "chat.history",
         "chats": "chat.history",
+        "search": "chat.search",
         "set": "chat.settings",
         "connect": "chat.connect",
         "token": "chat.token",

@@ -178,6 +178,12 @@ def check_message_id(name: str, value: object) -> None:
         raise InvalidArgument(f"{name} is {value!r}: use the id of a message, an int")
 
 
+def check_search(text: object) -> None:
+    """Check what is looked for."""
+    if not _encoded("text", text).strip():
+        raise InvalidArgument("text is empty: give words to look for")
+
+
 def check_page(limit: object, before: object, after: object = None) -> None:
     """Check what says which page of a list is wanted."""
     check_count("limit", limit)

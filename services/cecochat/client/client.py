@@ -22,6 +22,7 @@ from cecochat.client.names import chat_of
 from cecochat.client.options import Options
 from cecochat.client.queries import HistoryCalls
 from cecochat.client.recent import recent
+from cecochat.client.search import FoundPage
 from cecochat.client.sending import UNANSWERED_MAX, Sending
 from cecochat.client.signals import Signals
 from cecochat.client.state import State, to_its_end
@@ -195,6 +196,18 @@ class Client(Sending):
         `before` continues the list: pass the last message id of the last chat. Raises `ChatError`.
         """
         return await self._history.chats(limit, before=before, token=self._local.read_token())
+
+    async def search(
+        self, text: str, limit: int = 50, *, chat: str | None = None, before: int | None = None
+    ) -> FoundPage:
+        """Return the newest messages of the user's chats, or of one `chat`, that have all words of
+        `text`, as they are now.
+
+        Works like `History.search`. Every message that this client knows to be accepted is among
+        those that are looked at. Raises `ChatError`.
+        """
+        token = self._local.read_token()
+        return await self._history.search(text, limit, chat=chat, before=before, token=token)
 
     # -- the connection
 

@@ -12,6 +12,7 @@ from cecochat.client.arguments import (
     check_count,
     check_message_id,
     check_page,
+    check_search,
     check_token,
     check_url,
 )
@@ -39,6 +40,7 @@ from cecochat.client.group import (
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of, group_id
 from cecochat.client.queries import HistoryCalls
+from cecochat.client.search import FoundPage, found_page_of
 from cecochat.client.settings import settings_of
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
@@ -49,6 +51,7 @@ from cecochat.v1.history_pb2 import (
     GetMessagesRequest,
     GetMessagesResponse,
     ListMembersRequest,
+    SearchMessagesRequest,
 )
 from cecochat.v1.messaging_pb2 import ReadToken
 
@@ -157,6 +160,30 @@ class History:
                 after = member.user_id
                 yield member
             as_of, more = page.as_of, page.has_more
+
+    async def search(
+        self,
+        text: str,
+        limit: int = 50,
+        *,
+        chat: str | None = None,
+        before: int | None = None,
+        token: ReadToken | None = None,
+    ) -> FoundPage:
+        """Return the newest messages of the user's chats, or of one `chat`, that have all words of
+        `text`, as they are now.
+
+        The last word may be the beginning of a longer one. `before` continues below a message id.
+        With a `token`, the messages that it covers are among them. `Refused` has the code
+        `unimplemented` if the system has no search.
+        """
+        check_search(text)
+        check_page(limit, before)
+        chat_id = "" if chat is None else chat_of(self.user_id, chat)
+        request = SearchMessagesRequest(
+            text=text, chat_id=chat_id, before=before or 0, limit=limit, token=token
+        )
+        return found_page_of(await self._calls.search(request))
 
     async def where(self, message_id: int, chat: str | None = None) -> Whereabouts:
         """Return how far a message has come that this user sent or receives.

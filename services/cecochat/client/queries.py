@@ -29,6 +29,8 @@ from cecochat.v1.history_pb2 import (
     GetMessagesResponse,
     ListMembersRequest,
     ListMembersResponse,
+    SearchMessagesRequest,
+    SearchMessagesResponse,
 )
 from cecochat.v1.messaging_pb2 import ReadToken
 
@@ -44,6 +46,7 @@ Request = TypeVar(
     FindMessageRequest,
     GetGroupRequest,
     ListMembersRequest,
+    SearchMessagesRequest,
 )
 Response = TypeVar(
     "Response",
@@ -52,6 +55,7 @@ Response = TypeVar(
     FindMessageResponse,
     GetGroupResponse,
     ListMembersResponse,
+    SearchMessagesResponse,
 )
 
 
@@ -78,6 +82,14 @@ class HistoryCalls:
         page = await self._call("GetChats", request, GetChatsResponse)
         if page.has_more and not _lists_on(request, page.chats[-1:]):
             raise _nothing_new("of the list of chats")
+        return page
+
+    async def search(self, request: SearchMessagesRequest) -> SearchMessagesResponse:
+        """Return a page of what was found. Raises `ChatError`."""
+        page = await self._call("SearchMessages", request, SearchMessagesResponse)
+        below = request.before or MESSAGE_ID_MAX + 1
+        if page.has_more and not (page.messages and page.messages[-1].id < below):
+            raise _nothing_new("of what was found")
         return page
 
     async def find(self, request: FindMessageRequest) -> FindMessageResponse:

@@ -29,13 +29,11 @@ from cecochat.client import client, connecting
 from cecochat.client.background import AN_ACK, Background, background
 from cecochat.client.errors import ChatError, Closed, InvalidArgument
 from cecochat.client.events import (
-    Chat,
     Deletion,
     Edit,
     Event,
     Mention,
     Message,
-    Page,
     Reaction,
     reply_id,
 )
@@ -43,10 +41,10 @@ from cecochat.client.options import TransportName
 from cecochat.client.settings import ChatSettings, SettingsChanged
 from cecochat.client.state import State
 from cecochat.client.syncgroups import Groups
+from cecochat.client.syncqueries import WAIT_S, Queries
 
 T = TypeVar("T")
 
-WAIT_S = 30.0
 CLOSE_S = 10.0
 LOOK_S = 1.0  # how often a loop over events sees whether its client has been closed
 LOOKUP_S = 12.0  # the last lookup may end that much later than it should
@@ -102,7 +100,7 @@ def connect(
     return Client(behind, opened[0])
 
 
-class Client:
+class Client(Queries):
     """A connected device, made by `connect`. Use it as a context manager, or `close` it.
 
     Iterate over it for events, in one thread at a time.
@@ -239,31 +237,6 @@ class Client:
     def mark_read(self, chat: str, message_id: int, *, timeout_s: float = WAIT_S) -> None:
         """Tell the others that this user has read a chat up to that message."""
         self._behind.wait(_call(self._client.mark_read, chat, message_id), timeout_s, "the client")
-
-    def history(
-        self,
-        chat: str,
-        limit: int = 50,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        timeout_s: float = WAIT_S,
-    ) -> Page:
-        """Return the `limit` messages just below the id `before`, or just above `after`.
-
-        Works like the asyncio `history`.
-        """
-        asking = self._client.history(chat, limit, before=before, after=after)
-        return self._behind.wait(asking, timeout_s, "the history")
-
-    def chats(
-        self, limit: int = 50, *, before: int | None = None, timeout_s: float = WAIT_S
-    ) -> list[Chat]:
-        """Return the user's chats, the one with the newest message first.
-
-        `before` continues the list: pass the last message id of the last chat.
-        """
-        return self._behind.wait(self._client.chats(limit, before=before), timeout_s, "the history")
 
     # -- events
 
