@@ -7,7 +7,7 @@ const MESSAGE = 11;
 const STRING = 9;
 const INT64 = 3;
 const INT32 = 5;
-const KNOWN = new Set([1, 3, 5, 8, 9]); // double, int64, int32, bool, string
+const KNOWN = new Set([1, 3, 5, 8, 9, 12]); // double, int64, int32, bool, string, bytes
 
 function field(desc) {
   const sub = desc.message ? `, ${desc.message.name}Schema` : "";

@@ -15,6 +15,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from tests.contract.openers import Place, names, opener
@@ -23,6 +24,7 @@ from tests.support.backends import Backends
 OpenBackplane = Callable[..., Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
 OpenSearch = Callable[[], Awaitable[Search]]
+OpenKeys = Callable[[], Awaitable[Keys]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
 
@@ -87,6 +89,18 @@ def open_search(request: pytest.FixtureRequest, place: Place, stack: AsyncExitSt
 async def search(open_search: OpenSearch) -> Search:
     """An empty index."""
     return await open_search()
+
+
+@pytest.fixture(params=names("keys"))
+def open_keys(request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack) -> OpenKeys:
+    """Opens the same keys each time; several may be open at once."""
+    return partial(opener(request.param, "keys"), place, stack)
+
+
+@pytest.fixture
+async def keys(open_keys: OpenKeys) -> Keys:
+    """No keys yet."""
+    return await open_keys()
 
 
 @pytest.fixture(params=names("configuration"))

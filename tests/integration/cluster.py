@@ -22,6 +22,7 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Configuration, Document
 from cecochat.ports.discovery import Instance
+from cecochat.run.system import keyring
 from cecochat.runtime.parts import Parts
 from cecochat.servers.connect.main import connect
 from cecochat.servers.history.main import history
@@ -269,6 +270,7 @@ async def cluster(
             stack.push_async_callback(remove, KafkaSettings(kafka, namespace=namespace))
         parts = Parts(
             settings=chosen,
+            keys=await stack.enter_async_context(keyring(chosen)),
             backplane=await stack.enter_async_context(build.backplane(chosen)),
             signals=await stack.enter_async_context(build.signals(chosen)),
             history=await stack.enter_async_context(build.history(chosen)),

@@ -185,8 +185,9 @@ async def test_unread_mentions_are_those_of_the_messages_as_they_are_now(up: Run
 
         async def unread(count: int, naming: int) -> None:
             async def are_counted() -> bool:
-                (chat,) = await bob.chats()
-                return (chat.unread_count, chat.unread_mention_count) == (count, naming)
+                chats = await bob.chats()
+                found = [(each.unread_count, each.unread_mention_count) for each in chats]
+                return found == [(count, naming)]
 
             await eventually(are_counted)
 

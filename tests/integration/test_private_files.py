@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.adapters.embedded import backplane, configuration, folder, history, search
+from cecochat.adapters.embedded import backplane, configuration, folder, history, keys, search
 from cecochat.settings import private
 from tests.support.server import CECOCHAT, Server, command
 
@@ -60,7 +60,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 
 def test_the_names_are_those_of_the_adapters() -> None:
-    files = {backplane.FILE, configuration.FILE, history.FILE, search.FILE}
+    files = {each.FILE for each in (backplane, configuration, history, keys, search)}
     assert set(private.DATABASES) == files
     assert folder.LOCK_FILE in private.OURS
 

@@ -21,6 +21,8 @@ from cecochat.domain.search.entries import entries_of
 from cecochat.domain.search.words import query, words
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import MessageRow, Progress
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import Opening
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.searching import Searching
 from cecochat.telemetry.tracing import OFF
@@ -123,7 +125,8 @@ class Servers:
         log = Log(cast("Any", None), LOG_ID, 1)
         self.history = history
         self.search = search
-        self.queries = Queries(history, log, OFF)
+        opening = Opening(KeyRing(cast("Any", None), b"secret"))  # nothing is sealed here
+        self.queries = Queries(history, opening, log, OFF)
         self.searching = Searching(history, search, log, self.queries)
 
     async def scanned(self, user: UserId, chats: list[ChatId], text: str) -> list[tuple[int, str]]:

@@ -74,7 +74,7 @@ def _one_send_on_two_streams(world: World) -> bool:
     server.receive(other, frame)
     rests = comes_to_rest(world)
     assert other.session is not None
-    items = ServerFrame.FromString(other.session.take(1 << 20)).items
+    items = ServerFrame.FromString(b"".join(other.session.take(1 << 20))).items
     number = world.sends
     acked = {int(item.ack.client_message_id) for item in items if item.HasField("ack")}
     acked_first = {each.number for each in client.record.wire if isinstance(each, Acknowledgement)}

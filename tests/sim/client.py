@@ -109,7 +109,7 @@ class Client:
         if connection is None or self.device.gap:
             return False
         if not connection.to_device and connection.session:
-            frame = connection.session.take(limit_bytes)
+            frame = b"".join(connection.session.take(limit_bytes))
             connection.to_device.extend(ServerFrame.FromString(frame).items)
         if not connection.to_device:
             if connection.server_open:

@@ -73,7 +73,7 @@ class Senders:
 
     def answers(self) -> list[Ack]:
         """What ann is told of her sends."""
-        frame = ServerFrame.FromString(self.ann.take(100_000))
+        frame = ServerFrame.FromString(b"".join(self.ann.take(100_000)))
         return [item.ack for item in frame.items if item.HasField("ack")]
 
 

@@ -23,6 +23,7 @@ OTHER = message_id(1 << 10, PARTITION + 1)
 
 def check(**body: Any) -> tuple[str, ...]:
     send = Send(client_message_id="1", chat_id="d:alice~bob", **body)
+    intake.check_plain(send)
     return intake.check_send(UserId("alice"), send, 100, lambda: ID_MAX, PARTITION)
 
 
@@ -67,6 +68,9 @@ def test_in_a_group_the_home_knows_who_may_do_what() -> None:
             {"message": Message(text="no", mentions=[Mention(user_id="b ob", length=1)])},
             "INVALID_ARGUMENT",
         ),
+        ({"message": Message(text="no", erased=True)}, "INVALID_ARGUMENT"),
+        ({"message": Message(sealed=b"x" * 32)}, "INVALID_ARGUMENT"),
+        ({"edit": Edit(message_id=OWN, text="no", sealed=b"x" * 32)}, "INVALID_ARGUMENT"),
         ({"edit": Edit(message_id=OWN)}, "INVALID_ARGUMENT"),
         ({"edit": Edit(message_id=OWN, text="x" * 101)}, "TOO_LARGE"),
         ({"edit": Edit(message_id=OWN, text="x", mentions=mentions(51))}, "INVALID_ARGUMENT"),
@@ -91,4 +95,15 @@ def test_in_a_group_the_home_knows_who_may_do_what() -> None:
 def test_what_cannot_be_meant_is_refused(body: dict[str, Any], code: str) -> None:
     with pytest.raises(Refusal) as refused:
         check(**body)
+    assert errors_pb2.ErrorCode.Name(refused.value.error_code) == f"ERROR_CODE_{code}"
+
+
+@pytest.mark.parametrize(("sealed_bytes", "code"), [(17, None), (116, None), (117, "TOO_LARGE")])
+def test_a_sealed_text_has_the_length_of_the_plain_one(sealed_bytes: int, code: str | None) -> None:
+    message = Message(sealed=b"x" * sealed_bytes)
+    if code is None:
+        rights.check_message(message, 100, lambda: ID_MAX)
+        return
+    with pytest.raises(Refusal) as refused:
+        rights.check_message(message, 100, lambda: ID_MAX)
     assert errors_pb2.ErrorCode.Name(refused.value.error_code) == f"ERROR_CODE_{code}"

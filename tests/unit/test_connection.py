@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.adapters.embedded.keys import EmbeddedKeys
 from cecochat.adapters.embedded.signals import EmbeddedSignals
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.documents.follow import Following
@@ -17,6 +20,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.ports.backplane import Log
+from cecochat.sealing.keyring import KeyRing
 from cecochat.servers.messaging.connection import Connection
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -55,13 +59,20 @@ def line() -> Line:
 
 
 @pytest.fixture
-def connection(line: Line) -> Connection:
+async def keys(tmp_path: Path) -> AsyncIterator[KeyRing]:
+    opened = await EmbeddedKeys.open(tmp_path)
+    yield KeyRing(opened, b"a secret")
+    await opened.close()
+
+
+@pytest.fixture
+def connection(line: Line, keys: KeyRing) -> Connection:
     verifier = Verifier(secret=b"a secret of at least thirty-two bytes, for tests")
     registry = CollectorRegistry()
     host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
     ownership = Ownership(host, Following(UNUSED, registry))
     signalling = Signalling(host.log, EmbeddedSignals(), SignalMetrics(registry), dict)
-    server = MessagingServer(host, ownership, signalling, verifier)
+    server = MessagingServer(host, ownership, signalling, verifier, keys)
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

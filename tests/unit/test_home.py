@@ -55,7 +55,7 @@ class Home:
 
 
 def delivered(session: Session) -> list[int]:
-    frame = ServerFrame.FromString(session.take(100_000))
+    frame = ServerFrame.FromString(b"".join(session.take(100_000)))
     return [item.delivered.event.id for item in frame.items if item.HasField("delivered")]
 
 

@@ -20,7 +20,10 @@ CONTRACTS = ("ports", "domain", "v1")
 ADAPTERS = tuple(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
-PROCESS = ("internal", "documents", "runtime", "auth", "settings", "telemetry", *CONTRACTS)
+PROCESS = (
+    *("internal", "documents", "runtime", "auth", "sealing", "settings", "telemetry"),
+    *CONTRACTS,
+)
 
 # A package -> what it may import of cecochat besides itself. Not named: not allowed.
 MAY: dict[str, tuple[str, ...]] = {
@@ -41,7 +44,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "telemetry": CONTRACTS,
     "settings": ("domain", "v1"),
     "auth": ("settings", *CONTRACTS),
-    "runtime": ("auth", "settings", "telemetry", *CONTRACTS),
+    "sealing": CONTRACTS,
+    "runtime": ("auth", "sealing", "settings", "telemetry", *CONTRACTS),
     "documents": ("runtime", "auth", "telemetry", *CONTRACTS),
     "internal": ("runtime", *CONTRACTS),  # what servers ask each other: both sides
     "where": ("internal", "runtime", *CONTRACTS),

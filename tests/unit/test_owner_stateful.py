@@ -57,7 +57,7 @@ class Client:
         """Read one frame; False: nothing was queued."""
         assert self.session
         frame = self.session.take(limit_bytes)
-        for item in ServerFrame.FromString(frame).items:
+        for item in ServerFrame.FromString(b"".join(frame)).items:
             self._item(item)
         return bool(frame)
 

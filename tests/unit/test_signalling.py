@@ -73,7 +73,7 @@ async def told(session: Session, *, online: bool) -> None:
     """Wait until a session is told that Bob is online, or not."""
 
     def said() -> bool:
-        items = ServerFrame.FromString(session.take(1 << 20)).items
+        items = ServerFrame.FromString(b"".join(session.take(1 << 20))).items
         return any(item.signal.presence.online == online for item in items)
 
     await eventually(said, within_s=60)

@@ -42,7 +42,7 @@ def session(user_id: UserId, queue_max_bytes: int = 1 << 20, *, invisible: bool 
 
 def told(session: Session) -> list[Signal]:
     """What a session was told since the last look."""
-    items = ServerFrame.FromString(session.take(1 << 20)).items
+    items = ServerFrame.FromString(b"".join(session.take(1 << 20))).items
     return [item.signal for item in items if item.HasField("signal")]
 
 

@@ -125,7 +125,7 @@ class Adapter implements Client {
   }
 
   private plain(given: GivenMessage): Message {
-    const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId } = given;
+    const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId, erased } = given;
     return {
       id,
       from: userId,
@@ -136,7 +136,8 @@ class Adapter implements Client {
       mentionsMe: !!given.mentions?.some((each) => each.userId === this.me),
       changeId: deletionId || revisionId || undefined,
       edited: !!revisionId,
-      deleted: !!deletionId,
+      deleted: !!deletionId || !!erased,
+      erased: !!erased,
       reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
     };
   }

@@ -24,7 +24,15 @@ const INT64 = 3;
 const INT32 = 5;
 const BOOL = 8;
 const STRING = 9;
-const DEFAULTS: Values = { [DOUBLE]: 0, [INT64]: 0n, [INT32]: 0, [BOOL]: false, [STRING]: "" };
+const BYTES = 12;
+const DEFAULTS: Values = {
+  [DOUBLE]: 0,
+  [INT64]: 0n,
+  [INT32]: 0,
+  [BOOL]: false,
+  [STRING]: "",
+  [BYTES]: new Uint8Array(),
+};
 
 /** Make a message. What `init` leaves out is 0 or empty. */
 export function create<T extends Message>(schema: Schema<T>, init: Init<T> = {} as Init<T>): T {
@@ -82,11 +90,15 @@ function write(writer: BinaryWriter, schema: Table, message: Values): void {
   for (const field of fieldsOf(schema)) {
     const [no, , type, label, of] = field;
     const value = valueOf(message, field) as never;
-    if (value === undefined || (label === 0 && value === DEFAULTS[type])) continue;
+    if (value === undefined || (label === 0 && isDefault(type, value))) continue;
     if (label === LIST) (value as never[]).forEach((each) => one(writer, no, type, each, of));
     else if (label === MAP) entries(writer, no, value);
     else one(writer, no, type, value, of);
   }
+}
+
+function isDefault(type: number, value: unknown): boolean {
+  return type === BYTES ? !(value as Uint8Array).length : value === DEFAULTS[type];
 }
 
 function one(writer: BinaryWriter, no: number, type: number, value: never, of?: Table): void {
@@ -96,6 +108,7 @@ function one(writer: BinaryWriter, no: number, type: number, value: never, of?: 
     write(writer, of, value);
     writer.join();
   } else if (type === STRING) writer.string(value);
+  else if (type === BYTES) writer.bytes(value);
   else if (type === DOUBLE) writer.double(value);
   else if (type === BOOL) writer.bool(value);
   else if (type === INT64) writer.int64(value);
@@ -126,13 +139,15 @@ function take(reader: BinaryReader, message: Values, field: Field): void {
     ? read(reader, of as Schema<Message>, reader.uint32())
     : type === STRING
       ? reader.string()
-      : type === DOUBLE
-        ? reader.double()
-        : type === BOOL
-          ? reader.bool()
-          : type === INT64
-            ? reader.int64()
-            : reader.int32();
+      : type === BYTES
+        ? reader.bytes()
+        : type === DOUBLE
+          ? reader.double()
+          : type === BOOL
+            ? reader.bool()
+            : type === INT64
+              ? reader.int64()
+              : reader.int32();
   if (label === LIST) message[name].push(value);
   else set(message, field, value);
 }

@@ -63,7 +63,7 @@ export interface Message {
   chatId: string;
   /** The sender. */
   userId: string;
-  /** Empty if it is deleted. */
+  /** Empty if it is deleted or erased. */
   text: string;
   clientMessageId: string;
   /** When the server accepted it. */
@@ -79,6 +79,8 @@ export interface Message {
   reactions?: Change[];
   /** Set if the message was accepted, but its content is lost. */
   missing?: true;
+  /** Set if its sender was erased, and its text with them. */
+  erased?: true;
 }
 
 /** How far `userId` has received and read a chat; 0n means nothing new. */
@@ -193,9 +195,10 @@ function saidIn({
   text,
   replyToId,
   mentions,
-}: Said): Pick<Message, "text" | "replyToId" | "mentions"> {
+  erased,
+}: Said): Pick<Message, "text" | "replyToId" | "mentions" | "erased"> {
   const named = mentions.length > 0 && { mentions: mentions.map(mentionOf) };
-  return { text, ...(replyToId && { replyToId }), ...named };
+  return { text, ...(replyToId && { replyToId }), ...named, ...(erased && { erased }) };
 }
 
 export function mentionOf({ userId, start, length }: Mention): Mention {

@@ -82,6 +82,7 @@ export function sendFrom(json: SendJson): Send {
 }
 
 type Values = Record<string, unknown>;
+const OF_SERVERS = ["$typeName", "sealed"];
 const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership", "settings"];
 
 /** Write a message and all in it. Lists are never empty in JSON. */
@@ -91,7 +92,8 @@ function written(value: object): Values {
     if (name === "role") return [name, each && `ROLE_${ROLES[each - 1]!.toUpperCase()}`];
     return [name, writtenIn(each)];
   });
-  return present(Object.fromEntries(entries.filter(([name]) => name !== "$typeName")));
+  const own = entries.filter(([name]) => !OF_SERVERS.includes(name));
+  return present(Object.fromEntries(own));
 }
 
 function writtenIn(value: unknown): unknown {

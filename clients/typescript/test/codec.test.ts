@@ -27,6 +27,7 @@ function schemaOf(desc: Desc): Parameters<typeof create>[0] {
 const SCALARS = new Map<number, unknown[]>([
   [es.ScalarType.STRING, ["ünï🙂", ""]],
   [es.ScalarType.BOOL, [true, false]],
+  [es.ScalarType.BYTES, [new Uint8Array([0, 255]), new Uint8Array()]],
   [es.ScalarType.DOUBLE, [1.5, 0]],
   [es.ScalarType.INT32, [-7, 0, 1 << 30]],
   [es.ScalarType.INT64, [-1n, 0n, (1n << 63n) - 1n]],

@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.settings import backends
@@ -43,6 +44,13 @@ def search(settings: Settings) -> AbstractAsyncContextManager[Search | None]:
     return _opened("search", settings) if has_one else nullcontext()
 
 
+def keys(settings: Settings) -> AbstractAsyncContextManager[Keys]:
+    """Open the keys of users. Do it before the log and the history are opened: whether these are
+    there yet says whether the system is new.
+    """
+    return _opened("keys", settings)
+
+
 def configuration(settings: Settings) -> AbstractAsyncContextManager[Configuration]:
     """Open the central configuration."""
     return _opened("configuration", settings)
@@ -72,8 +80,10 @@ async def _by_others() -> AsyncGenerator[Deployment]:
     yield ByOthers()
 
 
-def restore(copy: Path, folder: Path) -> Restored:
-    """Make an embedded data folder from a copy of one. Raises `CecochatError`."""
+def restore(copy: Path, folder: Path, keys: Path | None) -> Restored:
+    """Make an embedded data folder from a copy of one, and of its keys if that is elsewhere. Raises
+    `CecochatError`.
+    """
     from cecochat.adapters.embedded.restoring import restored
 
-    return restored(copy, folder)
+    return restored(copy, folder, keys)

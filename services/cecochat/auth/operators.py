@@ -8,13 +8,14 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jwt
 
 from cecochat.auth.tokens import SECRET_MIN_BYTES
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.settings import tls
+from cecochat.settings import backends, private, tls
 from cecochat.settings.settings import PREFIX, Settings
 from cecochat.v1 import errors_pb2
 
@@ -50,10 +51,21 @@ def cluster_secret(settings: Settings) -> bytes:
 
     Raises `InvalidSettings` if the file is missing: nobody else would have a secret made here.
     """
-    path = settings.cluster_secret
+    return _shared(settings.cluster_secret, SECRET_FILE)
+
+
+def keys_secret(settings: Settings) -> bytes:
+    """Return the secret that encrypts the keys of users. Raises what `cluster_secret` raises."""
+    path = settings.keys_secret_file
+    if path is None and not backends.is_shared("keys", settings):
+        return private.drawn_secret(settings.data_dir / "keys-secret")
+    return _shared(path or settings.cluster_secret, f"{PREFIX}KEYS_SECRET_FILE")
+
+
+def _shared(path: Path, variable: str) -> bytes:
     if not path.exists():
         raise InvalidSettings(
-            f"{SECRET_FILE}: {path} does not exist. All servers and operators of a cluster share "
+            f"{variable}: {path} does not exist. All servers and operators of a cluster share "
             f"this secret: copy the file, or make one with openssl rand -hex 32 > {path}"
         )
     found = (tls.secret(path) or "").strip().encode()

@@ -42,6 +42,8 @@ COMMANDS = {
         "doctor": "operate.doctor",
         "config": "cluster.config",
         "revoke": "operate.revoke",
+        "erase": "operate.erase",
+        "sealing": "operate.sealing",
         "status": "cluster.status",
     },
     "Find out what happened": {

@@ -64,6 +64,8 @@ def _changes_json(message: Message) -> dict[str, Any]:
         "deletion_id": message.deletion_id,
     }
     found: dict[str, Any] = {name: str(id_) for name, id_ in ids.items() if id_}
+    if message.erased:
+        found["erased"] = True
     if message.reactions:
         found["reactions"] = [
             {"from": each.user_id, "emoji": each.emoji} for each in message.reactions
@@ -122,6 +124,8 @@ def as_it_is(message: Message) -> str:
     """Return the text of a message, with what has become of it."""
     if message.deletion_id:
         return "(deleted)"
+    if message.erased:
+        return "(erased)"
     edited = " (edited)" if message.revision_id else ""
     reactions = "".join(f"  {each.emoji} {each.user_id}" for each in message.reactions)
     return f"{message.text}{edited}{reactions}"

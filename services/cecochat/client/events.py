@@ -91,13 +91,14 @@ class Message(_Answerable):
     id: int
     chat_id: str
     user_id: str  # the sender
-    text: str  # empty if it is deleted
+    text: str  # empty if it is deleted or erased
     client_message_id: str
     reply_to_id: int = 0  # the message that it answers; 0: none
     mentions: tuple[Mention, ...] = ()
     revision_id: int = 0  # the edit that gave it this text; 0: it has its first text
     deletion_id: int = 0  # 0: it is not deleted
     reactions: tuple[Reaction, ...] = ()  # in the order of their ids
+    erased: bool = False  # its sender was erased, and its text with them
 
     @property
     def sent_at(self) -> datetime:
@@ -329,6 +330,7 @@ def message_of(event: events_pb2.Event, state: history_pb2.MessageState | None =
             for each in state.reactions
             if not each.removed
         ),
+        said.erased,
     )
 
 

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 
 from cecochat.adapters import build
 from cecochat.auth import certificates, jwks_url
-from cecochat.auth.operators import Operators, cluster_secret
+from cecochat.auth.operators import Operators, cluster_secret, keys_secret
 from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.run.turn import taking_turns
 from cecochat.runtime.parts import Parts, new_instance_id
+from cecochat.sealing.keyring import KeyRing
 from cecochat.servers.connect.main import connect
 from cecochat.servers.control.main import control
 from cecochat.servers.history.main import history
@@ -45,6 +46,7 @@ SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
+WITH_KEYS: tuple[Service, ...] = ("messaging", "history")  # and with an index, materialize
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
     "materialize": materialize,
@@ -226,6 +228,7 @@ async def serving(
             settings,
             history=service in WITH_HISTORY,
             signals=service == "messaging",
+            keys=service in WITH_KEYS,
             clients=service in FOR_CLIENTS,
         ) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -269,12 +272,17 @@ def warn_if_alone(settings: Settings) -> None:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, history: bool = True, signals: bool = True, clients: bool = True
+    settings: Settings,
+    *,
+    history: bool = True,
+    signals: bool = True,
+    keys: bool = True,
+    clients: bool = True,
 ) -> AsyncIterator[Parts]:
     """Open the ports on the adapters that the settings choose.
 
-    It waits for backends that do not answer yet. `history`, `signals`: whether to open those
-    ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
+    It waits for backends that do not answer yet. `history`, `signals`, `keys`: whether to open
+    those ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
@@ -287,8 +295,9 @@ async def opened(
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
-        yield Parts(
+        parts = Parts(
             settings=settings,
+            keys=await _enter(stack, lambda: keyring(settings)) if keys else None,
             configuration=await _enter(stack, lambda: build.configuration(settings)),
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
@@ -303,6 +312,9 @@ async def opened(
             operators=operators,
             tracing=tracing,
         )
+        if parts.keys:
+            await parts.keys.begin()
+        yield parts
 
 
 async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:
@@ -316,6 +328,18 @@ async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) 
         issuer=settings.token_issuer or oidc,
         audience=settings.token_audience,
     )
+
+
+@asynccontextmanager
+async def keyring(settings: Settings) -> AsyncIterator[KeyRing]:
+    """Open the keys of users. A new system begins to seal before it has a log, by which it would
+    no longer be known. Raises `Unavailable`, `InvalidSettings`.
+    """
+    async with build.keys(settings) as keys:
+        ring = KeyRing(keys, keys_secret(settings))
+        if keys.is_new:
+            await ring.start()
+        yield ring
 
 
 def _page_secret(settings: Settings) -> bytes | None:

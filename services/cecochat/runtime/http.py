@@ -47,6 +47,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_UNAVAILABLE: 503,
     errors_pb2.ERROR_CODE_UNIMPLEMENTED: 501,
     errors_pb2.ERROR_CODE_NOT_FOUND: 404,
+    errors_pb2.ERROR_CODE_ERASED: 403,
 }
 """Error code -> HTTP status. Any other code is 500."""
 

@@ -21,6 +21,7 @@ from cecochat.ports.signals import Signals
 from cecochat.runtime.asking import Asking, of_server
 from cecochat.runtime.guard import Guard
 from cecochat.runtime.metrics import show_expiry, show_unproven
+from cecochat.sealing.keyring import KeyRing
 from cecochat.settings.settings import Settings
 from cecochat.telemetry.tracing import Tracing
 
@@ -34,6 +35,7 @@ class Parts:
     history: History | None  # for the servers that read or write it
     search: Search | None  # None: there is none, or this server has no use for it
     signals: Signals | None  # for messaging servers
+    keys: KeyRing | None  # for the servers that take or show texts
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier

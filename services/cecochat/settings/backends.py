@@ -12,9 +12,9 @@ from cecochat.settings import folders
 from cecochat.settings.settings import Settings, variable
 
 Port = Literal[
-    "backplane", "signals", "history", "search", "configuration", "discovery", "deployment"
+    "backplane", "signals", "history", "search", "keys", "configuration", "discovery", "deployment"
 ]
-DATA: tuple[Port, ...] = ("backplane", "history", "configuration", "discovery")
+DATA: tuple[Port, ...] = ("backplane", "history", "keys", "configuration", "discovery")
 """The ports that all servers of a cluster have to share."""
 Open = Callable[..., AbstractAsyncContextManager[Any]]
 """It takes `Settings`. That of a backplane also takes `clock`, which its retention follows."""

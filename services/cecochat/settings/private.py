@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 FOLDER, FILE = 0o700, 0o600
 OTHERS = 0o077
-DATABASES = ("log.db", "history.db", "configuration.db", "search.db")
+DATABASES = ("log.db", "history.db", "configuration.db", "search.db", "keys.db")
 PARTS = ("", "-wal", "-shm", "-journal")
 OURS = frozenset(
-    {"log.lock", "token-secret", "cluster-secret", "control"}
+    {"log.lock", "token-secret", "cluster-secret", "keys-secret", "control"}
     | {name + part for name in DATABASES for part in PARTS}
 )
 """What CecoChat keeps in a data folder."""

@@ -13,6 +13,7 @@ import platformdirs
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.settings import folders
+from cecochat.settings.files import assignments
 from cecochat.settings.hosts import EVERYWHERE
 from cecochat.settings.tls import Tls
 from cecochat.settings.variables import GONE, parse, setting
@@ -185,6 +186,11 @@ class Settings:
         None,
         "secret by which the servers and operators of a cluster know each other; by default "
         "`cluster-secret` in the data folder, made at the first start",
+    )
+    keys_secret_file: Path | None = setting(  # noqa: RUF009
+        None,
+        "secret that encrypts the keys of users where they are stored, which must never change; by "
+        "default `keys-secret` in the data folder or, in a cluster, the cluster secret",
     )
     token_secret_file: Path | None = setting(  # noqa: RUF009
         None, "secret of development tokens; by default `token-secret` in the data folder"
@@ -378,22 +384,5 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 
 def from_file(path: Path) -> dict[str, str]:
-    """Read variables from lines of NAME=value. Raises `InvalidSettings`.
-
-    Empty lines, and lines that begin with #, are ignored.
-    """
-    try:
-        lines = path.expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"the settings file {path} cannot be read: {error}") from None
-    found = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.startswith(PREFIX):
-            raise InvalidSettings(
-                f"{path}, line {number}: use {PREFIX}NAME=value, not {line!r:.80}"
-            )
-        found[name.strip()] = value.strip()
-    return found
+    """Read variables from lines of NAME=value. Raises `InvalidSettings`."""
+    return assignments(path, PREFIX)

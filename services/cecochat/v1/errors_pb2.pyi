@@ -70,6 +70,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The clock of the server is far ahead of the log's: nobody can send until it is set right, or another server takes over."""
     ERROR_CODE_TOKEN_REVOKED: _ErrorCode.ValueType  # 23
     """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
+    ERROR_CODE_ERASED: _ErrorCode.ValueType  # 24
+    """The user was erased for good: this user id can never chat again."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -121,6 +123,8 @@ ERROR_CODE_CLOCK_AHEAD: ErrorCode.ValueType  # 22
 """The clock of the server is far ahead of the log's: nobody can send until it is set right, or another server takes over."""
 ERROR_CODE_TOKEN_REVOKED: ErrorCode.ValueType  # 23
 """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
+ERROR_CODE_ERASED: ErrorCode.ValueType  # 24
+"""The user was erased for good: this user id can never chat again."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

@@ -134,11 +134,19 @@ class Message(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     REPLY_TO_ID_FIELD_NUMBER: _builtins.int
     MENTIONS_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits)."""
     reply_to_id: _builtins.int
     """The message of the same chat that this one answers; 0: none. It is quoted as it is now, so nothing that was edited or deleted lives
     on in quotes.
+    """
+    erased: _builtins.bool
+    """The user who wrote it was erased, and its text is gone."""
+    sealed: _builtins.bytes
+    """Never reaches clients, and is refused from them: the text as the log and the history hold it, encrypted with the key of the user who
+    wrote it. The two bytes of its tag are in no UTF-8 text, so that a server finds sealed texts quickly.
     """
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]:
@@ -150,10 +158,12 @@ class Message(_message.Message):
         text: _builtins.str = ...,
         reply_to_id: _builtins.int = ...,
         mentions: _abc.Iterable[Global___Mention] | None = ...,
+        erased: _builtins.bool = ...,
+        sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mentions", b"mentions", "reply_to_id", b"reply_to_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "mentions", b"mentions", "reply_to_id", b"reply_to_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,9 +231,15 @@ class Edit(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     MENTIONS_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
     text: _builtins.str
     """Never empty when it is sent. If the message is deleted, the history gives it without its text."""
+    erased: _builtins.bool
+    """As in Message."""
+    sealed: _builtins.bytes
+    """As in Message."""
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     def __init__(
@@ -232,10 +248,12 @@ class Edit(_message.Message):
         message_id: _builtins.int = ...,
         text: _builtins.str = ...,
         mentions: _abc.Iterable[Global___Mention] | None = ...,
+        erased: _builtins.bool = ...,
+        sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mentions", b"mentions", "message_id", b"message_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "mentions", b"mentions", "message_id", b"message_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import uuid
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
 
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
+from cecochat.adapters.cassandra.keys import CassandraKeys
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from tests.contract.openers import Place
 
@@ -25,6 +27,15 @@ async def history(place: Place, stack: AsyncExitStack) -> CassandraHistory:
     settings = CassandraSettings((place.backends.address("cassandra"),), namespace=NAMESPACE)
     _used[:] = [settings]
     opened = await CassandraHistory.open(settings)
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+async def keys(place: Place, stack: AsyncExitStack) -> CassandraKeys:
+    """In keyspaces of the test's own."""
+    settings = CassandraSettings((place.backends.address("cassandra"),), namespace=place.namespace)
+    opened = await CassandraKeys.open(settings)
+    stack.push_async_callback(drop_keyspace, replace(settings, namespace=f"{place.namespace}_keys"))
     stack.push_async_callback(opened.close)
     return opened
 

@@ -18,7 +18,14 @@ export interface Message {
   readonly changeId?: bigint | undefined;
   readonly edited?: boolean;
   readonly deleted?: boolean;
+  /** It is gone because its sender was erased. */
+  readonly erased?: boolean;
   readonly reactions?: readonly Reaction[];
+}
+
+/** What is shown in place of a message that is gone. */
+export function goneInWords({ erased }: Message): string {
+  return erased ? "An erased message" : "A deleted message";
 }
 
 export interface Reaction {

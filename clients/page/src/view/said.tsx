@@ -4,7 +4,7 @@ import type { Conversation } from "../model/conversation";
 import { exactly, timeOf } from "../model/dates";
 import { pieces } from "../model/links";
 import { may } from "../model/group";
-import type { Message } from "../model/message";
+import { goneInWords, type Message } from "../model/message";
 import type { Said } from "../model/rows";
 import type { Session } from "../session";
 import { Icon, TickMark } from "./icons";
@@ -50,7 +50,7 @@ export class SaidLine extends Component<Given, { open: boolean }> {
         <div class="line">
           <div class={`bubble ${row.tick ?? ""}`} title={exactly(row.at)}>
             {row.quoted && <Quote message={row.quoted} />}
-            {message?.deleted ? <em>This message was deleted</em> : <Text text={row.text} />}
+            {message?.deleted ? <em>This message was {message.erased ? "erased" : "deleted"}</em> : <Text text={row.text} />}
           </div>
           {message && !message.deleted && message.text !== undefined && (
             <button
@@ -131,7 +131,7 @@ function Reactions({ message, chat, session }: About) {
 function Quote({ message }: { message: Message }) {
   return (
     <blockquote dir="auto">
-      <b>{message.from}</b> {message.deleted ? "A deleted message" : message.text}
+      <b>{message.from}</b> {message.deleted ? goneInWords(message) : message.text}
     </blockquote>
   );
 }

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { exactly, lately } from "../model/dates";
 import { unreadIn } from "../model/chats";
 import type { Conversation } from "../model/conversation";
+import { goneInWords } from "../model/message";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
 import { Avatar, isOnline } from "./avatar";
@@ -213,7 +214,7 @@ function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversat
   if (waiting) return <>You: {waiting.text}</>;
   if (!last) return <>&nbsp;</>;
   if (last.note !== undefined) return <>{last.note || `${last.from} changed nothing`}</>;
-  const text = last.deleted ? "A deleted message" : (last.text ?? "A message whose content is lost");
+  const text = last.deleted ? goneInWords(last) : (last.text ?? "A message whose content is lost");
   const who = last.from === session.me ? "You" : chat.isGroup && last.from;
   return <>{who ? `${who}: ${text}` : text}</>;
 }

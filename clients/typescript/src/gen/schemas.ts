@@ -28,6 +28,8 @@ export const MessageSchema: Schema<Message> = [
   [1, "text", 9, 0],
   [2, "replyToId", 3, 0],
   [3, "mentions", 11, 1, MentionSchema],
+  [4, "erased", 8, 0],
+  [2047, "sealed", 12, 0],
 ];
 
 export const ReceiptSchema: Schema<Receipt> = [
@@ -41,6 +43,8 @@ export const EditSchema: Schema<Edit> = [
   [1, "messageId", 3, 0],
   [2, "text", 9, 0],
   [3, "mentions", 11, 1, MentionSchema],
+  [4, "erased", 8, 0],
+  [2047, "sealed", 12, 0],
 ];
 
 export const DeletionSchema: Schema<Deletion> = [

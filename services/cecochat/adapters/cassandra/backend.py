@@ -1,4 +1,4 @@
-"""The backend on Cassandra or ScyllaDB, which serves the history."""
+"""The backend on Cassandra or ScyllaDB, which serves the history and the keys of users."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cecochat.ports.history import History
+from cecochat.ports.keys import Keys
 from cecochat.settings.backends import Backend
 from cecochat.settings.settings import Settings
 from cecochat.settings.tls import secret
@@ -44,6 +45,18 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
         await opened.close()
 
 
+@asynccontextmanager
+async def keys(settings: Settings) -> AsyncGenerator[Keys]:
+    """Open the keys of users in Cassandra."""
+    from cecochat.adapters.cassandra.keys import CassandraKeys
+
+    opened = await CassandraKeys.open(_settings(settings))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
 def _settings(settings: Settings) -> CassandraSettings:
     from cecochat.adapters.cassandra.settings import CassandraSettings
 
@@ -63,7 +76,7 @@ def _settings(settings: Settings) -> CassandraSettings:
 
 BACKEND: Final = Backend(
     name="cassandra",
-    ports={"history": history},
+    ports={"history": history, "keys": keys},
     chosen_by="cassandra",
     variables=CassandraVariables,
     shared=True,

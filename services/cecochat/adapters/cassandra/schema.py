@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from cassandra import InvalidRequest
@@ -149,7 +150,9 @@ UNLOCK: Final = """DELETE FROM {keyspace}.schema_migrations
     WHERE kind = 'lock' AND version = 0 IF holder = %s"""
 
 
-async def migrate(database: Database, settings: CassandraSettings) -> None:
+async def migrate(
+    database: Database, settings: CassandraSettings, migrations: Sequence[Migration] = MIGRATIONS
+) -> None:
     """Bring the keyspace to the newest version that this code knows. Several servers may do so at
     once.
 
@@ -157,7 +160,7 @@ async def migrate(database: Database, settings: CassandraSettings) -> None:
     `InvalidSettings` if it has fewer copies than it could have, or if reads may miss what was
     written.
     """
-    schema = Schema(database, settings)
+    schema = Schema(database, settings, migrations)
     if missing := await schema.missing():
         await schema.prepare()
     await schema.check_copies()
@@ -168,9 +171,15 @@ async def migrate(database: Database, settings: CassandraSettings) -> None:
 class Schema:
     """The schema of one keyspace, as one server sees it."""
 
-    def __init__(self, database: Database, settings: CassandraSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: CassandraSettings,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._migrations = migrations
         self._holder = uuid.uuid4().hex  # this server, as the holder of the lock
 
     async def missing(self) -> list[Migration]:
@@ -178,17 +187,17 @@ class Schema:
         select = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
         tables = await self.run(select, self._settings.namespace)
         if ("schema_migrations",) not in tables:
-            return list(MIGRATIONS)
+            return list(self._migrations)
         try:
             applied = {version for (version,) in await self.run(APPLIED)}
         except InvalidRequest:  # another server is creating it: it is listed but not readable yet
-            return list(MIGRATIONS)
-        if (newest := max(applied, default=0)) > MIGRATIONS[-1].version:
+            return list(self._migrations)
+        if (newest := max(applied, default=0)) > self._migrations[-1].version:
             log.info(
                 "the schema has version %s, which is newer than this code: that does no harm",
                 newest,
             )
-        return [each for each in MIGRATIONS if each.version not in applied]
+        return [each for each in self._migrations if each.version not in applied]
 
     async def prepare(self) -> None:
         """Create the keyspace, and the table that has the lock."""

@@ -12,6 +12,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.ports.trimming import trimming
@@ -73,6 +74,18 @@ async def search(settings: Settings) -> AsyncGenerator[Search]:
 
 
 @asynccontextmanager
+async def keys(settings: Settings) -> AsyncGenerator[Keys]:
+    """Open the keys of users in SQLite."""
+    from cecochat.adapters.embedded.keys import EmbeddedKeys
+
+    opened = await EmbeddedKeys.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
 async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
     """Open the configuration in SQLite."""
     from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -126,6 +139,7 @@ BACKEND: Final = Backend(
         "signals": signals,
         "history": history,
         "search": search,
+        "keys": keys,
         "configuration": configuration,
         "discovery": discovery,
         "deployment": deployment,

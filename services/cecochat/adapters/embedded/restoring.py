@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from cecochat.adapters.embedded import backplane, configuration, history
+from cecochat.adapters.embedded import backplane, configuration, history, keys
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.domain.errors import CecochatError
 from cecochat.settings import private
 
 DATABASES = (backplane.FILE, history.FILE, configuration.FILE)
-SECRET = "token-secret"  # noqa: S105 - a name
+SECRETS = ("token-secret", "cluster-secret", "keys-secret")
 
 
 class CannotRestore(CecochatError):
@@ -26,12 +26,15 @@ class Restored(NamedTuple):
 
     log_id: str
     ends_at_ms: int  # when the last record of its log was appended; 0: the log is empty
+    has_keys: bool  # whether the keys of users are among it
 
 
-def restored(copy: Path, folder: Path) -> Restored:
-    """Copy the databases to `folder`, and check that each is intact. This call blocks. Raises
-    `CannotRestore`, `InvalidSettings` and `FolderInUse` if a process has the folder open.
+def restored(copy: Path, folder: Path, of_keys: Path | None = None) -> Restored:
+    """Copy the databases to `folder`, and check that each is intact. The keys of users may be in a
+    file `of_keys` of their own. This call blocks. Raises `CannotRestore`, `InvalidSettings` and
+    `FolderInUse` if a process has the folder open.
     """
+    of_keys = of_keys or copy / keys.FILE
     if missing := [name for name in DATABASES if not (copy / name).is_file()]:
         raise CannotRestore(f"{copy} is no copy of a data folder: it lacks {', '.join(missing)}")
     private.make_usable(folder)
@@ -39,9 +42,9 @@ def restored(copy: Path, folder: Path) -> Restored:
     try:
         _refuse_to_replace(folder)
         try:
-            return _copied(copy, folder)
+            return _copied(copy, folder, of_keys)
         except BaseException:
-            for name in DATABASES:
+            for name in (*DATABASES, keys.FILE):
                 (folder / name).unlink(missing_ok=True)
             raise
     finally:
@@ -49,21 +52,25 @@ def restored(copy: Path, folder: Path) -> Restored:
 
 
 def _refuse_to_replace(folder: Path) -> None:
-    if there := [name for name in DATABASES if (folder / name).exists()]:
+    if there := [name for name in (*DATABASES, keys.FILE) if (folder / name).exists()]:
         raise CannotRestore(
             f"{folder} has {', '.join(there)} already: move that folder away first, since nothing "
             "else has what came after the copy"
         )
 
 
-def _copied(copy: Path, folder: Path) -> Restored:
-    for name in DATABASES:
+def _copied(copy: Path, folder: Path, of_keys: Path) -> Restored:
+    sources = {name: copy / name for name in DATABASES}
+    if has_keys := of_keys.exists():
+        sources[keys.FILE] = of_keys
+    for name, source in sources.items():
         try:
-            _copy_database(copy / name, folder / name)
+            _copy_database(source, folder / name)
         except sqlite3.Error as error:
-            raise CannotRestore(f"{copy / name} cannot be restored: {error}") from error
-    if (copy / SECRET).exists():
-        shutil.copy2(copy / SECRET, folder)
+            raise CannotRestore(f"{source} cannot be restored: {error}") from error
+    for name in SECRETS:
+        if (copy / name).exists():
+            shutil.copy2(copy / name, folder)
     private.protect(folder)
     try:
         with closing(sqlite3.connect(folder / backplane.FILE)) as log:
@@ -71,7 +78,7 @@ def _copied(copy: Path, folder: Path) -> Restored:
             (ends_at_ms,) = log.execute("SELECT max(appended_at_ms) FROM records").fetchone()
     except (sqlite3.Error, TypeError) as error:
         raise CannotRestore(f"{copy / backplane.FILE} is not a log: {error}") from error
-    return Restored(log_id, ends_at_ms or 0)
+    return Restored(log_id, ends_at_ms or 0, has_keys)
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -143,7 +143,7 @@ class Window:
     def _last(self, is_mine: bool) -> Message | None:
         """Return the newest message of this user, or of others, that is not deleted."""
         me = self._client.user_id
-        newest = (each for each in reversed(self._timeline.messages()) if not each.deletion_id)
+        newest = (each for each in reversed(self._timeline.messages()) if each.text)
         return next((each for each in newest if (each.user_id == me) == is_mine), None)
 
     async def _change(

@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from cecochat.cli.errors import Failed
+from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.output import echo
 
 CLIENTS = """\
 It lacks what was said after the copy was made. Clients keep what they have. Those that know of
 something later are told so when they connect, and read the history again by themselves. What a
 client has shown and the history lacks remains only with that client."""
+NO_KEYS = """\
+It has no keys of users. If the texts in it are sealed, nobody can read them: make the folder again
+with --keys, or have new texts sealed with `cecochat sealing --on`."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,6 +31,13 @@ def restore(
     data: Annotated[
         Path, typer.Option(help="The data folder to make. It must be empty or absent.")
     ],
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A copy of `keys.db`: the newest that there is. By default that in the copy.",
+        ),
+    ] = None,
 ) -> None:
     """Make a data folder from a copy, after checking that each database in it is intact.
 
@@ -35,9 +45,13 @@ def restore(
     """
     from cecochat.adapters import build
 
-    found = build.restore(copy, data)
+    if keys and not keys.is_file():
+        raise UsageError(f"there is no file {keys}: name a copy of keys.db")
+    found = build.restore(copy, data, keys)
     ends = datetime.fromtimestamp(found.ends_at_ms / 1_000).astimezone()
     echo(f"{data} is intact. Its log is {found.log_id}, and ends at {ends:%F %T %Z}.")
     echo(CLIENTS)
+    if not found.has_keys:
+        echo(NO_KEYS)
     if found.ends_at_ms > time.time() * 1_000:
         raise Failed("this machine's clock is behind that log: set the clock before you start it")

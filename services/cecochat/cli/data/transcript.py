@@ -52,10 +52,10 @@ def read(path: Path) -> Transcript:
 
 
 def _entry(path: Path, number: int, line: str, name: str) -> Entry | None:
-    """Return the message of a line, or None if it was deleted before it was exported."""
+    """Return the message of a line, or None if its text was gone before it was exported."""
     try:
         fields = json.loads(line)
-        if fields.get("deletion_id"):
+        if fields.get("deletion_id") or fields.get("erased"):
             return None
         sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
         is_dialog = not to.startswith("g:") or f"{fields.get('chat_id')}".startswith("d:")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cecochat.domain.changes.about import About, about
+from cecochat.domain.changes.texts import has_text
 from cecochat.v1.events_pb2 import Event, Mention
 
 EMOJI_MAX = 16
@@ -39,7 +40,7 @@ class Changes:
     def add(self, event: Event) -> bool:
         """Take in a change of this message. Return whether anything is different now."""
         key = about(event)
-        if key is None or (key.kind == "edit" and not event.edit.text):
+        if key is None or (key.kind == "edit" and not has_text(event.edit)):
             return False
         if key in self._standing and event.id <= self._standing[key].id:
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from cecochat.domain.changes import texts
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log.ids import partition_in, user_id
 from cecochat.v1 import errors_pb2
@@ -19,20 +20,20 @@ MENTIONS_MAX = 50
 
 def check_message(message: Message, text_max_bytes: int, id_max: Callable[[], int]) -> None:
     """Check a new message. `id_max` is only asked if it is a reply. Raises `Refusal`."""
-    check_text("message", message.text, text_max_bytes)
+    check_text("message", message, text_max_bytes)
     if message.reply_to_id:
         _check_id("message.reply_to_id", message.reply_to_id, id_max())
-    _check_mentions(message.mentions, message.text)
+    _check_mentions(message.mentions)
 
 
 def check_edit(edit: Edit, text_max_bytes: int, id_max: int, partition: int | None) -> None:
     """Check an edit by a user whose messages are of this partition; None: in a group, where all
     messages are of one. Raises `Refusal`.
     """
-    check_text("edit", edit.text, text_max_bytes)
+    check_text("edit", edit, text_max_bytes)
     _check_id("edit.message_id", edit.message_id, id_max)
     _check_own(edit.message_id, partition, "edit")
-    _check_mentions(edit.mentions, edit.text)
+    _check_mentions(edit.mentions)
 
 
 def check_deletion(deletion: Deletion, id_max: int, partition: int | None) -> None:
@@ -57,16 +58,29 @@ def check_reaction(reaction: Reaction, id_max: int) -> None:
         raise Invalid("reaction.emoji has a space or a control character: use an emoji")
 
 
-def check_text(where: str, text: str, max_bytes: int) -> None:
-    """Check the text of a message or an edit. Raises `Refusal`."""
-    if not text:
+def check_text(where: str, body: Message | Edit, max_bytes: int) -> None:
+    """Check the text of a message or an edit, which may be sealed. Raises `Refusal`."""
+    if not texts.has_text(body):
         raise Invalid(f"{where}.text is empty: send at least one character")
-    if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
+    if not texts.fits(body, max_bytes):
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{where}.text has {size} bytes, and {max_bytes} are allowed: split it into several "
-            "messages",
+            f"{where}.text has {texts.text_bytes(body)} bytes, and {max_bytes} are allowed: split "
+            "it into several messages",
         )
+
+
+def check_plain(body: Message | Edit) -> None:
+    """Check what only the plain text shows. It depends on the body alone, so a repeat has the same
+    outcome. Raises `Refusal`.
+    """
+    if body.sealed or body.erased:
+        raise Invalid("sealed and erased are for servers: send the text as it is")
+    for each in body.mentions:
+        if each.start < 0 or each.length < 1 or each.start + each.length > len(body.text):
+            raise Invalid(
+                f"the mention of {each.user_id} is outside of the text: count in code points"
+            )
 
 
 def _is_blank(character: str) -> bool:
@@ -90,12 +104,8 @@ def _check_own(message_id: int, partition: int | None, verb: str) -> None:
         )
 
 
-def _check_mentions(mentions: Sequence[Mention], text: str) -> None:
+def _check_mentions(mentions: Sequence[Mention]) -> None:
     if len(mentions) > MENTIONS_MAX:
         raise Invalid(f"there are {len(mentions)} mentions: use at most {MENTIONS_MAX}")
     for each in mentions:
         user_id(each.user_id)
-        if each.start < 0 or each.length < 1 or each.start + each.length > len(text):
-            raise Invalid(
-                f"the mention of {each.user_id} is outside of the text: count in code points"
-            )

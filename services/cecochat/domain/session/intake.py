@@ -8,6 +8,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.changes import rights
+from cecochat.domain.changes.texts import said
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import UserId
@@ -74,6 +75,12 @@ def has_signals(frame: ClientFrame) -> bool:
     return frame.HasField("typing") or frame.HasField("watch") or frame.HasField("invisible")
 
 
+def check_plain(send: Send) -> None:
+    """Check what only the plain text of a send shows, before it is sealed. Raises `Refusal`."""
+    if (body := said(send)) is not None:
+        rights.check_plain(body)
+
+
 def check_send(
     user_id: UserId,
     send: Send,
@@ -81,10 +88,10 @@ def check_send(
     id_max: Callable[[], int],
     partition: int | None,
 ) -> tuple[UserId, ...]:
-    """Check a send, and return the other user of its dialog, who becomes its recipient; nobody in a
-    group, whose home knows its members. `id_max` returns an id that no message so far has exceeded.
-    `partition` is that of the user; None in a group, whose messages are all of its home. Raises
-    `Refusal`.
+    """Check a send, whose text may be sealed, and return the other user of its dialog, who becomes
+    its recipient; nobody in a group, whose home knows its members. `id_max` returns an id that no
+    message so far has exceeded. `partition` is that of the user; None in a group, whose messages
+    are all of its home. Raises `Refusal`.
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
         raise Invalid(

@@ -95,9 +95,7 @@ class Session:
         self._queue.append(chunk)
         self.queued_bytes += len(chunk)
         if self.queued_bytes > self._queue_max_bytes:
-            self._drop_queue()
-            self.ended()
-            self.close(
+            self.cut(
                 Refusal(
                     errors_pb2.ERROR_CODE_SLOW,
                     f"over {self._queue_max_bytes} bytes were waiting for this client: resume, and "
@@ -106,6 +104,12 @@ class Session:
             )
         else:
             self._wake()
+
+    def cut(self, refusal: Refusal) -> None:
+        """End the session with nothing but the reason: what is queued was not written."""
+        self._drop_queue()
+        self.ended()
+        self.close(refusal)
 
     @property
     def has_room(self) -> bool:
@@ -134,24 +138,24 @@ class Session:
             self.closed = refusal.detached()
             self._wake()
 
-    def take(self, limit_bytes: int) -> bytes:
-        """Take the next frame: queued chunks, joined, of about `limit_bytes` at most. It is empty
-        if nothing is queued.
+    def take(self, limit_bytes: int) -> list[frames.Chunk]:
+        """Take the chunks of the next frame, of about `limit_bytes` together at most; none if
+        nothing is queued.
         """
         if self.queued_bytes <= limit_bytes:
-            frame = b"".join(self._queue)
-            self._drop_queue()
-            self._taken_bytes += len(frame)
-            return frame
+            chunks, self._queue = self._queue, []
+            self._taken_bytes += self.queued_bytes
+            self.queued_bytes = 0
+            return chunks
         size = count = 0
         while count < len(self._queue) and size < limit_bytes:
             size += len(self._queue[count])
             count += 1
-        frame = b"".join(self._queue[:count])
+        chunks = self._queue[:count]
         del self._queue[:count]
         self.queued_bytes -= size
         self._taken_bytes += size
-        return frame
+        return chunks
 
 
 def _nobody() -> None:

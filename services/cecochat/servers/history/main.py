@@ -20,6 +20,7 @@ from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.sealing.opening import Opening
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.calls import Calls, QueryMetrics
 from cecochat.servers.history.dead_letters import DeadLetters
@@ -39,10 +40,11 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """Run a history server. When the context is left, it finishes the calls under way."""
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("history", server_id, registry)
-    assert parts.history
+    assert parts.history and parts.keys, "they are opened for history servers"
     settings = parts.settings
     log = await Log.of(parts.backplane)
-    queries = Queries(parts.history, log, tracer)
+    opening = Opening(parts.keys)
+    queries = Queries(parts.history, opening, log, tracer)
     searching = Searching(parts.history, parts.search, log, queries)
     live = partial(parts.discovery.live, "messaging")
     asking = parts.asking(server_id, "people")
@@ -85,7 +87,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(
             running(
                 follow(following, configure),
-                follow_revocations(following, verifier),
+                follow_revocations(following, verifier, opening.forget),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
                 facts.run(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports import access
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, Hole, MarkRow, Page
+from cecochat.sealing.opening import Opening
 from cecochat.servers.history.folding import Folded, changed_ids, folded
 from cecochat.servers.history.holes import ALL, of_chat, of_user
 from cecochat.servers.history.pages import first_within, page_within
@@ -48,8 +49,9 @@ class Queries:
     all else as it was stored.
     """
 
-    def __init__(self, history: History, log: Log, tracer: Tracer) -> None:
+    def __init__(self, history: History, opening: Opening, log: Log, tracer: Tracer) -> None:
         self._history = history
+        self._opening = opening
         self._log_id = log.id
         self._partitions = log.partitions
         self._tracer = tracer
@@ -116,7 +118,9 @@ class Queries:
         with self._reading("changes"):
             changes = await self._history.changes(chat_id, changed_ids(events))
         known = changes_seen(changes, seen)
-        return [folded(event, known) if known else Folded(event) for event in events]
+        plain, *of_each = await self._opening.events(events, *known.values())
+        known = dict(zip(known, of_each, strict=True))
+        return [folded(event, known) if known else Folded(event) for event in plain]
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
         """Return a page of the user's own chats, as a serialized `GetChatsResponse`. Raises
@@ -138,7 +142,7 @@ class Queries:
                 rows, has_more = await self._history.chats(user_id, before=before, limit=limit)
         with self._reading("holes"):
             holes = await self._history.holes()
-        last = [folded(row.last_event, {row.last_message_id: row.changes}) for row in rows]
+        last = await self._last(rows)
         kept = first_within(last, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
         chats = [_chat(user_id, row, each) for row, each in zip(rows, kept, strict=False)]
@@ -148,6 +152,16 @@ class Queries:
         theirs = await self._holes_of(user_id, holes) if is_first else ()
         answer = GetChatsResponse(chats=chats, has_more=has_more, holes=theirs)
         return answer.SerializeToString()
+
+    async def _last(self, rows: Sequence[ChatRow]) -> list[Folded]:
+        """Return the last messages of chats as they go out."""
+        plain, *of_each = await self._opening.events(
+            [row.last_event for row in rows], *(row.changes for row in rows)
+        )
+        return [
+            folded(event, {row.last_message_id: changes})
+            for row, event, changes in zip(rows, plain, of_each, strict=True)
+        ]
 
     async def _holes_of(self, user_id: UserId, holes: list[Hole]) -> list[history_pb2.Hole]:
         """Return the holes in single chats that a user sees."""

@@ -115,7 +115,7 @@ class Searching:
         assert seen, "what they do not see was left out"
         (folded,) = await self._queries.folded(chat_id, page.events, seen)
         state = folded.state
-        if state and state.deletion_id:
+        if (state and state.deletion_id) or Event.FromString(folded.event).message.erased:
             return None
         text_of = state.revision_id if state and state.revision_id else id_
         return folded if text_of in found.event_ids else None

@@ -13,15 +13,17 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
-from cecochat.domain.search.entries import Entry, entries_of, entry_of
+from cecochat.domain.search.entries import entries_of
 from cecochat.ports.backplane import MESSAGES, Log, Record
 from cecochat.ports.history import History, Progress
 from cecochat.ports.reading import decode_once, known_fold_at, records_after, still_holds
 from cecochat.ports.search import Search
 from cecochat.runtime.metrics import Lag
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import Opening
 from cecochat.v1.events_pb2 import Event
 
 log = logging.getLogger(__name__)
@@ -40,11 +42,21 @@ class Indexer:
     """Keeps an index up with the log. Nothing but searches waits for it."""
 
     def __init__(
-        self, of: Log, history: History, search: Search, registry: CollectorRegistry
+        self,
+        of: Log,
+        history: History,
+        search: Search,
+        keys: KeyRing,
+        registry: CollectorRegistry,
     ) -> None:
         self._log = of
         self._history = history
         self._search = search
+        self._keys = keys
+        self._opening = Opening(keys)
+        self._opened = asyncio.Lock()  # held from when texts are opened to when they are indexed
+        self._forgotten: set[UserId] = set()
+        self._revoked = asyncio.Event()
         self._reached: dict[int, int] = {}  # partition -> the offset up to which it is indexed
         self._lag = search_lag(registry)
 
@@ -59,6 +71,38 @@ class Indexer:
             except (Unavailable, Trimmed) as error:
                 log.warning("the search is not kept up now: %s", error)
                 await asyncio.sleep(RETRY_S)
+
+    def look_for_erased(self) -> None:
+        """Note that somebody may have been erased."""
+        self._revoked.set()
+
+    async def forget_erased(self) -> None:
+        """Take the words of erased users out of the index, until cancelled."""
+        self._revoked.set()
+        while True:
+            await self._revoked.wait()
+            self._revoked.clear()
+            try:
+                await self._forget_erased()
+            except Unavailable as error:
+                log.warning("words of erased users are still in the index: %s", error)
+                await asyncio.sleep(RETRY_S)
+                self._revoked.set()
+
+    async def _forget_erased(self) -> None:
+        """Nothing that was opened before is indexed after this."""
+        async with self._opened:
+            self._opening.forget()
+            for each in await self._keys.erased():
+                if each.user_id not in self._forgotten:
+                    await self._search.forget(each.user_id)
+                    self._forgotten.add(each.user_id)
+
+    async def _write(self, events: Sequence[bytes], progress: Progress | None) -> None:
+        """Index what these events say."""
+        async with self._opened:
+            (plain,) = await self._opening.events(events)
+            await self._search.write(entries_of(plain), progress)
 
     async def _begin(self) -> None:
         """Make the index again from the history if it cannot be continued from the log."""
@@ -99,7 +143,7 @@ class Indexer:
             events, more = await self._history.messages(
                 chat_id, before=None, after=after, limit=EVENTS_AT_ONCE, with_changes=True
             )
-            await self._search.write(entries_of(events), None)
+            await self._write(events, None)
             after = Event.FromString(events[-1]).id if events else after
 
     async def _work(self, partition: int) -> None:
@@ -115,10 +159,10 @@ class Indexer:
         batches = records_after(self._log.backplane, partition, place)
         async with aclosing(batches):
             async for batch in batches:
-                entries = _entries(fold, batch)
+                events = _events(fold, batch)
                 offset = batch[-1].offset
                 progress = Progress(self._log.id, partition, offset, fold.clock_ms)
-                await self._search.write(entries, progress)
+                await self._write(events, progress)
                 self._reached[partition] = offset
                 await self._measure()
                 await asyncio.sleep(self._search.gather_s)
@@ -140,12 +184,13 @@ class Indexer:
         self._lag.set({p: end - 1 - reached[p] for p, end in zip(reached, ends, strict=True)})
 
 
-def _entries(fold: Fold, records: Sequence[Record]) -> list[Entry]:
-    """Fold the records of a partition, in order, into what they mean for the search."""
+def _events(fold: Fold, records: Sequence[Record]) -> list[bytes]:
+    """Fold the records of a partition, in order, and return the events of the origins that
+    count.
+    """
     found = []
     for record in records:
         decoded = decode_once(record)
-        counts = fold.step(record.offset, decoded, record.appended_at_ms)
-        if counts and isinstance(decoded, Origin) and (entry := entry_of(decoded.parsed)):
-            found.append(entry)
+        if fold.step(record.offset, decoded, record.appended_at_ms) and isinstance(decoded, Origin):
+            found.append(decoded.event)
     return found

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
+from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
@@ -46,7 +49,10 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate
 
-    indexer = Indexer(log, parts.history, parts.search, registry) if parts.search else None
+    indexer = None
+    if parts.search:
+        assert parts.keys, "they are opened where there is an index"
+        indexer = Indexer(log, parts.history, parts.search, parts.keys, registry)
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
@@ -57,10 +63,18 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 worker.run(),
                 auditor.run(),
-                *([indexer.run()] if indexer else []),
+                *(_indexing(indexer, following, parts.verifier) if indexer else ()),
                 watch_loop(registry),
             )
         )
         this = instance(parts, "materialize", server_id, health_port, health_port)
         await stack.enter_async_context(registered(parts.discovery, this))
         yield this
+
+
+def _indexing(
+    indexer: Indexer, following: Following, verifier: Verifier
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what keeps an index up with the log, and with who is erased."""
+    erased = follow_revocations(following, verifier, indexer.look_for_erased)
+    return indexer.run(), indexer.forget_erased(), erased

@@ -24,6 +24,7 @@ from cecochat.runtime.flag import Flag
 from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.refusals import HELLO_TIMEOUT_S, log_away, no_hello
+from cecochat.servers.messaging.texts import Texts
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
 
@@ -73,6 +74,7 @@ class Connection:
             queue_max_bytes=gate.config.queue_max_bytes,
             wake=self._wake,
         )
+        self._texts = Texts(self.session, gate.keys, gate.opening)
 
     # -- life
 
@@ -106,9 +108,10 @@ class Connection:
         while not self._left:
             await self._queued.wait()
             self._queued.clear()
-            while frame := session.take(WRITE_BYTES):
-                await self._write(frame)
-                session.written()
+            while chunks := session.take(WRITE_BYTES):
+                if frame := await self._texts.opened(chunks):
+                    await self._write(frame)
+                    session.written()
                 self._taken.set()
             if session.closed:
                 return
@@ -118,6 +121,7 @@ class Connection:
         try:
             hello = await self._first_frame()
             partition = self._gate.ownership.partition_for(self.session.user_id)
+            await self._texts.begin()
             self.session.device_id = hello.device_id
             replace(self.session, self._gate.sessions_of(self.session.user_id))
             await self._resume(partition, hello)
@@ -351,6 +355,7 @@ class Connection:
     def _take(self, partition: ReadyPartition, send: Send, seen: int) -> None:
         session = self.session
         try:
+            self._texts.seal(send)
             if not partition.settle(session, send, seen):
                 partition.accept(session, send)
         except Refusal as refusal:

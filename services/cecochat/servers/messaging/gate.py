@@ -8,6 +8,8 @@ from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
@@ -23,6 +25,8 @@ class Gate(Protocol):
     metrics: MessagingMetrics
     ownership: Ownership
     signalling: Signalling
+    keys: KeyRing
+    opening: Opening
 
     @property
     def config(self) -> Config:

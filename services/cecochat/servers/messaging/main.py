@@ -45,7 +45,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
     settings = parts.settings
-    assert parts.signals, "it is opened for messaging servers"
+    assert parts.signals and parts.keys, "they are opened for messaging servers"
     log = await Log.of(parts.backplane)
     live = partial(parts.discovery.live, "messaging")
     following = Following(parts.configuration, registry, tracer)
@@ -54,7 +54,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     http = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
     ownership = Ownership(host, following, InternalClient(http))
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
-    server = MessagingServer(host, ownership, signalling, verifier)
+    server = MessagingServer(host, ownership, signalling, verifier, parts.keys)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
 

@@ -18,6 +18,15 @@ def no_hello() -> Refusal:
     )
 
 
+def keys_away() -> Refusal:
+    """Return the refusal of a session whose texts nobody can seal or open now."""
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "the keys of users cannot be read: reconnect and resume",
+        1_000,
+    )
+
+
 def log_away() -> Refusal:
     """Return the refusal of a session that the log cannot serve now."""
     return Refusal(

@@ -15,6 +15,8 @@ from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
 from cecochat.internal.ages import of_stages
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.host import Host
@@ -39,13 +41,20 @@ class MessagingServer:
     """
 
     def __init__(
-        self, host: Host, ownership: Ownership, signalling: Signalling, verifier: Verifier
+        self,
+        host: Host,
+        ownership: Ownership,
+        signalling: Signalling,
+        verifier: Verifier,
+        keys: KeyRing,
     ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
         self.ownership = ownership
         self.signalling = signalling
         self.verifier = verifier
+        self.keys = keys
+        self.opening = Opening(keys)
         self._limits, self._send_limits = host.limits, host.send_limits
         self._config = Config()
         self._connections: set[Connection] = set()
@@ -172,7 +181,10 @@ class MessagingServer:
         return self._replays.of(user_id, Replays)
 
     def end_revoked(self) -> None:
-        """End the sessions whose tokens are revoked."""
+        """End the sessions whose tokens are revoked, and forget the keys of users: who is erased
+        has no valid token any more.
+        """
+        self.opening.forget()
         for connection in list(self._connections):
             connection.end_if_revoked()
 

@@ -10,7 +10,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/events.proto.
  */
 export const file_cecochat_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIuoDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAEi0KCHNldHRpbmdzGBIgASgLMhkuY2Vjb2NoYXQudjEuQ2hhdFNldHRpbmdzSABCBgoEYm9keSJUCgdNZXNzYWdlEgwKBHRleHQYASABKAkSEwoLcmVwbHlfdG9faWQYAiABKAMSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uIjkKB01lbnRpb24SDwoHdXNlcl9pZBgBIAEoCRINCgVzdGFydBgCIAEoBRIOCgZsZW5ndGgYAyABKAUiNgoHUmVjZWlwdBIXCg9kZWxpdmVyZWRfdXBfdG8YASABKAMSEgoKcmVhZF91cF90bxgCIAEoAyJQCgRFZGl0EhIKCm1lc3NhZ2VfaWQYASABKAMSDAoEdGV4dBgCIAEoCRImCghtZW50aW9ucxgDIAMoCzIULmNlY29jaGF0LnYxLk1lbnRpb24iMAoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxIQCghhc19hZG1pbhgCIAEoCCI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgitgEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMSDwoHY3JlYXRlcxgGIAEoCCJICgxDaGF0U2V0dGluZ3MSFgoObXV0ZWRfdW50aWxfbXMYASABKAMSEAoIYXJjaGl2ZWQYAiABKAgSDgoGcGlubmVkGAMgASgIIj8KC0FwcG9pbnRtZW50Eg8KB3VzZXJfaWQYASABKAkSHwoEcm9sZRgCIAEoDjIRLmNlY29jaGF0LnYxLlJvbGUiVQoMR3JvdXBPcHRpb25zEgwKBG5hbWUYASABKAkSEgoKaXNfY2hhbm5lbBgCIAEoCBIPCgdpc19vcGVuGAMgASgIEhIKCmhpZGVzX3Bhc3QYBCABKAgiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIwCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAgSFAoMbGFzdF9zZWVuX21zGAIgASgDKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9BRE1JThACEg4KClJPTEVfT1dORVIQA2IGcHJvdG8z");
+  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIuoDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAEi0KCHNldHRpbmdzGBIgASgLMhkuY2Vjb2NoYXQudjEuQ2hhdFNldHRpbmdzSABCBgoEYm9keSJ1CgdNZXNzYWdlEgwKBHRleHQYASABKAkSEwoLcmVwbHlfdG9faWQYAiABKAMSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uEg4KBmVyYXNlZBgEIAEoCBIPCgZzZWFsZWQY/w8gASgMIjkKB01lbnRpb24SDwoHdXNlcl9pZBgBIAEoCRINCgVzdGFydBgCIAEoBRIOCgZsZW5ndGgYAyABKAUiNgoHUmVjZWlwdBIXCg9kZWxpdmVyZWRfdXBfdG8YASABKAMSEgoKcmVhZF91cF90bxgCIAEoAyJxCgRFZGl0EhIKCm1lc3NhZ2VfaWQYASABKAMSDAoEdGV4dBgCIAEoCRImCghtZW50aW9ucxgDIAMoCzIULmNlY29jaGF0LnYxLk1lbnRpb24SDgoGZXJhc2VkGAQgASgIEg8KBnNlYWxlZBj/DyABKAwiMAoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxIQCghhc19hZG1pbhgCIAEoCCI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgitgEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMSDwoHY3JlYXRlcxgGIAEoCCJICgxDaGF0U2V0dGluZ3MSFgoObXV0ZWRfdW50aWxfbXMYASABKAMSEAoIYXJjaGl2ZWQYAiABKAgSDgoGcGlubmVkGAMgASgIIj8KC0FwcG9pbnRtZW50Eg8KB3VzZXJfaWQYASABKAkSHwoEcm9sZRgCIAEoDjIRLmNlY29jaGF0LnYxLlJvbGUiVQoMR3JvdXBPcHRpb25zEgwKBG5hbWUYASABKAkSEgoKaXNfY2hhbm5lbBgCIAEoCBIPCgdpc19vcGVuGAMgASgIEhIKCmhpZGVzX3Bhc3QYBCABKAgiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIwCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAgSFAoMbGFzdF9zZWVuX21zGAIgASgDKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9BRE1JThACEg4KClJPTEVfT1dORVIQA2IGcHJvdG8z");
 
 /**
  * Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy.
@@ -154,6 +154,21 @@ export type Message = Message$1<"cecochat.v1.Message"> & {
    * @generated from field: repeated cecochat.v1.Mention mentions = 3;
    */
   mentions: Mention[];
+
+  /**
+   * The user who wrote it was erased, and its text is gone.
+   *
+   * @generated from field: bool erased = 4;
+   */
+  erased: boolean;
+
+  /**
+   * Never reaches clients, and is refused from them: the text as the log and the history hold it, encrypted with the key of the user who
+   * wrote it. The two bytes of its tag are in no UTF-8 text, so that a server finds sealed texts quickly.
+   *
+   * @generated from field: bytes sealed = 2047;
+   */
+  sealed: Uint8Array;
 };
 
 /**
@@ -239,6 +254,20 @@ export type Edit = Message$1<"cecochat.v1.Edit"> & {
    * @generated from field: repeated cecochat.v1.Mention mentions = 3;
    */
   mentions: Mention[];
+
+  /**
+   * As in Message.
+   *
+   * @generated from field: bool erased = 4;
+   */
+  erased: boolean;
+
+  /**
+   * As in Message.
+   *
+   * @generated from field: bytes sealed = 2047;
+   */
+  sealed: Uint8Array;
 };
 
 /**

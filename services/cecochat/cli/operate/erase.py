@@ -1,0 +1,192 @@
+"""`cecochat erase`: makes what a user wrote unreadable for good, and bars the user."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from cecochat.cli import changes, options, target
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
+
+if TYPE_CHECKING:
+    from cecochat.cli.operate.written import Written
+    from cecochat.domain.log.ids import UserId
+    from cecochat.ports.keys import Erased
+    from cecochat.settings.settings import Settings
+
+EXAMPLES = (
+    "Examples: cecochat erase alice --dry-run; cecochat erase alice; cecochat erase alice --yes "
+    "--json; cecochat erase --list"
+)
+WARNING = "Nobody will ever read what {user} wrote, and {user} can never chat again."
+
+
+class Report(NamedTuple):
+    """What there was of a user, and what was done."""
+
+    user: UserId
+    key: str  # what there was: none, whole or destroyed
+    keeps_in: str  # where the keys are
+    written: Written
+    version: int  # of the revocations, since they have the user's; 0: nothing was done
+
+    @property
+    def done(self) -> bool:
+        """Whether it was not only a look."""
+        return self.version > 0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("erase", epilog=EXAMPLES)(erase)
+
+
+def erase(
+    user: Annotated[
+        str | None, typer.Argument(help="Whom to erase, unless --list is given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print who was erased.")] = False,
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Erase a user: destroy the key with which the texts that they wrote are sealed.
+
+    Their texts can then be read nowhere: not in the log, the history, nor in copies of these. Their
+    sessions end within two seconds, and their user id can never chat again. What others wrote
+    stays. It can be done again, and then says what is left.
+    """
+    if list_ == bool(user):
+        raise UsageError("name a user, or use --list")
+    if list_:
+        _print_list(run(_erased(target.settings(data, settings))), as_json=json)
+        return
+    chosen, user_id = target.settings(data, settings), _checked(user or "")
+    report = run(_look(chosen, user_id))
+    if not dry_run:
+        _confirm(report, yes)
+        report = run(_erase(chosen, report))
+    _print(report, as_json=json)
+
+
+def _checked(user: str) -> UserId:
+    from cecochat.domain.errors import Refusal
+    from cecochat.domain.log.ids import user_id
+
+    try:
+        return user_id(user)
+    except Refusal as refusal:
+        raise UsageError(refusal.message) from None
+
+
+def _confirm(report: Report, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here: add --yes to erase, or --dry-run to look")
+    echo(f"{_texts(report)}\n{WARNING.format(user=report.user)}", err=True)
+    if typer.prompt("Type the user id to go on", err=True) != report.user:
+        raise UsageError("that is not the user id: nothing was done")
+
+
+async def _look(settings: Settings, user: UserId) -> Report:
+    from cecochat.adapters import build
+    from cecochat.cli.operate.written import written_by
+    from cecochat.settings import backends
+
+    async with build.keys(settings) as keys, build.history(settings) as history:
+        found = await keys.get([user])
+        key = "none" if user not in found else "whole" if found[user] else "destroyed"
+        written = await written_by(history, user)
+    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, 0)
+
+
+async def _erase(settings: Settings, report: Report) -> Report:
+    """Destroy the key first: whoever is told of the revocation asks for it again."""
+    from cecochat.adapters import build
+    from cecochat.documents.revocations import deciding, until_now_ms
+    from cecochat.domain.cluster.revocations import Revocation
+    from cecochat.ports.configuration import REVOCATIONS
+    from cecochat.ports.keys import Erased
+    from cecochat.runtime.clock import now_ms
+
+    async with build.keys(settings) as keys, build.configuration(settings) as configuration:
+        await keys.destroy(Erased(report.user, now_ms(), getpass.getuser()))
+        async with build.search(settings) as search:
+            if search:
+                await search.forget(report.user)
+        decide = await deciding(configuration, Revocation(report.user, "", until_now_ms()))
+        document = await changes.change(configuration, REVOCATIONS, decide)
+    return report._replace(version=document.version)
+
+
+async def _erased(settings: Settings) -> list[Erased]:
+    from cecochat.adapters import build
+
+    async with build.keys(settings) as keys:
+        return await keys.erased()
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        json_line(_as_json(report))
+        return
+    echo(_texts(report))
+    if not report.done:
+        echo("This was only a look: nothing was changed.")
+        return
+    echo(f"key: destroyed in {report.keeps_in}\n{_after(report)}")
+
+
+def _texts(report: Report) -> str:
+    sealed, plain, chats = report.written
+    lines = [f"{report.user} wrote {sealed + plain} texts in {chats} chats; key: {report.key}"]
+    if sealed:
+        lines.append(f"texts sealed with the key: {sealed}")
+    if plain:
+        lines.append(
+            f"texts that are not sealed, and stay readable: {plain}, from before sealing was on"
+        )
+    return "\n".join(lines)
+
+
+def _after(report: Report) -> str:
+    return (
+        f"tokens: revoked, by version {report.version} of the revocations. Within 2 s, servers end "
+        f"the sessions of {report.user} and forget the key.\n"
+        "backups: one that has the keys of before still opens these texts. Remove such copies of "
+        "the keys, or let them expire (docs/how-to/erase-a-user.md)."
+    )
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "user": report.user,
+        "erased": report.done,
+        "key_before": report.key,
+        "keys_in": report.keeps_in,
+        "sealed_texts": report.written.sealed,
+        "plain_texts": report.written.plain,
+        "chats": report.written.chats,
+        "revocations_version": report.version,
+    }
+
+
+def _print_list(erased: list[Erased], *, as_json: bool) -> None:
+    if as_json:
+        for each in erased:
+            json_line(each._asdict())
+    elif not erased:
+        echo("nobody was erased")
+    else:
+        lines = [(each.user_id, shown_ms(each.at_ms), each.by) for each in erased]
+        print_table([("USER", "ERASED", "BY"), *lines])

@@ -1,0 +1,68 @@
+"""How texts and keys are encrypted: AES-SIV (RFC 5297).
+
+It is deterministic, so a text that is sent again is sealed to the same bytes. What it reveals is
+that two sends with the same client_message_id in one chat have the same text.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from cecochat.domain.changes.texts import said
+from cecochat.domain.log.ids import UserId
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send
+
+KEY_BYTES = 64  # AES-256-SIV has two keys of 32 bytes
+
+
+class Wrapping:
+    """Wraps the keys of users with the secret of the system."""
+
+    def __init__(self, secret: bytes) -> None:
+        derived = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"cecochat keys of users")
+        self._siv = AESSIV(derived.derive(secret))
+        self.check = self._siv.encrypt(b"cecochat", [b"check"]).hex()
+
+    def new(self, user_id: UserId) -> bytes:
+        """Draw a key for a user, and return it wrapped."""
+        return self._siv.encrypt(secrets.token_bytes(KEY_BYTES), [user_id.encode()])
+
+    def unwrap(self, user_id: UserId, wrapped: bytes) -> UserKey:
+        """Return a user's key. Raises `InvalidTag` if it is another user's, or was wrapped with
+        another secret.
+        """
+        return UserKey(user_id, self._siv.decrypt(wrapped, [user_id.encode()]))
+
+
+class UserKey:
+    """The key of one user, who writes texts."""
+
+    def __init__(self, user_id: UserId, key: bytes) -> None:
+        self._user_id = user_id.encode()
+        self._siv = AESSIV(key)
+
+    def seal(self, send: Send) -> None:
+        """Replace the text of a send of this user, if it has one, by the sealed text."""
+        body = said(send)
+        if body is not None and body.text:
+            body.sealed = self._siv.encrypt(body.text.encode(), self._about(send))
+            body.ClearField("text")
+
+    def open(self, event: Event, sealed: bytes) -> str | None:
+        """Return the text that was sealed in an event of this user; None: it was not sealed for
+        this event with this key.
+        """
+        try:
+            return self._siv.decrypt(sealed, self._about(event)).decode()
+        except InvalidTag:
+            return None
+
+    def _about(self, of: Send | Event) -> list[bytes]:
+        """Return what a sealed text belongs to: it cannot be read anywhere else."""
+        return [self._user_id, of.chat_id.encode(), of.client_message_id.encode()]

@@ -1,0 +1,113 @@
+"""Opens sealed texts for those who may read them. All else goes through as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from cecochat.domain.changes.texts import SEALED_TAG, said
+from cecochat.domain.log.ids import UserId
+from cecochat.domain.session.frames import Chunk
+from cecochat.sealing.keyring import Found, KeyRing
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import ServerFrame
+
+REMEMBERED_S = 30.0
+REMEMBERED_BYTES = 2 << 20
+
+
+class Opening:
+    """Opens events, and what is queued for sessions, with the keys of a ring."""
+
+    def __init__(self, ring: KeyRing, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ring = ring
+        self._opened = Remembered(clock)
+
+    async def events(self, *lists: Sequence[bytes]) -> list[list[bytes]]:
+        """Return these lists of serialized events with their texts. Raises `Unavailable`."""
+        found = (each for events in lists for each in events if SEALED_TAG in each)
+        sealed = {each: Event.FromString(each) for each in found}
+        keys = await self._keys(sealed.values()) if sealed else {}
+        opened = {each: _opened(event, keys) for each, event in sealed.items()}
+        return [[opened.get(each, each) for each in events] for events in lists]
+
+    async def frame(self, chunks: Sequence[Chunk]) -> bytes:
+        """Return the frame that these chunks make, with its texts. What is opened for one session
+        is remembered for the others. Raises `Unavailable`.
+        """
+        frame = b"".join(chunks)
+        if SEALED_TAG not in frame:
+            return frame
+        found = {each: self._opened.find(each) for each in chunks if SEALED_TAG in each}
+        if new := {each: ServerFrame.FromString(each) for each in found if not found[each]}:
+            keys = await self._keys(parsed.items[0].delivered.event for parsed in new.values())
+            for chunk, parsed in new.items():
+                _open(parsed.items[0].delivered.event, keys)
+                found[chunk] = self._opened.add(chunk, parsed.SerializeToString())
+        return b"".join([found.get(each) or each for each in chunks])
+
+    def forget(self) -> None:
+        """Forget all keys and texts, since a key was destroyed."""
+        self._ring.forget()
+        self._opened.forget()
+
+    async def _keys(self, events: Iterable[Event]) -> Found:
+        return await self._ring.of({UserId(event.user_id) for event in events})
+
+
+def _opened(event: Event, keys: Found) -> bytes:
+    _open(event, keys)
+    return event.SerializeToString()
+
+
+def _open(event: Event, keys: Found) -> None:
+    """Put the text of an event in place of the sealed one, or mark it as erased."""
+    body = said(event)
+    if body is None or not body.sealed:
+        return
+    key = keys.get(UserId(event.user_id))
+    text = key.open(event, body.sealed) if key else None
+    body.ClearField("sealed")
+    if text is None:
+        body.erased = True
+        del body.mentions[:]
+    else:
+        body.text = text
+
+
+class Remembered:
+    """Opened chunks by chunk, for at most twice `REMEMBERED_S` and `REMEMBERED_BYTES`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._young: dict[Chunk, bytes] = {}
+        self._old: dict[Chunk, bytes] = {}
+        self._bytes = 0  # of the young
+        self._since_s = clock()
+
+    def find(self, chunk: Chunk) -> bytes | None:
+        """Return a chunk as it was opened, if that is still known."""
+        self._turn()
+        return self._young.get(chunk) or self._old.get(chunk)
+
+    def add(self, chunk: Chunk, opened: bytes) -> bytes:
+        """Remember a chunk as it was opened, and return that."""
+        self._young[chunk] = opened
+        self._bytes += len(chunk) + len(opened)
+        self._turn()
+        return opened
+
+    def forget(self) -> None:
+        """Forget all of them."""
+        self._young, self._old, self._bytes = {}, {}, 0
+
+    def _turn(self) -> None:
+        """Forget the old ones, and take the young for old, once it is time. A long pause makes both
+        too old.
+        """
+        now_s = self._clock()
+        aged_s = now_s - self._since_s
+        if aged_s < REMEMBERED_S and self._bytes < REMEMBERED_BYTES:
+            return
+        self._old = self._young if aged_s < 2 * REMEMBERED_S else {}
+        self._young, self._bytes, self._since_s = {}, 0, now_s
