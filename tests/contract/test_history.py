@@ -214,6 +214,16 @@ async def test_bounds_are_exclusive_and_need_not_exist(history: History) -> None
     assert await history.messages(dialog(), before=None, after=None, limit=2) == Page([], False)
 
 
+async def test_all_chats_with_a_message_are_named_once(history: History) -> None:
+    """More of them than come in one page."""
+    chats = [dialog() for _ in range(450)]
+    messages = [message(id_, chat) for chat in chats for id_ in (1, 1 << 50)]  # far apart
+    await history.write(messages, [], NOWHERE)
+    named = [chat async for page in history.chat_ids() for chat in page]
+    assert len(named) == len(set(named))
+    assert set(chats) <= set(named)
+
+
 async def test_a_row_that_is_there_stays_as_it_is(history: History) -> None:
     chat = dialog()
     await history.write([message(10, chat)], [], NOWHERE)

@@ -115,6 +115,7 @@ async def check_sight(history: History, group: GroupWorld, user: UserId, ids: li
         assert sight is None
         return
     assert sight
+    assert await history.groups.of_user(user) == [group.chat_id]
     assert within(sight.ranges, ids) == group.sees(user)
     assert sight.role == group.group.role_of(user)
     here = bool(sight.role)
