@@ -21,6 +21,8 @@ from cecochat.domain.log.ids import ChatId, UserId, dialog, message_id, stamp_at
 from cecochat.domain.search.entries import entries_of
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import MessageRow, Progress
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import Opening
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.searching import Searching
 from cecochat.telemetry.tracing import OFF
@@ -105,7 +107,8 @@ async def main(count: int) -> None:
         for name in ("history.db", "search.db"):
             print(f"{name}: {(Path(folder) / name).stat().st_size / count:.0f} bytes a message")
         log = Log(cast("Any", None), LOG_ID, 1)
-        searching = Searching(history, search, log, Queries(history, log, OFF))
+        opening = Opening(KeyRing(cast("Any", None), b"secret"))  # nothing is sealed here
+        searching = Searching(history, search, log, Queries(history, opening, log, OFF))
         for text in LOOKED_FOR:
             print(await searched(searching, text))
         begun_s = time.perf_counter()

@@ -106,6 +106,7 @@ async def test_changes_are_never_lost_nor_doubled_and_come_to_the_same(
         expected = {event.id: read_plainly(event, events) for event in events if said(event)}
         assert len(expected) > 10 * kills, "hardly any traffic"
         assert await folded(server) == expected
+        await eventually(lambda: finds(server, expected), WITHIN_S, every_s=0.5)
         for person in people:
             assert timeline_of(person, events) == expected
 
@@ -208,3 +209,28 @@ def timeline_of(person: Person, events: list[Event]) -> dict[int, Become]:
         assert event is not None
         timeline.add(event)
     return {each.id: become(each) for each in timeline.messages()}
+
+
+async def finds(server: Server, expected: dict[int, Become]) -> bool:
+    """Whether searches find every message by the words that it has now, and by no others, newest
+    first and once. They may be behind.
+    """
+    texts = {id_: text for id_, (text, _, deletion, _) in expected.items() if not deletion}
+    return await found(server, "message") == newest_first(texts, "message") and (
+        await found(server, "edit") == newest_first(texts, "edit")
+    )
+
+
+def newest_first(texts: dict[int, str], word: str) -> list[tuple[int, str]]:
+    return sorted(((id_, text) for id_, text in texts.items() if word in text), reverse=True)
+
+
+async def found(server: Server, word: str) -> list[tuple[int, str]]:
+    messages: list[Message] = []
+    async with open_history(server.connect_url, token(server, "bob")) as history:
+        more, before = True, None
+        while more:
+            page = await history.search(word, 200, before=before)
+            messages += page.messages
+            more, before = page.has_more, messages[-1].id if messages else None
+    return [(each.id, each.text) for each in messages]
