@@ -16,6 +16,7 @@ from cecochat.domain.ownership.sent import SentTable
 from tests.sim import oracle, without
 from tests.sim.ablation import HAND_OVERS, Override, ablation
 from tests.sim.assignment_rules import ASSIGNMENT_RULES
+from tests.sim.call_rules import CALL_RULES
 from tests.sim.change_rules import CHANGE_RULES
 from tests.sim.cut_rules import CUT_RULES
 from tests.sim.device_rules import DEVICE_RULES, GAPS, READ_WHILE_WRITTEN
@@ -279,6 +280,7 @@ ABLATIONS = [
     *HOME_RULES,
     *GROUP_RULES,
     *CHANGE_RULES,
+    *CALL_RULES,
     *LOSS_RULES,
     *CUT_RULES,
     *VANISH_RULES,

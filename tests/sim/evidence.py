@@ -80,6 +80,19 @@ class SendRecord(NamedTuple):
     seen_id: int
 
 
+@dataclass
+class CallRecord:
+    """A send of the back end, and what it was answered."""
+
+    number: int
+    sender: str
+    chat: str
+    id: int = 0  # of the message
+    refused: bool = False
+    unclear: bool = False  # the history lacks something, and cannot tell
+    hurries: bool = False  # tried again, while earlier tries were under way that had not landed
+
+
 class Delivery(NamedTuple):
     """An event on the wire."""
 
@@ -234,6 +247,7 @@ class Evidence:
     views: list[View] = field(default_factory=list)  # what the history shows in the end
     left: dict[str, int] = field(default_factory=dict)
     """Who has left the group -> the last id that they get."""
+    calls: list[CallRecord] = field(default_factory=list)
 
     @property
     def kept(self) -> set[Row]:

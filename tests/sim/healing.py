@@ -126,6 +126,7 @@ def settle_servers(world: World) -> bool:
         moved |= world.do_forward(node, partition, 1_000)
         moved |= world.do_recall(node, partition, 1_000)
         moved |= _look_at_clock(world, node, partition)
+    moved |= _settle_calls(world)
     for partition in range(world.shape.partitions):
         moved |= world.do_materialize(partition, 1_000)
         while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
@@ -146,6 +147,22 @@ def _settle_asks(world: World, node: int, partition: int) -> bool:
         moved |= lands or not world.do_lose_ask(0)
     while world.do_answer_ask(0):
         moved = True
+    return moved
+
+
+def _settle_calls(world: World) -> bool:
+    """Calls come to who can answer them; what cannot come is tried again in the next round."""
+    moved = False
+    for index in range(len(world.calls)):
+        world.do_try_call(index)
+    while world.call_requests:
+        node = world.assignment[world.call_requests[0].partition]
+        lands = world.do_land_call(0, node)
+        moved |= lands or not world.do_lose_call(0)
+    for index in reversed(range(len(world.call_replies))):
+        moved |= world.do_answer_call(index)
+    for index in reversed(range(len(world.calls))):
+        moved |= world.do_look_up(index)
     return moved
 
 

@@ -14,6 +14,7 @@ from cecochat.domain.log.ids import time_ms
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from tests.sim.evidence import (
     Acknowledgement,
+    CallRecord,
     Change,
     Delivery,
     DeviceRecord,
@@ -80,6 +81,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
     broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
     broken += _changed(evidence)
+    broken += [each for call in evidence.calls for each in _called(call, history, evidence)]
     for device in evidence.devices:
         broken += _sends(device, history, evidence.lost)
         broken += _wire(device)
@@ -232,6 +234,17 @@ def _sends(device: DeviceRecord, history: History, lost: set[Row]) -> Iterator[B
             highest[chat] = max(highest[chat], row.id)
             if row.id <= seen_id:
                 yield Broken(EARLY_REPLY, f"{device.name}: {number} has {row.id}, saw {seen_id}")
+
+
+def _called(call: CallRecord, history: History, evidence: Evidence) -> Iterator[Broken]:
+    """What was answered is there. An answer may be lost of what was accepted all the same."""
+    rows = history.get((call.sender, call.number), [])
+    if not (call.id or call.refused or call.unclear):
+        yield Broken(STUCK, f"{call} never got an answer")
+    if call.id and call.id not in evidence.loss.ids and call.id not in [row.id for row in rows]:
+        yield Broken(LOST, f"{call} was answered")
+    if call.refused and rows and not call.hurries:
+        yield Broken(REFUSED_YET_ACCEPTED, f"{call} is in the history")
 
 
 def _wire(device: DeviceRecord) -> Iterator[Broken]:

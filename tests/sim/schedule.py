@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
 from tests.sim.assigning import Upheavals
+from tests.sim.calling import Calls
 from tests.sim.changing import Changes
 from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
@@ -45,7 +46,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes
+Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes | Calls
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -90,7 +91,7 @@ def random_run(
     more = weights or {}
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
-    aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights)]
+    aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights), Calls(seed, weights)]
     first = unfit(seed, more) + upgrades.first()
     return _run(shape, _drawn(rng, steps, more, aside, (first, founding(seed, more))))
 

@@ -18,6 +18,7 @@ from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, SendLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import NOTHING, Copy, LogRecord, Origin
 from cecochat.domain.log.scope import is_of_group
+from cecochat.domain.ownership.calls import Calls
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.session.intake import check_send
@@ -55,6 +56,7 @@ class Server(Joining):
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
         self.home = Home(self.owner, SendLimits(members_max=MEMBERS_MAX), self.check_in_group)
+        self.calls = Calls(self.owner, self.accept)
         if node in world.old_versions:
             vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last

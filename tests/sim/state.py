@@ -20,6 +20,7 @@ from tests.sim.shape import HOMES, USERS, Shape
 
 if TYPE_CHECKING:
     from tests.sim.asking import Reply, Request
+    from tests.sim.calling import Call, CallReply, CallRequest
     from tests.sim.client import Client
     from tests.sim.cutting import Cut
     from tests.sim.server import Server
@@ -64,6 +65,9 @@ class State:
         self.commits: list[tuple[int, Place]] = []  # under way, in any order
         self.requests: list[Request] = []  # to homes of groups, under way in any order
         self.replies: list[Reply] = []  # the same
+        self.calls: list[Call] = []  # of the back end
+        self.call_requests: list[CallRequest] = []  # under way in any order
+        self.call_replies: list[CallReply] = []  # the same
 
     def _begin_people(self, shape: Shape) -> None:
         self.places = {id_: home % shape.partitions for id_, home in HOMES.items()}

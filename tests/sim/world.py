@@ -8,6 +8,7 @@ names:
 - `assigning`: which node is to own what
 - `owners`: what the owner of a partition does
 - `asking`: what owners ask of the homes of groups
+- `calling`: what the product's back end sends
 - `materializing`: how the history is written
 - `upgrading`: which version a node runs
 - `spoiling`, `cutting`, `losing`, `vanishing`: what goes wrong with the records of a log
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from typing_extensions import override
 
 from tests.sim.asking import Asks
+from tests.sim.calling import Calling
 from tests.sim.changing import Changing
 from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
@@ -36,7 +38,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(Changing, Owners, Asks, Materializing, Upgrading, Vanishing):
+class World(Changing, Owners, Asks, Calling, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -89,4 +91,5 @@ class World(Changing, Owners, Asks, Materializing, Upgrading, Vanishing):
             self.changes_in(valid),
             list(self.history.views()),
             belonging.left,
+            [call.record for call in self.calls],
         )

@@ -25,6 +25,15 @@ def ahead(seen: int) -> Refusal:
     )
 
 
+def since_ahead(ahead_ms: int) -> Refusal:
+    """A caller says that it has tried a send only in the future."""
+    return Refusal(
+        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        f"since_ms is {ahead_ms / 1_000:.0f} s ahead of this server: correct your clock, or say an "
+        "earlier time",
+    )
+
+
 def clock_ahead() -> Refusal:
     """The clock of this server is ahead of the log's."""
     return Refusal(

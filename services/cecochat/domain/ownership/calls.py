@@ -1,0 +1,101 @@
+"""What the owner of a partition decides about sends of the product's back end.
+
+They come in calls, not on a stream, so there is no position that says what the caller has seen. It
+says instead since when it may have tried a send. What the owner does not know from then, the
+history does: the caller looks there, and then asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, IDS_AHEAD_MAX_MS
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Origin
+from cecochat.domain.ownership import refusals
+from cecochat.domain.ownership.accepting import Accepting
+from cecochat.domain.ownership.asks import Known, Taken
+from cecochat.domain.ownership.sent import Accepted, Key, content_of
+from cecochat.v1.messaging_pb2 import Send
+
+
+class Called(NamedTuple):
+    """A send, the earliest time at which it may have been tried (ms since 1970; 0: any), and the
+    place in this log up to which the history has no such send.
+    """
+
+    user_id: UserId
+    send: Send
+    since_ms: int = 0
+    absent_up_to: Place = NOWHERE
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other sends."""
+        return self.user_id, self.send.client_message_id
+
+
+class Unsure(NamedTuple):
+    """The send may have been accepted before, at this place of the log or below: look for it in the
+    history, which has to hold everything up to there.
+    """
+
+    at: Place
+
+
+Decision = Taken | Known | Refusal | Unsure
+
+
+class Calls:
+    """Takes sends for the owner of a partition. `accept` makes the record of a send that is no
+    repeat, and raises `Refusal`.
+    """
+
+    def __init__(self, owner: Accepting, accept: Callable[[UserId, Send], Origin]) -> None:
+        self._owner = owner
+        self._accept = accept
+
+    def take(self, called: Called, now_ms: int) -> tuple[Decision, Origin | None]:
+        """Return what becomes of a send, and the record to append for it, if there is one.
+
+        A refusal may be told only by an owner that has read all that was in its log when it
+        decided, and was not superseded there.
+        """
+        if (repeated := self._repeated(called)) is not None:
+            return repeated, None
+        if called.since_ms > now_ms + CLOCKS_APART_MAX_MS:
+            return refusals.since_ahead(called.since_ms - now_ms), None
+        if not self._is_new(called):
+            return Unsure(self._owner.place), None
+        try:
+            return Taken(), self._accept(called.user_id, called.send)
+        except Refusal as refusal:
+            return refusal, None
+
+    def taken(self, key: Key) -> Known | None:
+        """Return what became of a send that was taken; None: its record was not read back yet."""
+        sent = self._owner.sent.find(key)
+        return Known(sent.message_id, sent.at) if sent else None
+
+    def _repeated(self, called: Called) -> Taken | Known | Refusal | None:
+        first = self._owner.sent.find(called.key) or self._owner.under_way(called.key)
+        if first is None:
+            return None
+        if first.content != content_of(called.send):
+            return refusals.reused_id(called.send.client_message_id)
+        return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
+
+    def _is_new(self, called: Called) -> bool:
+        """Return whether this owner would know the send if it had been accepted before.
+
+        Nobody accepts a send that says it is from more than a minute ahead of their clock, which
+        may be ahead of the log's. So the record of an earlier try is not much older in the log than
+        that try.
+        """
+        sent = self._owner.sent
+        if sent.covers_place(called.absent_up_to):
+            return True
+        return 0 < sent.floor.clock_ms < called.since_ms - IDS_AHEAD_MAX_MS
