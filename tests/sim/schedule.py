@@ -91,7 +91,8 @@ def random_run(
     more = weights or {}
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
-    aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights), Calls(seed, weights)]
+    aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights)]
+    aside.append(Calls(seed, weights))
     first = unfit(seed, more) + upgrades.first()
     return _run(shape, _drawn(rng, steps, more, aside, (first, founding(seed, more))))
 

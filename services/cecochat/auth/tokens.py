@@ -13,7 +13,7 @@ import jwt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.auth.keys import JwksFile, Keys
-from cecochat.auth.minting import AUDIENCE
+from cecochat.auth.minting import AUDIENCE, FOR_SERVICES
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
@@ -38,6 +38,7 @@ class Identity(NamedTuple):
     expires_at_s: float  # s since 1970
     issued_at_s: float = 0.0  # s since 1970; the earliest possible if the token does not say
     sid: str = ""  # the login that the token belongs to, as the back end names it
+    scopes: frozenset[str] = frozenset()  # what a service may do
 
 
 class Known(NamedTuple):
@@ -114,6 +115,16 @@ class Verifier:
         verifier.informed = asyncio.Event()
         return verifier
 
+    def for_services(self) -> Verifier:
+        """Return a verifier of the tokens of services, which are signed with the same keys. What is
+        revoked of users does not concern them.
+        """
+        verifier = copy(self)
+        verifier._audience = FOR_SERVICES
+        verifier._known = OrderedDict()
+        verifier._revoked = Revocations()
+        return verifier
+
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
         self._lifetime_max_s = config.tokens_lifetime_max_s
@@ -157,6 +168,7 @@ class Verifier:
             _time_s("exp", claims["exp"]),
             self._issued_at_s(claims),
             _sid(claims.get("sid", "")),
+            _scopes(claims.get("scope", "")),
         )
         self.check_revoked(identity)
         return identity
@@ -247,6 +259,12 @@ def _sid(value: Any) -> str:
     if isinstance(value, str) and len(value.encode(errors="replace")) <= SID_MAX_BYTES:
         return value
     raise _unauthenticated(f"the token's sid is not a text of at most {SID_MAX_BYTES} bytes")
+
+
+def _scopes(value: Any) -> frozenset[str]:
+    if isinstance(value, str):
+        return frozenset(value.split())
+    raise _unauthenticated("the token's scope is not a text")
 
 
 def _subject(sub: str) -> UserId:

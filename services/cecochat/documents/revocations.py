@@ -76,6 +76,14 @@ async def _good(configuration: Configuration, name: str, parse: Callable[[Any], 
     return earlier[1] if earlier else parse({})
 
 
+async def revoke(configuration: Configuration, wanted: Revocation, *, by: str) -> int:
+    """Add a revocation, and return the version of the document that has it. Raises `Refusal` and
+    `Unavailable`.
+    """
+    decide = await deciding(configuration, wanted)
+    return (await configuration.change(REVOCATIONS, decide, by=by)).version
+
+
 def add_revoking(app: App, configuration: Configuration) -> None:
     """Serve `POST /revocations` for the application's back end.
 
@@ -84,17 +92,16 @@ def add_revoking(app: App, configuration: Configuration) -> None:
     """
 
     @app.post("/revocations", ctx_scope="change", stream=True)
-    async def revoke(request: Request) -> HTTPResponse:
+    async def by_http(request: Request) -> HTTPResponse:
         try:
             wanted = await _wanted(request)
             concerns(request, wanted.user or "everyone", *([wanted.sid] if wanted.sid else []))
-            decide = await deciding(configuration, wanted)
-            stored = await configuration.change(REVOCATIONS, decide, by=BY_HTTP)
+            version = await revoke(configuration, wanted, by=BY_HTTP)
         except Refusal as refusal:
             return error_response(refusal)
         except Unavailable as error:
             return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error), 1_000))
-        body = {**wanted._asdict(), "version": stored.version}
+        body = {**wanted._asdict(), "version": version}
         return json_response(body, dumps=json.dumps)
 
 

@@ -14,10 +14,10 @@ def encode_asked(home: int, asked: asks.Asked) -> Asked:
     return Asked(
         home=home,
         partition=asked.partition,
-        epoch=_place(asked.epoch),
+        epoch=place_of(asked.epoch),
         number=asked.number,
-        home_epoch=_place(asked.home_epoch),
-        high=_place(asked.high),
+        home_epoch=place_of(asked.home_epoch),
+        high=place_of(asked.high),
         sends=[AskedSend(user_id=each.user_id, send=each.send) for each in asked.sends],
     )
 
@@ -26,10 +26,10 @@ def decode_asked(asked: Asked) -> asks.Asked:
     """Return what a request asks for."""
     return asks.Asked(
         asked.partition,
-        _place_in(asked.epoch),
+        place_in(asked.epoch),
         asked.number,
-        _place_in(asked.home_epoch),
-        _place_in(asked.high),
+        place_in(asked.home_epoch),
+        place_in(asked.high),
         tuple(asks.AskedSend(UserId(each.user_id), each.send) for each in asked.sends),
     )
 
@@ -38,8 +38,8 @@ def encode_answer(server_id: str, answer: asks.Answer) -> Answer:
     """Return the answer of a server."""
     return Answer(
         server_id=server_id,
-        epoch=_place(answer.epoch),
-        last=_place(answer.last),
+        epoch=place_of(answer.epoch),
+        last=place_of(answer.last),
         results=map(_result, answer.results),
     )
 
@@ -47,7 +47,7 @@ def encode_answer(server_id: str, answer: asks.Answer) -> Answer:
 def decode_answer(answer: Answer) -> asks.Answer:
     """Return what an answer says. A result of a kind that is not known counts as left."""
     return asks.Answer(
-        _place_in(answer.epoch), tuple(map(_result_in, answer.results)), _place_in(answer.last)
+        place_in(answer.epoch), tuple(map(_result_in, answer.results)), place_in(answer.last)
     )
 
 
@@ -56,7 +56,7 @@ def _result(result: asks.Result) -> Result:
         case asks.Taken():
             return Result(taken=True)
         case asks.Known(message_id, at):
-            return Result(known=Known(message_id=message_id, at=_place(at)))
+            return Result(known=Known(message_id=message_id, at=place_of(at)))
         case Refusal():
             return Result(refused=result.proto())
         case asks.Left():
@@ -68,16 +68,18 @@ def _result_in(result: Result) -> asks.Result:
         case "taken":
             return asks.Taken()
         case "known":
-            return asks.Known(result.known.message_id, _place_in(result.known.at))
+            return asks.Known(result.known.message_id, place_in(result.known.at))
         case "refused":
             refused = result.refused
             return Refusal(refused.code, refused.message, refused.retry_after_ms)
     return asks.Left()
 
 
-def _place(given: place.Place) -> Place:
+def place_of(given: place.Place) -> Place:
+    """Return a place as it goes over the wire."""
     return Place(offset=given.offset, clock_ms=given.clock_ms)
 
 
-def _place_in(given: Place) -> place.Place:
+def place_in(given: Place) -> place.Place:
+    """Return the place that came over the wire."""
     return place.Place(given.clock_ms, given.offset)

@@ -9,13 +9,25 @@ import httpx
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.log.ids import UserId
-from cecochat.domain.ownership import asks
+from cecochat.domain.ownership import asks, calls
 from cecochat.internal import paths
 from cecochat.internal.asked import decode_answer, encode_asked
-from cecochat.internal.v1.internal_pb2 import Answer, Load, Partitions, Sessions, UserSessions
+from cecochat.internal.called import decode_decided, encode_called
+from cecochat.internal.v1.internal_pb2 import (
+    Answer,
+    Decided,
+    Found,
+    Load,
+    Partitions,
+    Queried,
+    Query,
+    Sessions,
+    Sought,
+    UserSessions,
+)
 from cecochat.ports.discovery import Instance
 
-Said = TypeVar("Said", Load, Partitions, Sessions, Answer)
+Said = TypeVar("Said", Load, Partitions, Sessions, Answer, Decided, Found, Queried)
 Params = Mapping[str, Sequence[str]]
 
 
@@ -60,6 +72,28 @@ class InternalClient:
         body = encode_asked(home, asked).SerializeToString()
         said = await self._ask(server, paths.ASKED, Answer, body=body)
         return None if said is None else decode_answer(said)
+
+    async def call(
+        self, server: Instance, partition: int, sends: Sequence[calls.Called]
+    ) -> Sequence[calls.Decision] | None:
+        """Have the owner of a partition decide about sends of the back end. The scope is `pass_on`.
+
+        None does not say that they have not come: they may have, and they may yet come.
+        """
+        body = encode_called(partition, sends).SerializeToString()
+        said = await self._ask(server, paths.CALLED, Decided, body=body)
+        return None if said is None else decode_decided(said)
+
+    async def seek(self, server: Instance, sought: Sought) -> Sequence[int] | None:
+        """Return the ids of those of these sends that the history has; 0: it has none, -1: nothing
+        tells. None: it does not answer, or is not that far yet. The scope is `pass_on`.
+        """
+        said = await self._ask(server, paths.SOUGHT, Found, body=sought.SerializeToString())
+        return None if said is None else said.message_ids
+
+    async def query(self, server: Instance, query: Query) -> Queried | None:
+        """Return what a history server answers in the name of a user. The scope is `pass_on`."""
+        return await self._ask(server, paths.QUERIES, Queried, body=query.SerializeToString())
 
     async def _ask(
         self,

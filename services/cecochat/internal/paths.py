@@ -8,9 +8,13 @@ LOAD: Final = "/internal/v1/load"
 PARTITIONS: Final = "/internal/v1/partitions"
 SESSIONS: Final = "/internal/v1/sessions"
 ASKED: Final = "/internal/v1/asked"
+CALLED: Final = "/internal/v1/called"
+SOUGHT: Final = "/internal/v1/sought"
+QUERIES: Final = "/internal/v1/queries"
 
 USER: Final = "user"
 """The query parameter that names a user. It is repeated for several users."""
 USERS_MAX: Final = 100
 ASKED_MAX_BYTES: Final = 1 << 20
+CALLED_MAX_BYTES: Final = 8 << 20
 PROTOBUF: Final = "application/x-protobuf"

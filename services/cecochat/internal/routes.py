@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from sanic import Request
 from sanic.response import HTTPResponse, raw
 
-from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.ownership import asks
+from cecochat.domain.ownership.calls import Called, Decision
 from cecochat.internal import paths
 from cecochat.internal.asked import decode_asked, encode_answer
+from cecochat.internal.called import decode_called, encode_decided
+from cecochat.internal.v1 import internal_pb2
 from cecochat.internal.v1.internal_pb2 import (
     Asked,
+    Found,
     Load,
     OwnedPartition,
     Partitions,
+    Queried,
+    Query,
     Sessions,
+    Sought,
     UserSessions,
 )
 from cecochat.runtime import bodies
 from cecochat.runtime.http import App, error_response
 from cecochat.v1 import errors_pb2
+
+Message_ = TypeVar("Message_", bound=Message)
 
 
 class InternalRoutes:
@@ -75,22 +85,65 @@ class InternalRoutes:
         @self._app.post(paths.ASKED, ctx_scope="pass_on", stream=True)
         async def say_answer(request: Request) -> HTTPResponse:
             try:
-                body = await bodies.read(request, paths.ASKED_MAX_BYTES)
-                asked = Asked.FromString(body)
+                asked = await _read(request, Asked, paths.ASKED_MAX_BYTES)
             except Refusal as refusal:
                 return error_response(refusal)
-            except DecodeError:
-                return error_response(Invalid("this is no request to a home of groups"))
             said = await answer(asked.home, decode_asked(asked))
             if said is None:
-                return error_response(_not_home(asked.home))
+                return error_response(_not_owner(asked.home))
             return _protobuf(encode_answer(self._server_id, said))
 
+    def called(
+        self, decide: Callable[[int, list[Called]], Awaitable[Sequence[Decision] | None]]
+    ) -> None:
+        """Answer what becomes of sends of the back end in a partition. `decide` returns None if
+        this server does not own that, or not yet.
+        """
 
-def _not_home(home: int) -> Refusal:
+        @self._app.post(paths.CALLED, ctx_scope="pass_on", stream=True)
+        async def say_decisions(request: Request) -> HTTPResponse:
+            try:
+                called = await _read(request, internal_pb2.Called, paths.CALLED_MAX_BYTES)
+            except Refusal as refusal:
+                return error_response(refusal)
+            said = await decide(called.partition, decode_called(called))
+            if said is None:
+                return error_response(_not_owner(called.partition))
+            return _protobuf(encode_decided(self._server_id, said))
+
+    def sought(self, find: Callable[[Sought], Awaitable[Sequence[int]]]) -> None:
+        """Answer which sends the history has: the id of each; 0 if it has none, and -1 if nothing
+        tells. `find` raises `Refusal` and `Unavailable`.
+        """
+
+        @self._app.post(paths.SOUGHT, ctx_scope="pass_on", stream=True)
+        async def say_found(request: Request) -> HTTPResponse:
+            try:
+                ids = await find(await _read(request, Sought, paths.CALLED_MAX_BYTES))
+            except Refusal as refusal:
+                return error_response(refusal)
+            except Unavailable as error:
+                return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error)))
+            return _protobuf(Found(server_id=self._server_id, message_ids=ids))
+
+    def queries(self, answer: Callable[[Query], Awaitable[bytes]]) -> None:
+        """Answer queries in the name of users. `answer` raises `Refusal`."""
+
+        @self._app.post(paths.QUERIES, ctx_scope="pass_on", stream=True)
+        async def say_answer(request: Request) -> HTTPResponse:
+            said = Queried(server_id=self._server_id)
+            try:
+                query = await _read(request, Query, paths.ASKED_MAX_BYTES)
+                said.response = await answer(query)
+            except Refusal as refusal:
+                said.refused.CopyFrom(refusal.proto())
+            return _protobuf(said)
+
+
+def _not_owner(partition: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAVAILABLE,
-        f"this server does not own partition {home}, or not yet: ask the server that does",
+        f"this server does not own partition {partition}, or not yet: ask the server that does",
     )
 
 
@@ -102,6 +155,15 @@ def users_in(request: Request) -> list[UserId]:
     raise Invalid(
         f"{len(users)} users are named: name 1 to {paths.USERS_MAX}, as ?user=alice&user=bob",
     )
+
+
+async def _read(request: Request, kind: type[Message_], max_bytes: int) -> Message_:
+    """Return the body of a request. Raises `Refusal`."""
+    body = await bodies.read(request, max_bytes)
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise Invalid(f"the body is no {kind.DESCRIPTOR.full_name}") from None
 
 
 def _protobuf(message: Message) -> HTTPResponse:

@@ -280,6 +280,25 @@ class Config:
     scale_connect_cooldown_s: float = _scale(
         "connect.cooldown_s", 60.0, "s", "the time between two changes"
     )
+    backend_rate_per_service: float = _key(
+        "backend.rate_per_service",
+        5_000.0,
+        "calls/s",
+        1,
+        1e6,
+        "how many sends and queries a service of the back end may make for long; each connect "
+        "server counts for itself",
+        "connect",
+    )
+    backend_burst: int = _key(
+        "backend.burst",
+        20_000,
+        "calls",
+        1_000,
+        10_000_000,
+        "how many sends and queries a service may make at once",
+        "connect",
+    )
     trace_ratio: float = _key(
         "trace.ratio",
         0.01,

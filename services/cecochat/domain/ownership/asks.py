@@ -37,6 +37,9 @@ class Asked(NamedTuple):
 class Taken(NamedTuple):
     """A send is in the log, or on its way there. Its copy is the answer to its client."""
 
+    def __bool__(self) -> bool:
+        return True  # unlike other empty tuples
+
 
 class Known(NamedTuple):
     """A send was accepted before, as the origin at `at` in the home's log."""

@@ -7,7 +7,7 @@ history does: the caller looks there, and then asks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
@@ -58,13 +58,29 @@ class Calls:
         self._owner = owner
         self._accept = accept
 
+    def take_all(
+        self, sends: Iterable[Called], now_ms: int
+    ) -> Iterator[tuple[Decision, Origin | None]]:
+        """Take sends in order. Once one of a user is unsure, no later one of that user is accepted,
+        so that none overtakes it.
+        """
+        unsure: set[UserId] = set()
+        for called in sends:
+            if called.user_id in unsure:
+                yield self._repeated(called) or Unsure(self._owner.place), None
+                continue
+            decision, origin = self.take(called, now_ms)
+            if isinstance(decision, Unsure):
+                unsure.add(called.user_id)
+            yield decision, origin
+
     def take(self, called: Called, now_ms: int) -> tuple[Decision, Origin | None]:
         """Return what becomes of a send, and the record to append for it, if there is one.
 
         A refusal may be told only by an owner that has read all that was in its log when it
         decided, and was not superseded there.
         """
-        if (repeated := self._repeated(called)) is not None:
+        if repeated := self._repeated(called):
             return repeated, None
         if called.since_ms > now_ms + CLOCKS_APART_MAX_MS:
             return refusals.since_ahead(called.since_ms - now_ms), None

@@ -584,3 +584,267 @@ class Known(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Known: _TypeAlias = Known  # noqa: Y015
+
+@_typing.final
+class Called(_message.Message):
+    """POST /internal/v1/called, with the scope `pass_on`: sends of the product's back end, for the owner of the partition that accepts them. The answer is Decided,
+    or the status 503 if the server does not own that partition.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SENDS_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    @_builtins.property
+    def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___CalledSend]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        sends: _abc.Iterable[Global___CalledSend] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition", "sends", b"sends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Called: _TypeAlias = Called  # noqa: Y015
+
+@_typing.final
+class CalledSend(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SEND_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    ABSENT_UP_TO_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    since_ms: _builtins.int
+    """The earliest time at which it may have been tried, ms since 1970; 0: at any time."""
+    @_builtins.property
+    def send(self) -> _messaging_pb2.Send: ...
+    @_builtins.property
+    def absent_up_to(self) -> Global___Place:
+        """The history has no such send up to this place of the partition. Absent: that is not known."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        send: _messaging_pb2.Send | None = ...,
+        since_ms: _builtins.int = ...,
+        absent_up_to: Global___Place | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["absent_up_to", b"absent_up_to", "send", b"send"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_up_to", b"absent_up_to", "send", b"send", "since_ms", b"since_ms", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalledSend: _TypeAlias = CalledSend  # noqa: Y015
+
+@_typing.final
+class Decided(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """One for each send, in order."""
+
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "server_id", b"server_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decided: _TypeAlias = Decided  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    UNSURE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    open: _builtins.bool
+    """It was appended, and not read back in time."""
+    @_builtins.property
+    def known(self) -> Global___Known:
+        """It is in the log."""
+
+    @_builtins.property
+    def refused(self) -> _errors_pb2.Error: ...
+    @_builtins.property
+    def unsure(self) -> Global___Place:
+        """It may have been accepted up to this place, so the history has to be asked."""
+
+    def __init__(
+        self,
+        *,
+        known: Global___Known | None = ...,
+        refused: _errors_pb2.Error | None = ...,
+        unsure: Global___Place | None = ...,
+        open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "known", b"known", "open", b"open", "refused", b"refused", "unsure", b"unsure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "known", b"known", "open", b"open", "refused", b"refused", "unsure", b"unsure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_decision: _TypeAlias = _typing.Literal["known", "refused", "unsure", "open"]  # noqa: Y015
+    _WhichOneofArgType_decision: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_decision) -> _WhichOneofReturnType_decision | None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Sought(_message.Message):
+    """POST /internal/v1/sought, with the scope `pass_on`: which of these sends the history has. The answer is Found, or an error: BEHIND while it does not hold
+    all that the token asks for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SENDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken: ...
+    @_builtins.property
+    def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___SoughtSend]: ...
+    def __init__(
+        self,
+        *,
+        token: _messaging_pb2.ReadToken | None = ...,
+        sends: _abc.Iterable[Global___SoughtSend] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends", b"sends", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sought: _TypeAlias = Sought  # noqa: Y015
+
+@_typing.final
+class SoughtSend(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    chat_id: _builtins.str
+    client_message_id: _builtins.str
+    after_id: _builtins.int
+    """Its id is above this one."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        chat_id: _builtins.str = ...,
+        client_message_id: _builtins.str = ...,
+        after_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_id", b"after_id", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoughtSend: _TypeAlias = SoughtSend  # noqa: Y015
+
+@_typing.final
+class Found(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One for each send, in order: its message id; 0: the history does not have it; -1: it may be in a hole."""
+
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        message_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_ids", b"message_ids", "server_id", b"server_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Found: _TypeAlias = Found  # noqa: Y015
+
+@_typing.final
+class Query(_message.Message):
+    """POST /internal/v1/queries, with the scope `pass_on`: a query of the history in the name of a user. The answer is Queried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    call: _builtins.str
+    """The name of the call of `cecochat.v1.History`, and its serialized request."""
+    request: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        call: _builtins.str = ...,
+        request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class Queried(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    response: _builtins.bytes
+    """Serialized."""
+    @_builtins.property
+    def refused(self) -> _errors_pb2.Error: ...
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        response: _builtins.bytes = ...,
+        refused: _errors_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refused", b"refused", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refused", b"refused", "response", b"response", "server_id", b"server_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["response", "refused"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___Queried: _TypeAlias = Queried  # noqa: Y015

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
+from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http, internal, openapi, unary
+from cecochat.runtime import exchange, http, internal, openapi, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.connect import development, front, page
+from cecochat.servers.connect.backend import REQUEST_MAX_BYTES, SERVICE, Backend, BackendMetrics
 from cecochat.servers.connect.lookups import ConnectMetrics, add_routes
+from cecochat.servers.connect.passing import ASK_S, Passing
 from cecochat.servers.connect.server import Directory
 
 
@@ -28,7 +33,8 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("connect", server_id, registry)
-    directory = Directory(parts.discovery, await parts.backplane.partition_count())
+    log = await Log.of(parts.backplane)
+    directory = Directory(parts.discovery, log.partitions)
     following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
     metrics = ConnectMetrics(registry)
@@ -36,6 +42,16 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     origins = Origins(parts.settings, parts.discovery)
     origins.watch(for_clients, apart_from=(development.PATH,))
     add_routes(for_clients, directory, verifier, metrics, tracer)
+    asking = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
+    live = partial(parts.discovery.live, "history")
+    passing = Passing(InternalClient(asking), directory.owner_of, live, log.id)
+    services = verifier.for_services()
+    backend = Backend(
+        passing, log.partition_of, services, parts.configuration, BackendMetrics(registry)
+    )
+    for call in backend.offered:
+        path, respond = f"/{SERVICE}/{call.name}", partial(backend.respond, call)
+        exchange.add_route(for_clients, path, call.response, respond, REQUEST_MAX_BYTES)
     openapi.add_route(for_clients)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
@@ -50,10 +66,12 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         directory.configure(config)
         verifier.configure(config)
+        backend.configure(config)
         origins.configure(config)
 
     settings = parts.settings
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(asking)
         port = await stack.enter_async_context(
             http.serving(for_clients, settings.host, settings.connect_port, parts.certificate)
         )

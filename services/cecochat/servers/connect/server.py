@@ -90,11 +90,15 @@ class Directory:
             ),
         )
 
-    def _owner(self, partition: int) -> Instance:
+    def owner_of(self, partition: int) -> Instance | None:
+        """Return the live server that a partition is assigned to, if there is one."""
         server_id = (self._assignment or {}).get(partition)
-        for instance in self._discovery.live("messaging"):
-            if instance.instance_id == server_id:
-                return instance
+        live = self._discovery.live("messaging")
+        return next((each for each in live if each.instance_id == server_id), None)
+
+    def _owner(self, partition: int) -> Instance:
+        if instance := self.owner_of(partition):
+            return instance
         raise Refusal(
             errors_pb2.ERROR_CODE_UNAVAILABLE,
             f"no live messaging server owns partition {partition} at the moment: try again",

@@ -7,20 +7,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cecochat.auth.tokens import Verifier, bearer
-from cecochat.domain.errors import Refusal, Unavailable
-from cecochat.domain.log.ids import UserId
-from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
+from cecochat.domain.errors import Invalid, Refusal, Unavailable
+from cecochat.domain.log.ids import UserId, user_id
+from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load, Query
 from cecochat.runtime.arriving import Arrivals
+from cecochat.runtime.exchange import ANSWER_TIMEOUT_S, Exchange
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unread import Unread
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 
 SERVICE = "cecochat.v1.History"
 RECEIVE_MAX_BYTES = 64 << 10
-ANSWER_TIMEOUT_S = 10.0
 FIND_COST = 10
 """How many queries a `FindMessage` counts as. It reads the log of each partition that the message
 concerns, and asks messaging servers.
@@ -66,8 +65,6 @@ NOT_ANSWERING = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
 )
 
-Request = TypeVar("Request", bound=Message)
-
 
 class Call(NamedTuple):
     """A call of the service: who answers it, with a serialized `response`, and how many queries it
@@ -79,43 +76,6 @@ class Call(NamedTuple):
     request: type[Message]
     response: type[Message]
     cost: int = 1
-
-
-class Exchange(ABC):
-    """One call under way, as its transport brings it."""
-
-    authorization: str
-    """What the caller says who it is."""
-    traceparent: str
-    """The trace context of the caller; "" if it has none."""
-    copies: ClassVar[int] = 1
-    """How often memory holds an answer while it is sent."""
-
-    def timeout_s(self) -> float:
-        """Return how long the caller waits for an answer, at most. Raises `Refusal`."""
-        return ANSWER_TIMEOUT_S
-
-    @abstractmethod
-    def drop(self) -> None:
-        """Keep nothing of the request, since it is refused, and maybe late."""
-
-    @abstractmethod
-    async def read(self, kind: type[Request]) -> Request:
-        """Return the request once it is there. Raises `Refusal`."""
-
-    def encoded(self, answer: bytes) -> bytes:
-        """Return a serialized answer as it is sent."""
-        return answer
-
-    @abstractmethod
-    async def write(self, encoded: bytes) -> None:
-        """Send the answer. This returns when the client has taken it, but for what the kernel
-        holds.
-        """
-
-    @abstractmethod
-    def hang_up(self) -> None:
-        """End the connection, since its client does not read. That cancels `write`."""
 
 
 class QueryMetrics:
@@ -204,31 +164,45 @@ class Calls:
 
     async def _admit(self, call: Call, exchange: Exchange, under_way: ExitStack) -> bytes:
         """Return the encoded answer, which is held until the call is no longer under way."""
-        user_id = self._verifier.verify(bearer(exchange.authorization)).user_id
-        under_way.enter_context(self._admission.admitted(user_id, call.cost))
+        caller = self._verifier.verify(bearer(exchange.authorization)).user_id
+        under_way.enter_context(self._admission.admitted(caller, call.cost))
         async with self._arrivals.soon():
             request = await exchange.read(call.request)
         with self._admission.placed():
-            answer = await self._answer(call, exchange, user_id, request)
-        self._admission.answered(user_id, len(answer))
+            answer = await self._answer(call, exchange, caller, request)
+        self._admission.answered(caller, len(answer))
         encoded = exchange.encoded(answer)
         size_bytes = len(encoded) * exchange.copies
         give_up = partial(self._give_up, exchange)
-        under_way.enter_context(self._unread.held(user_id, size_bytes, give_up))
+        under_way.enter_context(self._unread.held(caller, size_bytes, give_up))
         return encoded
+
+    async def answer_for(self, query: Query) -> bytes:
+        """Answer a query that another server passes on in the name of a user. Raises `Refusal`."""
+        call = next((each for each in self.offered if each.name == query.call), None)
+        if call is None:
+            raise Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, f"there is no call {query.call!r}")
+        try:
+            request = call.request.FromString(query.request)
+            async with _deadline(ANSWER_TIMEOUT_S), self._admission.reading:
+                return await call.answer(user_id(query.user_id), request)
+        except DecodeError:
+            raise Invalid(f"the request is no {call.request.DESCRIPTOR.full_name}") from None
+        except (Unavailable, TimeoutError):
+            raise NOT_ANSWERING from None
 
     def _give_up(self, exchange: Exchange) -> None:
         self._metrics.given_up.inc()
         exchange.hang_up()
 
     async def _answer(
-        self, call: Call, exchange: Exchange, user_id: UserId, request: Message
+        self, call: Call, exchange: Exchange, caller: UserId, request: Message
     ) -> bytes:
         full = f"{SERVICE}/{call.name}"
         rpc = {spans.RPC: full}
         with self._tracer.serving(spans.QUERY, exchange.traceparent, rpc, name=full):
             async with _deadline(exchange.timeout_s()), self._admission.reading:
-                return await call.answer(user_id, request)
+                return await call.answer(caller, request)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
 from cecochat.servers.history.searching import Searching
+from cecochat.servers.history.sought import Seeking
 from cecochat.servers.history.transport import http as over_http
 from cecochat.servers.history.transport.grpc import service
 from cecochat.settings import backends
@@ -67,7 +68,10 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     facts = Facts(_system(parts, server_id))
     add_page(app, server_id, facts)
     show_memory(app, server_id, following.memory)
-    InternalRoutes(app, server_id).load(lambda: metrics.load)
+    routes = InternalRoutes(app, server_id)
+    routes.load(lambda: metrics.load)
+    routes.queries(calls.answer_for)
+    routes.sought(Seeking(parts.history, queries.hold).find)
 
     def configure(config: Config) -> None:
         queries.configure(config)

@@ -66,6 +66,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
     routes.asked(ownership.answer)
+    routes.called(ownership.call)
     routes.sessions(partial(user_sessions, server))
 
     def configure(config: Config) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import ProducerEnded, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.ownership.asks import Answer, Asked
+from cecochat.domain.ownership.calls import Called, Decision
 from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
@@ -249,6 +250,16 @@ class Ownership:
         ready = self._served(home)
         try:
             return await ready.answer(asked) if ready else None
+        except Unavailable:
+            return None
+
+    async def call(self, partition: int, sends: Sequence[Called]) -> list[Decision] | None:
+        """Decide about sends of the product's back end; None if this server does not own that
+        partition, not yet, or does not know.
+        """
+        ready = self._served(partition)
+        try:
+            return await ready.call(sends) if ready else None
         except Unavailable:
             return None
 

@@ -158,7 +158,7 @@ class OwnedPartition:
             self.appending,
             asking,
             self._traces,
-            self._read_to,
+            self._while_ready,
         )
         self._on_ready()
 
@@ -286,10 +286,10 @@ class OwnedPartition:
             "forwarded",
         )
 
-    async def _read_to(self, end: int) -> None:
-        """Wait until the owner that is ready now has read up to below `end`, or has ended."""
+    async def _while_ready(self, done: Callable[[], bool]) -> None:
+        """Wait for something that the log will bring, or until the owner that is ready now ends."""
         ready = self.ready
-        while self.ready is ready and ready and ready.owner.cursor < end:
+        while self.ready is ready and ready and not done():
             self._moved.clear()
             await self._moved.wait()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.log.ids import (
     PARTITIONS_MAX,
     UserId,
@@ -17,7 +19,8 @@ from cecochat.domain.log.ids import (
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.records import Origin
 from cecochat.domain.log.scope import is_of_group
-from cecochat.domain.ownership.asks import Answer, Asked
+from cecochat.domain.ownership.asks import Answer, Asked, Taken
+from cecochat.domain.ownership.calls import Called, Calls, Decision
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session import intake
@@ -34,6 +37,8 @@ from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
 
+CALL_S = 5.0  # how long a call of the back end waits for room, and then for its records
+
 
 @dataclass(slots=True, eq=False)
 class ReadyPartition:
@@ -45,11 +50,13 @@ class ReadyPartition:
     appending: Appending
     asking: AskingHomes
     traces: MessageTraces
-    read_to: Callable[[int], Awaitable[None]]  # waits until the owner has read up to below that
+    until: Callable[[Callable[[], bool]], Awaitable[None]]  # waits for that, or for the owner's end
     home: Home = field(init=False)
+    calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
         self.home = Home(self.owner, self.host.send_limits, self._check_in_group)
+        self.calls = Calls(self.owner, self._accept)
 
     @property
     def log(self) -> Log:
@@ -101,13 +108,15 @@ class ReadyPartition:
         """
         if not self.has_home(send):
             return self.owner.asking.take(session, send, now_ms())
-        if is_of_group(send):
-            origin = self.home.accept(session.user_id, send, now_ms())
-        else:
-            recipients = self._check(session.user_id, send, self.partition)
-            origin = self.owner.accept(session.user_id, send, recipients, now_ms())
+        origin = self._accept(session.user_id, send)
         self.owner.wait(session, send.client_message_id)
         self._append(send, origin, session.id)
+
+    def _accept(self, user_id: UserId, send: Send) -> Origin:
+        if is_of_group(send):
+            return self.home.accept(user_id, send, now_ms())
+        recipients = self._check(user_id, send, self.partition)
+        return self.owner.accept(user_id, send, recipients, now_ms())
 
     def _check(self, user_id: UserId, send: Send, partition: int | None) -> tuple[UserId, ...]:
         max_bytes = self.host.send_limits.text_max_bytes
@@ -129,9 +138,49 @@ class ReadyPartition:
         for origin in origins:
             self._append(sends[origin.user_id, origin.client_message_id], origin)
         if answer.refuses:
-            _, end = await self.log.backplane.bounds(MESSAGES, self.partition)
-            await self.read_to(end)
+            await self._read_log()
         return answer if self.owner.ready else None
+
+    async def call(self, sends: Sequence[Called]) -> list[Decision] | None:
+        """Decide about sends of the product's back end, and wait until those that are accepted were
+        read back. One that was not in time is still `Taken`. None: this owner has ended, or does
+        not know.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CALL_S):
+                await self.appending.room()
+        if not self.owner.ready or not self.appending.has_room:
+            return None
+        decisions: list[Decision] = []
+        for called, (decision, origin) in zip(
+            sends, self.calls.take_all(sends, now_ms()), strict=True
+        ):
+            decisions.append(decision)
+            if origin:
+                self._append(called.send, origin)
+        if any(isinstance(each, Refusal) for each in decisions):
+            await self._read_log()
+        return await self._read_back(sends, decisions)
+
+    async def _read_back(
+        self, sends: Sequence[Called], decisions: list[Decision]
+    ) -> list[Decision] | None:
+        waiting = [at for at, each in enumerate(decisions) if isinstance(each, Taken)]
+
+        def look() -> bool:
+            while waiting and (known := self.calls.taken(sends[waiting[0]].key)):
+                decisions[waiting.pop(0)] = known
+            return not waiting
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CALL_S):
+                await self.until(look)
+        return decisions if self.owner.ready else None
+
+    async def _read_log(self) -> None:
+        """Wait until the owner has read all that is in the log now, or has ended."""
+        _, end = await self.log.backplane.bounds(MESSAGES, self.partition)
+        await self.until(lambda: self.owner.cursor >= end)
 
     def _append(self, send: Send, origin: Origin, session_id: str = "") -> None:
         self.host.metrics.accept()

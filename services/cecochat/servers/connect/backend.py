@@ -1,0 +1,214 @@
+"""The calls of the product's back end: who may make them, and what they come to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.message import Message
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from cecochat.auth.tokens import Identity, Verifier, bearer
+from cecochat.documents.revocations import revoke, until_now_ms
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.revocations import Revocation
+from cecochat.domain.errors import Invalid, Refusal, Unavailable
+from cecochat.domain.log import ids
+from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.scope import is_of_group
+from cecochat.domain.ownership.calls import Called
+from cecochat.domain.session.bucket import Rates
+from cecochat.internal.v1.internal_pb2 import Query
+from cecochat.ports.configuration import Configuration
+from cecochat.runtime.arriving import Arrivals
+from cecochat.runtime.exchange import Exchange
+from cecochat.runtime.grpc import INTERNAL
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.servers.connect.passing import Passed, Passing
+from cecochat.v1 import backend_pb2, errors_pb2, history_pb2
+from cecochat.v1.backend_pb2 import (
+    BackendSend,
+    BackendSendRequest,
+    BackendSendResponse,
+    BackendSendResult,
+    RevokeTokensRequest,
+    RevokeTokensResponse,
+)
+from cecochat.v1.messaging_pb2 import Send
+
+log = logging.getLogger(__name__)
+
+SERVICE: Final = "cecochat.v1.Backend"
+SENDS_MAX: Final = 1_000
+REQUEST_MAX_BYTES: Final = 4 << 20
+QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers")
+
+
+class Call(NamedTuple):
+    """A call, and who answers it."""
+
+    name: str
+    request: type[Message]
+    response: type[Message]
+    answer: Callable[[Identity, Any], Awaitable[bytes]]
+
+
+class BackendMetrics:
+    """The metrics of these calls."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.seconds = Histogram(
+            "cecochat_backend_call_seconds",
+            "Time to answer a call of the back end, by call and code.",
+            ["call", "code"],
+            registry=registry,
+        )
+        self.sends = Counter(
+            "cecochat_backend_sends", "Sends of the back end, by code.", ["code"], registry=registry
+        )
+
+
+class Backend:
+    """Answers the calls of `cecochat.v1.Backend`. All transports of a server share one."""
+
+    def __init__(
+        self,
+        passing: Passing,
+        partition_of: PartitionOf,
+        verifier: Verifier,
+        configuration: Configuration,
+        metrics: BackendMetrics,
+    ) -> None:
+        self._passing = passing
+        self._partition_of = partition_of
+        self._verifier = verifier
+        self._configuration = configuration
+        self._metrics = metrics
+        self._rates = Rates("calls")
+        self._arrivals = Arrivals()
+        self._tarpit = Tarpit()
+        self._config = Config()
+        self.offered = (
+            Call("Send", BackendSendRequest, BackendSendResponse, self._send),
+            *map(self._query_call, QUERIES),
+            Call("RevokeTokens", RevokeTokensRequest, RevokeTokensResponse, self._revoke),
+        )
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
+        self._verifier.configure(config)
+
+    async def respond(self, call: Call, exchange: Exchange) -> Refusal | None:
+        """Answer a call, or return why it is refused, after the wait that a flood has to expect."""
+        begun_s = time.monotonic()
+        refusal: Refusal | None = None
+        try:
+            caller = self._verifier.verify(bearer(exchange.authorization))
+            async with self._arrivals.soon():
+                request = await exchange.read(call.request)
+            answer = await call.answer(caller, request)
+            await exchange.write(exchange.encoded(answer))
+        except Refusal as refused:
+            refusal = refused.detached()
+        except Unavailable as error:
+            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error), 1_000)
+        except Exception:
+            log.exception("%s failed", call.name)
+            refusal = INTERNAL
+        finally:
+            code = refusal.name if refusal else "ok"
+            self._metrics.seconds.labels(call.name, code).observe(time.monotonic() - begun_s)
+        if refusal:
+            exchange.drop()
+            await self._tarpit.hold(refusal)
+        return refusal
+
+    def _charge(self, caller: Identity, calls: int) -> None:
+        config = self._config
+        rate, burst = config.backend_rate_per_service, config.backend_burst
+        self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
+
+    # -- sends
+
+    async def _send(self, caller: Identity, request: BackendSendRequest) -> bytes:
+        sends = request.sends
+        if not 1 <= len(sends) <= SENDS_MAX:
+            raise Invalid(f"there are {len(sends)} sends: use 1 to {SENDS_MAX}")
+        if any(not each.HasField("membership") for each in sends):
+            _allow(caller, "send")
+        if any(each.HasField("membership") for each in sends):
+            _allow(caller, "groups")
+        self._charge(caller, len(sends))
+        passed = list(map(self._passed, sends))
+        token = await self._passing.send([each for each in passed if each.is_open])
+        results = list(map(_result, passed))
+        for each in passed:
+            self._metrics.sends.labels(each.refusal.name if each.refusal else "ok").inc()
+        return BackendSendResponse(results=results, token=token).SerializeToString()
+
+    def _passed(self, given: BackendSend) -> Passed:
+        """Return a send as it is passed on, or as it is refused here."""
+        body = given.WhichOneof("body")
+        send = Send(
+            client_message_id=given.client_message_id,
+            chat_id=given.chat_id,
+            traceparent=given.traceparent,
+            **({body: getattr(given, body)} if body else {}),
+        )
+        called = Called(ids.UserId(given.user_id), send, given.since_ms)
+        try:
+            user_id, chat_id = ids.user_id(given.user_id), ids.chat_id(given.chat_id)
+            if given.since_ms < 0:
+                raise Invalid("since_ms is negative: use ms since 1970, or 0")
+        except Refusal as refusal:
+            return Passed(called, -1, refusal=refusal.detached())
+        home = chat_id if is_of_group(send) else user_id
+        return Passed(called, self._partition_of(ids.UserId(home)))
+
+    # -- queries
+
+    def _query_call(self, name: str) -> Call:
+        request = getattr(backend_pb2, f"Backend{name}Request")
+        response = getattr(history_pb2, f"{name}Response")
+        return Call(name, request, response, partial(self._query, name))
+
+    async def _query(self, name: str, caller: Identity, request: Any) -> bytes:
+        _allow(caller, "read")
+        self._charge(caller, 1)
+        user_id = ids.user_id(request.user_id)
+        asked = request.request.SerializeToString()
+        said = await self._passing.query(Query(user_id=user_id, call=name, request=asked))
+        if said.WhichOneof("answer") == "refused":
+            error = said.refused
+            raise Refusal(error.code, error.message, error.retry_after_ms)
+        return said.response
+
+    # -- users
+
+    async def _revoke(self, caller: Identity, request: RevokeTokensRequest) -> bytes:
+        _allow(caller, "users")
+        self._charge(caller, 1)
+        before_ms = request.before_ms or until_now_ms()
+        wanted = Revocation(ids.user_id(request.user_id), request.sid, before_ms)
+        await revoke(self._configuration, wanted, by=f"back end: {caller.user_id}")
+        return RevokeTokensResponse(before_ms=before_ms).SerializeToString()
+
+
+def _result(passed: Passed) -> BackendSendResult:
+    if passed.refusal:
+        return BackendSendResult(refused=passed.refusal.proto())
+    return BackendSendResult(message_id=passed.message_id)
+
+
+def _allow(caller: Identity, scope: str) -> None:
+    if scope not in caller.scopes:
+        held = " ".join(sorted(caller.scopes)) or "none"
+        raise Refusal(
+            errors_pb2.ERROR_CODE_FORBIDDEN,
+            f"this needs the scope `{scope}`, but the token of {caller.user_id} has {held}: sign "
+            "one with that scope",
+        )
