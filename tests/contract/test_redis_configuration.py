@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from cecochat.adapters.redis.configuration import RedisConfiguration
 from cecochat.adapters.redis.settings import RedisSettings
 from cecochat.documents.follow import Following, valid
-from cecochat.domain.cluster.configuration import parse
+from cecochat.domain.cluster.values import parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.settings.tls import Tls

@@ -30,6 +30,7 @@ from tests.support import operators
 from tests.support.hostile import minted, settings
 
 FOR_CLIENTS = "connect-for-clients"
+BACKEND = ("Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "RevokeTokens")
 OPEN = {("GET", "livez"): "anybody", ("GET", "readyz"): "anybody"}
 EVERYWHERE = OPEN | {
     ("GET", "metrics"): "metrics",
@@ -46,6 +47,7 @@ DECLARED = {
         ("GET", "internal/v1/partitions"): "read",
         ("GET", "internal/v1/sessions"): "people",
         ("POST", "internal/v1/asked"): "pass_on",
+        ("POST", "internal/v1/called"): "pass_on",
     },
     "history": SCALED
     | {
@@ -57,6 +59,8 @@ DECLARED = {
         ("GET", ""): "anybody",
         ("GET", "page/<name:str>"): "anybody",
         ("POST", "revocations"): "change",
+        ("POST", "internal/v1/sought"): "pass_on",
+        ("POST", "internal/v1/queries"): "pass_on",
     },
     "materialize": SCALED | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},
     "control": EVERYWHERE | {("GET", "decisions"): "read", ("GET", "control"): "read"},
@@ -119,6 +123,7 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("GET", "v1/connect"),
         ("GET", "openapi.json"),
         ("POST", "cecochat.v1.Directory/Lookup"),
+        *(("POST", f"cecochat.v1.Backend/{each}") for each in BACKEND),
     }
     queries = {"FindMessage", "GetChats", "GetGroup", "GetMessages", "ListMembers"}
     queries.add("SearchMessages")

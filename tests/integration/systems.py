@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import grpc
 
 from cecochat.adapters import build
-from cecochat.auth.minting import mint
+from cecochat.auth.minting import SERVICE_SCOPES, mint, mint_for_service
+from cecochat.client.backend import Backend
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.run import system
 from cecochat.settings import private
@@ -86,6 +87,13 @@ class Running:
 
     def token(self, user: str, lifetime_s: float = 3_600) -> str:
         return mint(self.secret, user, lifetime_s)
+
+    def service_token(self, *scopes: str, name: str = "shop") -> str:
+        return mint_for_service(self.secret, name, scopes or SERVICE_SCOPES, 3_600)
+
+    def backend(self, *scopes: str) -> Backend:
+        """The client of a back end with these scopes; without any, with all."""
+        return Backend(self.addresses.connect, self.service_token(*scopes))
 
     @property
     def secret(self) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.cluster import assignment, configuration
+from cecochat.domain.cluster import assignment, configuration, values
 from cecochat.domain.cluster.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings
 
@@ -35,7 +35,7 @@ def good_documents(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(good_documents())
 def test_a_good_document_is_what_it_says(document: dict[str, Any]) -> None:
-    config = configuration.parse(document)
+    config = values.parse(document)
     for name, (attribute, _, default) in KEYS.items():
         value = getattr(config, attribute)
         assert value == document.get(name, default)
@@ -43,7 +43,7 @@ def test_a_good_document_is_what_it_says(document: dict[str, Any]) -> None:
 
 
 def test_an_empty_document_is_the_defaults() -> None:
-    assert configuration.parse({}) == Config()
+    assert values.parse({}) == Config()
 
 
 ANYTHING = st.recursive(
@@ -55,7 +55,7 @@ ANYTHING = st.recursive(
 @given(st.one_of(ANYTHING, st.dictionaries(st.sampled_from(sorted(KEYS)), ANYTHING)))
 def test_any_other_document_is_refused(document: Any) -> None:
     try:
-        config = configuration.parse(document)
+        config = values.parse(document)
     except InvalidSettings:
         pass
     else:
@@ -67,13 +67,13 @@ def test_any_other_document_is_refused(document: Any) -> None:
 @given(good_documents())
 def test_what_a_person_types_is_the_value(document: dict[str, Any]) -> None:
     for name, value in document.items():
-        assert configuration.from_text(name, str(value)) == value
+        assert values.from_text(name, str(value)) == value
 
 
 @pytest.mark.parametrize("text", ["", "x", "1e400", "nan", "1_0x", "-1", "0x10", "1.5"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidSettings):
-        configuration.from_text("sessions.max_per_user", text)
+        values.from_text("sessions.max_per_user", text)
 
 
 # -- the assignment

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from cecochat.documents import follow
 from cecochat.documents.remembered import Memory
-from cecochat.domain.cluster.configuration import parse
+from cecochat.domain.cluster.values import parse
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from tests.support.eventually import eventually

@@ -20,7 +20,7 @@ from cecochat.adapters import build
 from cecochat.cli import changes as cli_changes
 from cecochat.cli.operate import trace as cli_trace
 from cecochat.documents import changes
-from cecochat.domain.cluster.configuration import parse
+from cecochat.domain.cluster.values import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import ChatId, UserId

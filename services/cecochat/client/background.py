@@ -25,6 +25,7 @@ T = TypeVar("T")
 END_S = 5.0  # how long the thread may take to end
 
 AN_ACK = "an acknowledgement"
+AN_ANSWER = "an answer"
 SEND_AGAIN = "it may still be accepted; to send it again, use the client_message_id of this error"
 LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from cecochat.client.arguments import (
@@ -26,14 +26,24 @@ from cecochat.client.group import (
     to_proto,
 )
 from cecochat.client.history import History
-from cecochat.client.local import LocalDevice
 from cecochat.client.names import group_id
 from cecochat.client.recent import recent
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1.events_pb2 import Appointment, Membership
-from cecochat.v1.messaging_pb2 import Send
+from cecochat.v1.messaging_pb2 import ReadToken, Send
 
 Queue = Callable[[Send, str | None], Awaitable[asyncio.Future[int]]]
 A = TypeVar("A", Group, Members)
+
+
+class Told(Protocol):
+    """What a client has been told, so that it asks for no less."""
+
+    @property
+    def group_changes(self) -> Mapping[ChatId, int]:
+        """Chat id -> the last change that has reached it."""
+
+    def read_token(self) -> ReadToken | None: ...
 
 
 class Groups:
@@ -57,7 +67,7 @@ class Groups:
         user_id: str,
         queue: Queue,
         history: History,
-        local: LocalDevice,
+        local: Told,
     ) -> None:
         self._user_id = user_id
         self._queue = queue

@@ -39,7 +39,7 @@ from cecochat.client.group import (
 )
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of, group_id
-from cecochat.client.queries import HistoryCalls
+from cecochat.client.queries import HistoryCalls, Queries
 from cecochat.client.search import FoundPage, found_page_of
 from cecochat.client.settings import settings_of
 from cecochat.domain.log.ids import ChatId
@@ -63,7 +63,7 @@ class History:
     retriable, only after 20 s of trying.
     """
 
-    def __init__(self, user_id: str, calls: HistoryCalls) -> None:
+    def __init__(self, user_id: str, calls: Queries) -> None:
         self.user_id = user_id
         self._calls = calls
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 from random import random
 from typing import Any, TypeVar
 
 import grpc
+from typing_extensions import override
 
 from cecochat.client.arguments import MESSAGE_ID_MAX
 from cecochat.client.backoff import BackOff
@@ -59,16 +61,11 @@ Response = TypeVar(
 )
 
 
-class HistoryCalls:
-    """Calls `cecochat.v1.History`.
+class Queries(ABC):
+    """Queries of the history, whoever takes them. All raise `ChatError`."""
 
-    Each call has a deadline of 10 s, and is repeated for up to 20 s while its error is retriable.
-    """
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        self._channels: dict[str, grpc.aio.Channel] = {}  # by address
-        self._closed = False
+    @abstractmethod
+    async def _call(self, name: str, request: Request, response: type[Response]) -> Response: ...
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
         """Return a page of a chat. Raises `ChatError`."""
@@ -150,6 +147,19 @@ class HistoryCalls:
             more = page.has_more
             after = page.messages[-1].id if more else after
 
+
+class HistoryCalls(Queries):
+    """Calls `cecochat.v1.History`.
+
+    Each call has a deadline of 10 s, and is repeated for up to 20 s while its error is retriable.
+    """
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._channels: dict[str, grpc.aio.Channel] = {}  # by address
+        self._closed = False
+
+    @override
     async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
         give_up_s = time.monotonic() + GIVE_UP_S
         for attempt in count():

@@ -79,7 +79,7 @@ def connect(
     """
     opening = connecting.connect(
         connect_url,
-        _in_a_thread(token) if callable(token) else token,
+        in_a_thread(token) if callable(token) else token,
         state=state,
         device=device,
         listen=listen,
@@ -356,7 +356,7 @@ async def _next(opened: client.Client) -> Event | None:
     return await anext(opened, None)
 
 
-def _in_a_thread(function: Callable[[], str]) -> Callable[[], Coroutine[Any, Any, str]]:
+def in_a_thread(function: Callable[[], str]) -> Callable[[], Coroutine[Any, Any, str]]:
     """Let a function that may take its time not hold up what else happens in the background."""
 
     async def token() -> str:

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.documents.changes import applying
 from cecochat.documents.remembered import Memory
-from cecochat.domain.cluster.configuration import Config, parse
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.values import parse
 from cecochat.domain.cluster.versions import Rank
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document

@@ -13,8 +13,7 @@ from sanic.response import json as json_response
 
 from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, last_good, valid
-from cecochat.domain.cluster import configuration as keys
-from cecochat.domain.cluster import revocations
+from cecochat.domain.cluster import revocations, values
 from cecochat.domain.cluster.revocations import Revocation
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
@@ -52,7 +51,7 @@ async def deciding(
 
     If the current document is not valid, nobody follows it, so the last valid one is changed.
     """
-    config = await _good(configuration, CONFIGURATION, keys.parse)
+    config = await _good(configuration, CONFIGURATION, values.parse)
     good = await _good(configuration, REVOCATIONS, revocations.parse)
 
     def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,10 +1,12 @@
-"""`cecochat token`: makes a token for any user in development mode, or for an operator."""
+"""`cecochat token`: makes a token for any user or service in development mode, or for an
+operator.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,14 +16,15 @@ from cecochat.cli.output import echo
 from cecochat.cli.target import cluster_secret, target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from cecochat.auth.operators import Scope
+T = TypeVar("T", bound=str)
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 EXAMPLE = (
     "Example: CECOCHAT_TOKEN=$(cecochat token alice --lifetime 8h); "
-    "cecochat token --operator prometheus --scope metrics --lifetime 90d"
+    "cecochat token --operator prometheus --scope metrics --lifetime 90d; "
+    "cecochat token --service orders --scope send"
 )
 
 
@@ -54,27 +57,44 @@ def token(
             "cluster's secret.",
         ),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Make a development token for a service of your back end, which may act for all "
+            "users.",
+        ),
+    ] = None,
     scope: Annotated[
         list[str],
         typer.Option(
             metavar="SCOPE",
-            help="With --operator, what the token allows: metrics, read (what servers own, follow, "
+            help="What the token allows. With --operator: metrics, read (what servers own, follow, "
             "decide and lack), people (who talks to whom, texts of dead letters) or change "
-            "(revoking, auditing and repairing). Repeat it to allow several. By default, all are "
-            "allowed.",
+            "(revoking, auditing and repairing). With --service: send (messages), groups (making "
+            "and changing them), read (histories) or users (ending their sessions). Repeat it to "
+            "allow several. By default, all are allowed.",
         ),
     ] = [],  # noqa: B006 - Typer copies it
     settings: options.SettingsFile = None,
 ) -> None:
-    """Print a development token of a user, or a token of an operator.
+    """Print a development token of a user or a service, or a token of an operator.
 
-    In production, the embedding application makes the tokens of users.
+    In production, the embedding application makes the tokens of users and services.
     """
-    if (user is None) == (operator is None):
-        raise UsageError("name either a user, or an operator with --operator NAME")
-    if scope and operator is None:
-        raise UsageError("--scope says what an operator's token allows: add --operator NAME")
-    if operator is not None:
+    if [user, operator, service].count(None) != 2:
+        raise UsageError(
+            "name either a user, or an operator with --operator NAME, or a service with --service "
+            "NAME"
+        )
+    if scope and user is not None:
+        raise UsageError(
+            "--scope says what the token of an operator or a service allows: add --operator NAME "
+            "or --service NAME"
+        )
+    if service is not None:
+        echo(_of_service(service, scope, seconds(lifetime), connect, secret_file))
+    elif operator is not None:
         if connect and secret_file is None:
             secret_file = _cluster_secret_at(connect)
         echo(_of_operator(operator, scope, seconds(lifetime), secret_file, settings))
@@ -84,6 +104,24 @@ def token(
 
 def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Path | None) -> str:
     from cecochat.auth.minting import mint
+
+    return mint(_secret(connect, secret_file), user, lifetime_s)
+
+
+def _of_service(
+    name: str,
+    wanted: Collection[str],
+    lifetime_s: float,
+    connect: str | None,
+    secret_file: Path | None,
+) -> str:
+    from cecochat.auth.minting import SERVICE_SCOPES, mint_for_service
+
+    scopes = _scopes(wanted, SERVICE_SCOPES)
+    return mint_for_service(_secret(connect, secret_file), name, scopes, lifetime_s)
+
+
+def _secret(connect: str | None, secret_file: Path | None) -> bytes:
     from cecochat.settings.private import drawn_secret
 
     path = secret_file or target(connect).secret_file
@@ -92,7 +130,7 @@ def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Pat
             "the secret of this system is not on this machine: name its file with --secret-file, "
             "or let the application's back end make the token"
         )
-    return mint(drawn_secret(path), user, lifetime_s)
+    return drawn_secret(path)
 
 
 def _cluster_secret_at(connect: str) -> Path | None:
@@ -109,7 +147,7 @@ def _of_operator(
     secret_file: Path | None,
     settings: Path | None,
 ) -> str:
-    from cecochat.auth.operators import SECRET_FILE, Operators
+    from cecochat.auth.operators import FOR_OPERATORS, SECRET_FILE, Operators
 
     path = secret_file or cluster_secret(None, settings)
     if not path.exists():
@@ -117,16 +155,13 @@ def _of_operator(
             f"the secret of the cluster is not at {path}: name its file with --secret-file or "
             f"{SECRET_FILE}"
         )
-    return Operators(path.read_bytes()).mint(name, _scopes(wanted), lifetime_s)
+    return Operators(path.read_bytes()).mint(name, _scopes(wanted, FOR_OPERATORS), lifetime_s)
 
 
-def _scopes(wanted: Collection[str]) -> list[Scope]:
-    from cecochat.auth.operators import FOR_OPERATORS
-
-    if unknown := set(wanted) - set(FOR_OPERATORS):
-        known = ", ".join(FOR_OPERATORS)
-        raise UsageError(f"there is no scope {min(unknown)}: use one of {known}")
-    return [each for each in FOR_OPERATORS if each in wanted or not wanted]
+def _scopes(wanted: Collection[str], known: Sequence[T]) -> list[T]:
+    if unknown := set(wanted) - set(known):
+        raise UsageError(f"there is no scope {min(unknown)}: use one of {', '.join(known)}")
+    return [each for each in known if each in wanted or not wanted]
 
 
 def seconds(text: str) -> float:

@@ -66,7 +66,7 @@ def set_(
     key: KeyName, value: str, data: options.Data = None, settings: options.SettingsFile = None
 ) -> None:
     """Change one key. Servers follow within two seconds."""
-    from cecochat.domain.cluster.configuration import from_text, parse
+    from cecochat.domain.cluster.values import from_text, parse
 
     parsed = from_text(_checked(key), value)
 
@@ -170,7 +170,8 @@ async def _watch(data: Path | None, file: Path | None, as_json: bool) -> None:
 
 
 def _checked(key: str) -> str:
-    from cecochat.domain.cluster.configuration import KEYS, closest
+    from cecochat.domain.cluster.configuration import KEYS
+    from cecochat.domain.cluster.values import closest
 
     if key in KEYS:
         return key

@@ -9,7 +9,8 @@ from functools import partial
 from cecochat.adapters import build
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
-from cecochat.domain.cluster import assignment, configuration, revocations
+from cecochat.domain.cluster import assignment, revocations, values
+from cecochat.domain.cluster.configuration import Config
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
@@ -38,7 +39,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     documents = Documents(
         parts.configuration,
         {
-            CONFIGURATION: configuration.parse,
+            CONFIGURATION: values.parse,
             ASSIGNMENT: partial(assignment.parse, partitions=partitions),
             REVOCATIONS: revocations.parse,
         },
@@ -71,7 +72,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         add_routes(app, server_id, server, sets, late, decisions)
 
-        def configure(config: configuration.Config) -> None:
+        def configure(config: Config) -> None:
             sets.config = config
             server.pause(config.control_paused)
 

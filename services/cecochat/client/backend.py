@@ -1,0 +1,374 @@
+"""The client of a product's back end, which acts for all users with one service token.
+
+    from cecochat.client.backend import Backend, Outgoing
+
+    async with Backend("http://127.0.0.1:8080", token) as backend:
+        await backend.send("system", "alice", "Your order is on its way", key="order-4711-sent")
+        await backend.groups("alice").create("Hikers", members=["bob"], chat_id="g:hikers")
+        for chat in await backend.history("alice").chats():
+            print(chat.chat_id, chat.unread_count)
+
+`cecochat.client.syncbackend` is the same for programs without asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from random import random
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import httpx
+from google.protobuf.message import DecodeError, Message
+from typing_extensions import override
+
+from cecochat.client.arguments import (
+    check_client_message_id,
+    check_mentions,
+    check_supplied,
+    check_text,
+    check_url,
+)
+from cecochat.client.backoff import BackOff
+from cecochat.client.errors import ChatError, NotReachable, Refused, SendRejected, refused
+from cecochat.client.events import Mention, to_proto
+from cecochat.client.groups import Groups
+from cecochat.client.history import History
+from cecochat.client.lookup import Token, trust
+from cecochat.client.names import chat_of
+from cecochat.client.queries import Queries, Request, Response
+from cecochat.domain.log.ids import ChatId
+from cecochat.v1 import backend_pb2, errors_pb2, events_pb2
+from cecochat.v1.backend_pb2 import (
+    BackendSend,
+    BackendSendRequest,
+    BackendSendResponse,
+    BackendSendResult,
+    RevokeTokensRequest,
+    RevokeTokensResponse,
+)
+from cecochat.v1.messaging_pb2 import ReadToken, Send
+
+CALL_TIMEOUT_S = 30.0
+GIVE_UP_S = 60.0
+BATCH = 1_000
+BATCH_BYTES = 3 << 20
+BACK_OFF = BackOff()
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that `user_id` sends to a user or a chat.
+
+    - `key` names it for good: however often it is sent with the same key, it is there once. By
+      default it has a new one.
+    - `since` is the earliest time at which it may have been sent before. It makes a repeat cheaper,
+      and is now if there is no `key`.
+    """
+
+    user_id: str
+    to: str
+    text: str
+    key: str | None = None
+    since: datetime | None = None
+    mentions: tuple[Mention, ...] = ()
+    reply_to_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of a message: its id, or the error with which it was refused."""
+
+    message_id: int = 0
+    error: SendRejected | None = None
+
+
+class Backend:
+    """Acts for users, through any connect server. `token` is a service token, or an async function
+    that returns one; its scopes say what it may do.
+
+    Each call is tried for up to 60 s while its error is retriable. All raise `InvalidArgument` at
+    once, and `Refused` or `NotReachable`. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(
+        self, connect_url: str, token: Token, *, ca_file: Path | str | None = None
+    ) -> None:
+        check_url(connect_url)
+        self._url = connect_url.rstrip("/")
+        self._token = token
+        is_plain = self._url.startswith("http://")
+        verify = False if is_plain else trust(Path(ca_file) if ca_file else None)[0]
+        self._http = httpx.AsyncClient(timeout=CALL_TIMEOUT_S, verify=verify)
+        self._sent: ReadToken | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    @property
+    def token(self) -> ReadToken | None:
+        """What a query has to be given to hold all that was sent with this object."""
+        return self._sent
+
+    # -- sends
+
+    async def send(
+        self,
+        user_id: str,
+        to: str,
+        text: str,
+        *,
+        key: str | None = None,
+        since: datetime | None = None,
+        mentions: Sequence[Mention] = (),
+        reply_to_id: int = 0,
+    ) -> int:
+        """Send a message as a user. Returns its id once it can no longer be lost; see `Outgoing`.
+        Raises `SendRejected`.
+        """
+        message = Outgoing(user_id, to, text, key, since, tuple(mentions), reply_to_id)
+        (outcome,) = await self.send_all([message])
+        return _id_of(outcome)
+
+    async def send_all(self, messages: Iterable[Outgoing]) -> list[Outcome]:
+        """Send any number of messages, each for itself: one that is refused stops none of the
+        others. Those of one user keep their order. Returns what has become of each, in order.
+
+        If the call fails halfway, call it again with the same keys.
+        """
+        sends = [_outgoing(each) for each in messages]
+        results: list[BackendSendResult] = []
+        for batch in _batches(sends):
+            results += await self._settle(batch)
+        return [_outcome(*each) for each in zip(sends, results, strict=True)]
+
+    async def edit(self, user_id: str, chat: str, message_id: int, text: str) -> int:
+        """Give a message of a user another text. Raises `SendRejected`."""
+        check_text(text, 0)
+        edit = events_pb2.Edit(message_id=message_id, text=text)
+        return await self._do(user_id, Send(chat_id=chat_of(user_id, chat), edit=edit), None)
+
+    async def delete(
+        self, user_id: str, chat: str, message_id: int, *, as_admin: bool = False
+    ) -> int:
+        """Delete a message of a user, or as the admin of a group. Raises `SendRejected`."""
+        deletion = events_pb2.Deletion(message_id=message_id, as_admin=as_admin)
+        return await self._do(
+            user_id, Send(chat_id=chat_of(user_id, chat), deletion=deletion), None
+        )
+
+    async def _do(self, user_id: str, send: Send, key: str | None) -> int:
+        made = _send(user_id, send.chat_id, key, None)
+        body = send.WhichOneof("body")
+        assert body
+        getattr(made, body).CopyFrom(getattr(send, body))
+        (result,) = await self._settle([made])
+        return _id_of(_outcome(made, result))
+
+    async def _settle(self, sends: Sequence[BackendSend]) -> list[BackendSendResult]:
+        """Send a batch, and those again whose outcome is not known yet."""
+        results = [BackendSendResult()] * len(sends)
+        left, give_up_s = list(range(len(sends))), time.monotonic() + GIVE_UP_S
+        for attempt in count():
+            request = BackendSendRequest(sends=[sends[at] for at in left])
+            answer = await self.call("Send", request, BackendSendResponse)
+            for at, result in zip(left, answer.results, strict=True):
+                results[at] = result
+            self._note(answer.token)
+            left = [at for at in left if results[at].refused.retriable]
+            wait_s = BACK_OFF.wait_s(attempt, random())  # noqa: S311
+            if not left or time.monotonic() + wait_s > give_up_s:
+                break
+            await asyncio.sleep(wait_s)
+        if left:
+            raise refused(results[left[0]].refused)
+        return results
+
+    def _note(self, token: ReadToken) -> None:
+        if self._sent is None or self._sent.log_id != token.log_id:
+            self._sent = token
+            return
+        for partition, offset in token.offsets.items():
+            if offset > self._sent.offsets.get(partition, -1):
+                self._sent.offsets[partition] = offset
+                self._sent.clocks[partition] = token.clocks[partition]
+
+    # -- users
+
+    def history(self, user_id: str) -> History:
+        """Return the history as a user sees it: chats with unread counts, messages, groups."""
+        return History(user_id, _Calls(self, user_id))
+
+    def groups(self, user_id: str) -> Groups:
+        """Return the groups of a user, to make and change them in that user's name."""
+
+        async def queue(send: Send, key: str | None) -> asyncio.Future[int]:
+            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            done.set_result(await self._do(user_id, send, key))
+            return done
+
+        return Groups(user_id, queue, self.history(user_id), _Told(self))
+
+    async def revoke_tokens(
+        self, user_id: str, *, sid: str = "", before: datetime | None = None
+    ) -> None:
+        """Bar the tokens that a user has, or those of one login, and end the sessions that were
+        opened with them. `before` bars only tokens that were issued before then.
+        """
+        request = RevokeTokensRequest(user_id=user_id, sid=sid, before_ms=_ms(before))
+        await self.call("RevokeTokens", request, RevokeTokensResponse)
+
+    # -- calls
+
+    async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
+        """Make a call of `cecochat.v1.Backend`, again while its error is retriable."""
+        give_up_s = time.monotonic() + GIVE_UP_S
+        for attempt in count():
+            try:
+                return await self._once(name, request, response)
+            except ChatError as error:
+                wait_s = BACK_OFF.wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
+                if not error.retriable or time.monotonic() + wait_s > give_up_s:
+                    raise
+            await asyncio.sleep(wait_s)
+        raise AssertionError("counted to the end")
+
+    async def _once(self, name: str, request: Message, response: type[Answer]) -> Answer:
+        token = await self._token() if callable(self._token) else self._token
+        check_supplied(token)
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/proto"}
+        url = f"{self._url}/cecochat.v1.Backend/{name}"
+        try:
+            answer = await self._http.post(
+                url, content=request.SerializeToString(), headers=headers
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotReachable(
+                f"the connect server at {self._url} does not answer "
+                f"({type(error).__name__}: {error}): is it running, and is the URL right?"
+            ) from None
+        if not answer.is_success:
+            raise _refused(self._url, answer)
+        try:
+            return response.FromString(answer.content)
+        except DecodeError:
+            raise _stranger(self._url) from None
+
+
+class _Calls(Queries):
+    """Queries of the history in the name of a user."""
+
+    def __init__(self, backend: Backend, user_id: str) -> None:
+        self._backend = backend
+        self._user_id = user_id
+
+    @override
+    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+        kind: Any = getattr(backend_pb2, f"Backend{name}Request", None)
+        if kind is None:
+            raise Refused("unimplemented", f"the back end has no call {name}")
+        asked = kind(user_id=self._user_id, request=request)
+        return await self._backend.call(name, asked, response)
+
+
+class _Told:
+    """What the queries about groups have to hold."""
+
+    group_changes: Mapping[ChatId, int] = MappingProxyType({})
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def read_token(self) -> ReadToken | None:
+        return self._backend.token
+
+
+def _outgoing(message: Outgoing) -> BackendSend:
+    check_text(message.text, 0)
+    check_mentions(message.mentions, message.text)
+    chat_id = chat_of(message.user_id, message.to)
+    made = _send(message.user_id, chat_id, message.key, message.since)
+    made.message.text = message.text
+    made.message.reply_to_id = message.reply_to_id
+    made.message.mentions.extend(map(to_proto, message.mentions))
+    return made
+
+
+def _send(user_id: str, chat_id: str, key: str | None, since: datetime | None) -> BackendSend:
+    if key is not None:
+        check_client_message_id(key)
+    since_ms = _ms(since or (now() if key is None else None))
+    return BackendSend(
+        user_id=user_id,
+        chat_id=chat_id,
+        client_message_id=uuid4().hex if key is None else key,
+        since_ms=since_ms,
+    )
+
+
+def now() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
+def _ms(at: datetime | None) -> int:
+    return int(at.timestamp() * 1_000) if at else 0
+
+
+def _batches(sends: Sequence[BackendSend]) -> Iterator[list[BackendSend]]:
+    batch: list[BackendSend] = []
+    size = 0
+    for each in sends:
+        if batch and (len(batch) == BATCH or size + each.ByteSize() > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += each.ByteSize()
+    if batch:
+        yield batch
+
+
+def _outcome(send: BackendSend, result: BackendSendResult) -> Outcome:
+    if result.message_id:
+        return Outcome(result.message_id)
+    return Outcome(error=SendRejected(send.client_message_id, result.refused))
+
+
+def _id_of(outcome: Outcome) -> int:
+    if outcome.error:
+        raise outcome.error
+    return outcome.message_id
+
+
+def _refused(url: str, answer: httpx.Response) -> ChatError:
+    try:
+        value = answer.json()["details"][0]["value"]
+        return refused(errors_pb2.Error.FromString(b64decode(f"{value}===")))
+    except (ValueError, KeyError, TypeError, IndexError, DecodeError):
+        return _stranger(url)
+
+
+def _stranger(url: str) -> NotReachable:
+    return NotReachable(f"what answers at {url} is not a connect server: is the URL right?")
