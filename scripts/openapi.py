@@ -19,17 +19,19 @@ from cecochat.domain.errors import Refusal
 from cecochat.runtime.grpc import status_of
 from cecochat.runtime.unary import STATUS, UNSUPPORTED_MEDIA_TYPE
 from cecochat.servers.connect.lookups import CONNECT
-from cecochat.v1 import directory_pb2, errors_pb2, history_pb2
+from cecochat.v1 import backend_pb2, directory_pb2, errors_pb2, history_pb2
 from scripts.protos import descriptors
 
 FILE = "services/cecochat/v1/openapi.json"
 SERVICES = (
     directory_pb2.DESCRIPTOR.services_by_name["Directory"],
     history_pb2.DESCRIPTOR.services_by_name["History"],
+    backend_pb2.DESCRIPTOR.services_by_name["Backend"],
 )
 SERVERS = {
     "Directory": ("http://127.0.0.1:8080", "A connect server, or the edge in front of it."),
     "History": ("http://127.0.0.1:8089", "`history_http` of the lookup."),
+    "Backend": ("http://127.0.0.1:8080", "A connect server, or the edge in front of it."),
 }
 ABOUT = (
     "Calls are unary ones of the Connect protocol (https://connectrpc.com/docs/protocol), so any "

@@ -127,7 +127,8 @@ class _Writer:
             case Acked(name, message_id, _) if sent := self.sends.get(Key(who.user_id, name)):
                 message = sent._replace(message_id=message_id)
                 yield from self._answered(at_s, who, message)
-                if (who, message_id) not in self.shown:
+                # Who calls without a session is shown nothing.
+                if who in self.joined and (who, message_id) not in self.shown:
                     yield from self._deliver(at_s, who, message)
             case Delivered(_, message) if message.text is not None or _key(message) in self.sends:
                 yield from self._answered(at_s, who, message)
