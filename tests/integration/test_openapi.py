@@ -29,6 +29,10 @@ GROUP = "/cecochat.v1.History/GetGroup"
 SEARCH = "/cecochat.v1.History/SearchMessages"
 MEMBERS = "/cecochat.v1.History/ListMembers"
 CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND)
+BACKEND = tuple(
+    f"/cecochat.v1.Backend/{name}"
+    for name in ("Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "RevokeTokens")
+)
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
 """Faults of a server: nobody can provoke one from outside."""
@@ -59,7 +63,8 @@ class Asking:
     async def __call__(self, path: str, user: str = "alice", **sent: Any) -> Any:
         addresses = self.up.addresses
         url = addresses.history_http if "History" in path else addresses.connect
-        headers = {"authorization": f"Bearer {self.up.token(user)}"} | sent.pop("headers", {})
+        token = self.up.service_token() if "Backend" in path else self.up.token(user)
+        headers = {"authorization": f"Bearer {token}"} | sent.pop("headers", {})
         method = "GET" if path == CONNECT else "POST"
         if method == "POST" and not sent.keys() & {"content", "data"}:
             sent.setdefault("json", {})
@@ -100,7 +105,7 @@ async def test_both_servers_have_it(up: Running) -> None:
 
 
 def test_it_has_every_path_that_is_asked_here() -> None:
-    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS}
+    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND}
 
 
 async def test_answers_are_as_it_says(asking: Asking) -> None:
@@ -118,6 +123,38 @@ async def test_answers_are_as_it_says(asking: Asking) -> None:
     assert (await asking(FIND, json={"messageId": message["id"]}))["steps"]
 
 
+async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
+    send, messages, chats, group, members, revoke = BACKEND
+    made = {"name": "Us"}
+    sends = [
+        {
+            "userId": "shop",
+            "chatId": "d:bob~shop",
+            "clientMessageId": "1",
+            "message": {"text": "."},
+        },
+        {"userId": "a b", "chatId": "d:bob~shop", "clientMessageId": "2"},
+        {
+            "userId": "bob",
+            "chatId": "g:us",
+            "clientMessageId": "3",
+            "membership": {"options": made},
+        },
+    ]
+    sent = await asking(send, json={"sends": sends})
+    assert [next(iter(each)) for each in sent["results"]] == ["messageId", "refused", "messageId"]
+    token = {"token": sent["token"]}
+
+    async def read(path: str, **request: Any) -> Any:
+        return await asking(path, json={"userId": "bob", "request": {**request, **token}})
+
+    assert (await read(messages, chatId="d:bob~shop"))["messages"][0]["userId"] == "shop"
+    assert len((await read(chats))["chats"]) == 3
+    assert (await read(group, chatId="g:us"))["options"] == made
+    assert [each["userId"] for each in (await read(members, chatId="g:us"))["members"]] == ["bob"]
+    assert int((await asking(revoke, json={"userId": "bob"}))["beforeMs"]) > 0
+
+
 REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
     "400": lambda ask, path: ask(path, content=b"[]", headers={"content-type": "application/json"}),
     "401": lambda ask, path: ask(path, headers={"authorization": "Bearer nonsense"}),
@@ -126,14 +163,14 @@ REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
     "501": lambda ask, path: ask(path, headers={"content-encoding": "br"}),
     "429": lambda ask, path: ask(
         path,
-        content=gzip.compress(b" " * 100_000),
+        content=gzip.compress(b" " * (5 << 20)),
         headers={"content-type": "application/json", "content-encoding": "gzip"},
     ),
 }
 
 
 async def test_every_error_is_as_it_says(asking: Asking) -> None:
-    for path in CALLS:
+    for path in (*CALLS, *BACKEND):
         for status, provoke in REFUSED.items():
             await provoke(asking, path)
             assert (path, status) in asking.seen

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import ClassVar, TypeVar
 
 import grpc
@@ -22,6 +23,7 @@ from cecochat.runtime.grpc import Context, refuse
 from cecochat.runtime.hangup import HangUp
 from cecochat.runtime.http import REQUEST_MAX_BYTES, App
 from cecochat.runtime.unary import Unary
+from cecochat.v1 import errors_pb2
 
 ANSWER_TIMEOUT_S = 10.0
 
@@ -38,9 +40,11 @@ class Exchange(ABC):
     copies: ClassVar[int] = 1
     """How often memory holds an answer while it is sent."""
 
-    def timeout_s(self) -> float:
-        """Return how long the caller waits for an answer, at most. Raises `Refusal`."""
-        return ANSWER_TIMEOUT_S
+    def timeout_s(self, longest_s: float) -> float:
+        """Return how long the caller waits for an answer, but at most `longest_s`. Raises
+        `Refusal`.
+        """
+        return longest_s
 
     @abstractmethod
     def drop(self) -> None:
@@ -73,8 +77,8 @@ class OverHttp(Exchange):
         self._response = response
 
     @override
-    def timeout_s(self) -> float:
-        return self._asked.timeout_s(ANSWER_TIMEOUT_S)
+    def timeout_s(self, longest_s: float) -> float:
+        return self._asked.timeout_s(longest_s)
 
     @override
     def drop(self) -> None:
@@ -133,6 +137,24 @@ class OverGrpc(Exchange):
     @override
     def hang_up(self) -> None:
         self._hanging_up.on(self._context.peer())
+
+
+@asynccontextmanager
+async def deadline(exchange: Exchange, longest_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+    """End the block after as long as the caller waits, and after `longest_s` with `TimeoutError`.
+    Raises `Refusal` if the caller wanted it sooner.
+    """
+    timeout_s = exchange.timeout_s(longest_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        if timeout_s >= longest_s:
+            raise
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TIMEOUT,
+            f"there was no answer within the {timeout_s:g} s that the caller gave: wait longer",
+        ) from None
 
 
 Respond = Callable[[Exchange], Awaitable[Refusal | None]]

@@ -24,7 +24,7 @@ from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import Query
 from cecochat.ports.configuration import Configuration
 from cecochat.runtime.arriving import Arrivals
-from cecochat.runtime.exchange import Exchange
+from cecochat.runtime.exchange import Exchange, deadline
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.connect.passing import Passed, Passing
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "cecochat.v1.Backend"
 SENDS_MAX: Final = 1_000
 REQUEST_MAX_BYTES: Final = 4 << 20
+ANSWER_S: Final = 25.0
+"""After that there is no answer, though what is under way goes on: longer than all tries."""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers")
 
 
@@ -110,12 +112,14 @@ class Backend:
             caller = self._verifier.verify(bearer(exchange.authorization))
             async with self._arrivals.soon():
                 request = await exchange.read(call.request)
-            answer = await call.answer(caller, request)
+            async with deadline(exchange, ANSWER_S):
+                answer = await call.answer(caller, request)
             await exchange.write(exchange.encoded(answer))
         except Refusal as refused:
             refusal = refused.detached()
-        except Unavailable as error:
-            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error), 1_000)
+        except (Unavailable, TimeoutError) as error:
+            why = str(error) or "the other servers are too slow: try again"
+            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, why, 1_000)
         except Exception:
             log.exception("%s failed", call.name)
             refusal = INTERNAL

@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId, user_id
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load, Query
 from cecochat.runtime.arriving import Arrivals
-from cecochat.runtime.exchange import ANSWER_TIMEOUT_S, Exchange
+from cecochat.runtime.exchange import ANSWER_TIMEOUT_S, Exchange, deadline
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unread import Unread
@@ -184,7 +184,7 @@ class Calls:
             raise Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, f"there is no call {query.call!r}")
         try:
             request = call.request.FromString(query.request)
-            async with _deadline(ANSWER_TIMEOUT_S), self._admission.reading:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), self._admission.reading:
                 return await call.answer(user_id(query.user_id), request)
         except DecodeError:
             raise Invalid(f"the request is no {call.request.DESCRIPTOR.full_name}") from None
@@ -201,20 +201,5 @@ class Calls:
         full = f"{SERVICE}/{call.name}"
         rpc = {spans.RPC: full}
         with self._tracer.serving(spans.QUERY, exchange.traceparent, rpc, name=full):
-            async with _deadline(exchange.timeout_s()), self._admission.reading:
+            async with deadline(exchange), self._admission.reading:
                 return await call.answer(caller, request)
-
-
-@asynccontextmanager
-async def _deadline(timeout_s: float) -> AsyncIterator[None]:
-    """End the block after so long. Raises `Refusal` if the caller wanted it so soon."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError:
-        if timeout_s >= ANSWER_TIMEOUT_S:
-            raise
-        raise Refusal(
-            errors_pb2.ERROR_CODE_TIMEOUT,
-            f"there was no answer within the {timeout_s:g} s that the caller gave: wait longer",
-        ) from None
