@@ -15,6 +15,7 @@ from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
+from cecochat.servers.connect.backend import BackendMetrics
 from cecochat.servers.connect.lookups import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records
@@ -47,7 +48,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "materialize": (MaterializeMetrics, AuditMetrics, search_lag, *EVERY),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
-    "connect": (ConnectMetrics, ASSIGNED, *VERIFYING, *EVERY),
+    "connect": (ConnectMetrics, BackendMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "control": (Decisions, late_records, *EVERY),
 }
 """Server -> what it makes at its start; `tests/integration/test_servers.py` compares."""

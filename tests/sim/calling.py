@@ -82,14 +82,17 @@ class CallReply(NamedTuple):
 class Calling(State):
     """The part of the world where the back end calls."""
 
-    def do_call(self, user: str, chat: str, early_ms: int) -> bool:
-        """The back end wants to send something, as early as it says."""
+    def do_call(self, user: str, chat: str, early_ms: int, knows: bool) -> bool:
+        """The back end wants to send something, as early as it says. It may know a place where it
+        had not sent that yet.
+        """
         waiting = sum(call.waits for call in self.calls)
         if waiting >= CALLS_MAX or (chat == GROUP and not self.founded):
             return False
         self.sends += 1
         record = CallRecord(self.sends, user, chat)
-        self.calls.append(Call(record, self.now_ms - early_ms))
+        known = self.call_places[self._home(record)] if knows else NOWHERE
+        self.calls.append(Call(record, self.now_ms - early_ms, absent=known))
         return True
 
     def do_try_call(self, index: int) -> bool:
@@ -98,7 +101,8 @@ class Calling(State):
         if not call or call.under_way or call.unsure:
             return False
         call.under_way = True
-        call.record.hurries = call.tries > 0 and not self._has_landed(call.record)
+        waits = any(each.call is call for each in self.call_requests)
+        call.record.hurries = waits or (call.tries > 0 and not self._has_landed(call.record))
         call.tries += 1
         self.call_requests.append(CallRequest(call, call.called(), self._home(call.record)))
         return True
@@ -144,10 +148,11 @@ class Calling(State):
         if not call.waits:
             return
         match decision:
-            case Known(message_id, _):
+            case Known(message_id, at):
                 call.record.id = message_id
+                self.call_places[self._home(call.record)] = at
             case Unsure(at):
-                call.unsure = at
+                call.unsure = self.call_places[self._home(call.record)] = at
             case Refusal():
                 call.record.refused = True
 
@@ -234,7 +239,7 @@ class Calls:
         """What is done before the next step."""
         rng = self._rng
         if rng.random() < self._probability:
-            yield "call", *rng.choice(SENDERS), rng.choice(EARLY_MS)
+            yield "call", *rng.choice(SENDERS), rng.choice(EARLY_MS), rng.random() < 0.5
         if world.calls and rng.random() < 0.5:
             yield from self._go_on(world)
 

@@ -68,6 +68,7 @@ class State:
         self.calls: list[Call] = []  # of the back end
         self.call_requests: list[CallRequest] = []  # under way in any order
         self.call_replies: list[CallReply] = []  # the same
+        self.call_places = [NOWHERE] * shape.partitions  # that the back end was told last
 
     def _begin_people(self, shape: Shape) -> None:
         self.places = {id_: home % shape.partitions for id_, home in HOMES.items()}

@@ -57,7 +57,9 @@ class BackCaller:
         self.unanswered: dict[tuple[str, str], dict[str, Any]] = {}
         self.tried_again = 0
         self._urls = connect_urls
-        self._token = service_token(secret_file)
+        self._bearer = service_token(secret_file)
+        self._token: dict[str, Any] = {}  # of the answers so far
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
         self._numbers = count(1)
         self._calls = count(1)
 
@@ -69,11 +71,13 @@ class BackCaller:
     def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
         """Send something, as soon as what was said before is under way."""
         user_id, name = _speaker(chat_id), client_message_id or f"call-{next(self._numbers)}"
+        self._known[user_id, name] = self._token  # before this, it was not sent
         self.unanswered[user_id, name] = {
             "userId": user_id,
             "chatId": chat_id,
             "clientMessageId": name,
             "sinceMs": str(int(time.time() * 1_000)),
+            "isNew": True,
             "message": {"text": text},
         }
         return name
@@ -92,16 +96,28 @@ class BackCaller:
             sent = Sent(send["clientMessageId"], send["chatId"], send["message"]["text"])
             self.record.add(DeviceKey(send["userId"], DEVICE), number, sent)
         url = f"{urls[number % len(urls)]}/cecochat.v1.Backend/Send"
-        headers = {"authorization": f"Bearer {self._token}"}
+        headers = {"authorization": f"Bearer {self._bearer}"}
+        oldest = self._known[sends[0]["userId"], sends[0]["clientMessageId"]]
         try:
-            answer = await client.post(url, json={"sends": sends}, headers=headers)
-            said = answer.json()
+            request = {"sends": sends, "token": oldest}
+            said = (await client.post(url, json=request, headers=headers)).json()
         except (httpx.HTTPError, ValueError):
             said = {}
+        self._note(said.get("token", {}))
         results = said.get("results", [{"refused": {"retriable": True}}] * len(sends))
         for send, result in zip(sends, results, strict=True):
             self._take(number, send, result, said.get("token", {}))
         return "results" in said
+
+    def _note(self, token: dict[str, Any]) -> None:
+        """Keep the newest place of each partition."""
+        places = {name: dict(self._token.get(name, {})) for name in ("offsets", "clocks")}
+        for partition, offset in token.get("offsets", {}).items():
+            if int(offset) > int(places["offsets"].get(partition, -1)):
+                places["offsets"][partition] = offset
+                places["clocks"][partition] = token.get("clocks", {}).get(partition, "0")
+        if token:
+            self._token = {"logId": token["logId"], **places}
 
     def _take(
         self, number: int, send: dict[str, Any], result: dict[str, Any], token: dict[str, Any]
@@ -118,7 +134,7 @@ class BackCaller:
         else:
             code = result["refused"]["code"].removeprefix("ERROR_CODE_")
             self.record.add(who, number, Refused(name, code, False))
-        del self.unanswered[who.user_id, name]
+        del self.unanswered[who.user_id, name], self._known[who.user_id, name]
 
 
 def _speaker(chat_id: str) -> str:

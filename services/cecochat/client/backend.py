@@ -161,7 +161,7 @@ class Backend:
         sends = [_outgoing(each) for each in messages]
         results: list[BackendSendResult] = []
         for batch in _batches(sends):
-            results += await self._settle(batch)
+            results += await self._settle(batch)  # one after the other, to keep their order
         return [_outcome(*each) for each in zip(sends, results, strict=True)]
 
     async def edit(self, user_id: str, chat: str, message_id: int, text: str) -> int:
@@ -191,8 +191,11 @@ class Backend:
         """Send a batch, and those again whose outcome is not known yet."""
         results = [BackendSendResult()] * len(sends)
         left, give_up_s = list(range(len(sends))), time.monotonic() + GIVE_UP_S
+        known = ReadToken()  # before this, none of these sends was tried
+        if self._sent:
+            known.CopyFrom(self._sent)
         for attempt in count():
-            request = BackendSendRequest(sends=[sends[at] for at in left])
+            request = BackendSendRequest(sends=[sends[at] for at in left], token=known)
             answer = await self.call("Send", request, BackendSendResponse)
             for at, result in zip(left, answer.results, strict=True):
                 results[at] = result
@@ -325,6 +328,7 @@ def _send(user_id: str, chat_id: str, key: str | None, since: datetime | None) -
         chat_id=chat_id,
         client_message_id=uuid4().hex if key is None else key,
         since_ms=since_ms,
+        is_new=key is None,
     )
 
 

@@ -27,20 +27,26 @@ class BackendSendRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SENDS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendSend]:
         """1 to 1,000, together at most 4 MiB. Those of one user are accepted in this order. Each is answered for itself: if one is refused, the others are
         sent all the same.
         """
 
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken:
+        """Of an earlier answer, for sends that are new."""
+
     def __init__(
         self,
         *,
         sends: _abc.Iterable[Global___BackendSend] | None = ...,
+        token: _messaging_pb2.ReadToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends", b"sends", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -54,6 +60,7 @@ class BackendSend(_message.Message):
     CHAT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     SINCE_MS_FIELD_NUMBER: _builtins.int
+    IS_NEW_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
@@ -73,6 +80,10 @@ class BackendSend(_message.Message):
     since_ms: _builtins.int
     """When this send may have been tried first, ms since 1970. The time at which the key was made will do. 0: at any time, which makes the server read more
     of the history.
+    """
+    is_new: _builtins.bool
+    """The key was made after the answer with the request's token had come, so it was not tried before. Then the servers read none of the history, even if clocks
+    differ. A repeat has to bring the same token.
     """
     traceparent: _builtins.str
     """W3C `traceparent`, or empty."""
@@ -97,6 +108,7 @@ class BackendSend(_message.Message):
         chat_id: _builtins.str = ...,
         client_message_id: _builtins.str = ...,
         since_ms: _builtins.int = ...,
+        is_new: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
         message: _events_pb2.Message | None = ...,
         receipt: _events_pb2.Receipt | None = ...,
@@ -108,7 +120,7 @@ class BackendSend(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "since_ms", b"since_ms", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "is_new", b"is_new", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "since_ms", b"since_ms", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "settings"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
@@ -128,7 +140,7 @@ class BackendSendResponse(_message.Message):
 
     @_builtins.property
     def token(self) -> _messaging_pb2.ReadToken:
-        """With it, a query is answered only once it holds all that was sent here."""
+        """With it, a query is answered only once it holds all that was sent here. Keep the newest of each partition for `BackendSendRequest.token`."""
 
     def __init__(
         self,

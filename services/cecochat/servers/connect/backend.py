@@ -37,7 +37,7 @@ from cecochat.v1.backend_pb2 import (
     RevokeTokensRequest,
     RevokeTokensResponse,
 )
-from cecochat.v1.messaging_pb2 import Send
+from cecochat.v1.messaging_pb2 import ReadToken, Send
 
 log = logging.getLogger(__name__)
 
@@ -147,14 +147,14 @@ class Backend:
         if any(each.HasField("membership") for each in sends):
             _allow(caller, "groups")
         self._charge(caller, len(sends))
-        passed = list(map(self._passed, sends))
+        passed = [self._passed(each, request.token) for each in sends]
         token = await self._passing.send([each for each in passed if each.is_open])
         results = list(map(_result, passed))
         for each in passed:
             self._metrics.sends.labels(each.refusal.name if each.refusal else "ok").inc()
         return BackendSendResponse(results=results, token=token).SerializeToString()
 
-    def _passed(self, given: BackendSend) -> Passed:
+    def _passed(self, given: BackendSend, token: ReadToken) -> Passed:
         """Return a send as it is passed on, or as it is refused here."""
         body = given.WhichOneof("body")
         send = Send(
@@ -170,8 +170,10 @@ class Backend:
                 raise Invalid("since_ms is negative: use ms since 1970, or 0")
         except Refusal as refusal:
             return Passed(called, -1, refusal=refusal.detached())
-        home = chat_id if is_of_group(send) else user_id
-        return Passed(called, self._partition_of(ids.UserId(home)))
+        partition = self._partition_of(ids.UserId(chat_id if is_of_group(send) else user_id))
+        if given.is_new:
+            called = called._replace(absent_up_to=self._passing.place_in(token, partition))
+        return Passed(called, partition)
 
     # -- queries
 

@@ -98,6 +98,7 @@ class Passing:
                 case Refusal():
                     each.refusal = decision
                 case Unsure(place):
+                    _raise(token, partition, place)
                     unsure.append(each)
                     at = place
         return await self._seek(partition, unsure, at) or len(unsure) < len(decisions or ())
@@ -121,6 +122,12 @@ class Passing:
             else:
                 each.called = each.called._replace(absent_up_to=at)
         return found is not None
+
+    def place_in(self, token: ReadToken, partition: int) -> Place:
+        """Return the place of a partition that a token names; `NOWHERE` if it is of another log."""
+        if token.log_id != self._log_id or partition not in token.offsets:
+            return NOWHERE
+        return Place(token.clocks.get(partition, 0), token.offsets[partition])
 
     async def query(self, query: Query) -> Queried:
         """Have a history server answer a query. Raises `Refusal`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 
 from cecochat.domain.log import ids
 from cecochat.domain.log.ids import ChatId
@@ -10,6 +11,8 @@ from cecochat.internal.v1.internal_pb2 import Sought, SoughtSend
 from cecochat.ports.history import History, Hole
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
+
+Key = tuple[str, str]
 
 PAGE = 200
 ABSENT = 0
@@ -31,7 +34,13 @@ class Seeking:
         `Refusal` (behind, invalid_argument) and `Unavailable`.
         """
         await self._hold(sought.token)
-        found = [await self._id_of(each) for each in sought.sends]
+        by_chat: defaultdict[str, list[SoughtSend]] = defaultdict(list)
+        for each in sought.sends:
+            by_chat[each.chat_id].append(each)
+        ids_of: dict[Key, int] = {}
+        for chat_id, some in by_chat.items():
+            ids_of |= await self._ids_in(ids.chat_id(chat_id), some)
+        found = [ids_of.get((each.user_id, each.client_message_id), 0) for each in sought.sends]
         if all(found):
             return found
         holes = await self._history.holes()
@@ -41,19 +50,18 @@ class Seeking:
             for id_, each in zip(found, sought.sends, strict=True)
         ]
 
-    async def _id_of(self, send: SoughtSend) -> int:
-        after, has_more = send.after_id, True
-        chat_id = ids.chat_id(send.chat_id)
-        while has_more:
+    async def _ids_in(self, chat_id: ChatId, sends: Sequence[SoughtSend]) -> dict[Key, int]:
+        """Return the ids of those of these sends that are in a chat."""
+        wanted = {(each.user_id, each.client_message_id) for each in sends}
+        after, has_more = min(each.after_id for each in sends), True
+        found: dict[Key, int] = {}
+        while has_more and len(found) < len(wanted):
             events, has_more = await self._page(chat_id, after)
             for event in events:
                 after = event.id
-                if (event.user_id, event.client_message_id) == (
-                    send.user_id,
-                    send.client_message_id,
-                ):
-                    return event.id
-        return ABSENT
+                if (key := (event.user_id, event.client_message_id)) in wanted:
+                    found.setdefault(key, event.id)
+        return found
 
     async def _page(self, chat_id: ChatId, after: int) -> tuple[list[Event], bool]:
         page = await self._history.messages(
