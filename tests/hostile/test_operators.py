@@ -30,7 +30,9 @@ from tests.support import operators
 from tests.support.hostile import minted, settings
 
 FOR_CLIENTS = "connect-for-clients"
-BACKEND = ("Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "RevokeTokens")
+BACKEND = (
+    "Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages", "RevokeTokens",
+)  # fmt: skip
 OPEN = {("GET", "livez"): "anybody", ("GET", "readyz"): "anybody"}
 EVERYWHERE = OPEN | {
     ("GET", "metrics"): "metrics",

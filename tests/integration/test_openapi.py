@@ -30,8 +30,8 @@ SEARCH = "/cecochat.v1.History/SearchMessages"
 MEMBERS = "/cecochat.v1.History/ListMembers"
 CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND)
 BACKEND = tuple(
-    f"/cecochat.v1.Backend/{name}"
-    for name in ("Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "RevokeTokens")
+    f"/cecochat.v1.Backend/{each}"
+    for each in "Send GetMessages GetChats GetGroup ListMembers SearchMessages RevokeTokens".split()
 )
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
@@ -124,7 +124,7 @@ async def test_answers_are_as_it_says(asking: Asking) -> None:
 
 
 async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
-    send, messages, chats, group, members, revoke = BACKEND
+    send, messages, chats, group, members, search, revoke = BACKEND
     made = {"name": "Us"}
     sends = [
         {
@@ -152,6 +152,10 @@ async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
     assert len((await read(chats))["chats"]) == 3
     assert (await read(group, chatId="g:us"))["options"] == made
     assert [each["userId"] for each in (await read(members, chatId="g:us"))["members"]] == ["bob"]
+    async with asyncio.timeout(20):
+        while "messages" not in (found := await read(search, text="dots")):
+            await asyncio.sleep(0.02)
+    assert found["messages"][0]["userId"] == "shop"
     assert int((await asking(revoke, json={"userId": "bob"}))["beforeMs"]) > 0
 
 

@@ -277,6 +277,29 @@ class BackendListMembersRequest(_message.Message):
 Global___BackendListMembersRequest: _TypeAlias = BackendListMembersRequest  # noqa: Y015
 
 @_typing.final
+class BackendSearchMessagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def request(self) -> _history_pb2.SearchMessagesRequest: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        request: _history_pb2.SearchMessagesRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendSearchMessagesRequest: _TypeAlias = BackendSearchMessagesRequest  # noqa: Y015
+
+@_typing.final
 class RevokeTokensRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

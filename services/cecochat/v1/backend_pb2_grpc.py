@@ -63,6 +63,11 @@ class BackendStub:
                 request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendListMembersRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.SearchMessages = channel.unary_unary(
+                '/cecochat.v1.Backend/SearchMessages',
+                request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
+                _registered_method=True)
         self.RevokeTokens = channel.unary_unary(
                 '/cecochat.v1.Backend/RevokeTokens',
                 request_serializer=cecochat_dot_v1_dot_backend__pb2.RevokeTokensRequest.SerializeToString,
@@ -111,6 +116,13 @@ class BackendServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchMessages(self, request, context):
+        """What `History.SearchMessages` answers that user. Scope `read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeTokens(self, request, context):
         """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`.
         """
@@ -145,6 +157,11 @@ def add_BackendServicer_to_server(servicer, server):
                     servicer.ListMembers,
                     request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendListMembersRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'SearchMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchMessages,
+                    request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.SerializeToString,
             ),
             'RevokeTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeTokens,
@@ -290,6 +307,33 @@ class Backend:
             '/cecochat.v1.Backend/ListMembers',
             cecochat_dot_v1_dot_backend__pb2.BackendListMembersRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/SearchMessages',
+            cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.SerializeToString,
+            cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

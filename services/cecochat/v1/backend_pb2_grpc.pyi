@@ -47,6 +47,8 @@ class BackendStub:
     """What `History.GetGroup` answers that user. Scope `read`."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendListMembersRequest, _history_pb2.ListMembersResponse]
     """What `History.ListMembers` answers that user. Scope `read`."""
+    SearchMessages: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendSearchMessagesRequest, _history_pb2.SearchMessagesResponse]
+    """What `History.SearchMessages` answers that user. Scope `read`."""
     RevokeTokens: _grpc.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
 
@@ -68,6 +70,8 @@ class BackendAsyncStub(BackendStub):
     """What `History.GetGroup` answers that user. Scope `read`."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendListMembersRequest, _history_pb2.ListMembersResponse]  # type: ignore[assignment]
     """What `History.ListMembers` answers that user. Scope `read`."""
+    SearchMessages: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendSearchMessagesRequest, _history_pb2.SearchMessagesResponse]  # type: ignore[assignment]
+    """What `History.SearchMessages` answers that user. Scope `read`."""
     RevokeTokens: _aio.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]  # type: ignore[assignment]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
 
@@ -116,6 +120,14 @@ class BackendServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ListMembersResponse, _abc.Awaitable[_history_pb2.ListMembersResponse]]:
         """What `History.ListMembers` answers that user. Scope `read`."""
+
+    @_abc_1.abstractmethod
+    def SearchMessages(
+        self,
+        request: _backend_pb2.BackendSearchMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.SearchMessagesResponse, _abc.Awaitable[_history_pb2.SearchMessagesResponse]]:
+        """What `History.SearchMessages` answers that user. Scope `read`."""
 
     @_abc_1.abstractmethod
     def RevokeTokens(

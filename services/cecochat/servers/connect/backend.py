@@ -46,7 +46,7 @@ SENDS_MAX: Final = 1_000
 REQUEST_MAX_BYTES: Final = 4 << 20
 ANSWER_S: Final = 25.0
 """After that there is no answer, though what is under way goes on: longer than all tries."""
-QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers")
+QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
 
 
 class Call(NamedTuple):
