@@ -15,6 +15,7 @@ from cecochat.client.backend import Backend, Outgoing
 from cecochat.client.syncbackend import Backend as SyncBackend
 from tests.integration.streams import message
 from tests.integration.systems import QUICK, Running, running
+from tests.support.left import places_of
 
 CHAT = "d:alice~system"
 WHERE = {"userId": "system", "chatId": CHAT}
@@ -116,6 +117,18 @@ async def test_revoking_ends_sessions_and_bars_tokens(up: Running) -> None:
         await backend.revoke_tokens("alice")
         ended = await alice.ended()
         assert ended.code == "TOKEN_REVOKED"
+
+
+async def test_its_texts_are_sealed(tmp_path: Path) -> None:
+    async with running(tmp_path) as up, up.backend() as backend:
+        await backend.send("shop", "alice", "quicksilver", key="k")
+        assert await backend.send("shop", "alice", "quicksilver", key="k")
+        await backend.groups("alice").create("Us", members=["shop"], chat_id="g:us")
+        await backend.send("shop", "g:us", "quicksilver")
+        assert await texts(backend, "alice", "shop") == ["quicksilver"]
+        plain = {Path(each).name for each in places_of([b"quicksilver"], tmp_path)}
+        assert plain <= {"search.db", "search.db-wal"}, "an index knows words"
+        assert places_of([b"g:us"], tmp_path), "this looks at the files"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.messaging.asking import ASK_S
+from cecochat.servers.messaging.calling import Calling
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
@@ -66,7 +67,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
     routes.asked(ownership.answer)
-    routes.called(ownership.call)
+    routes.called(Calling(ownership.call, parts.keys).call)
     routes.sessions(partial(user_sessions, server))
 
     def configure(config: Config) -> None:
