@@ -46,7 +46,13 @@ ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, *VERIFYING, *EVERY),
-    "materialize": (MaterializeMetrics, AuditMetrics, search_lag, *EVERY),
+    "materialize": (
+        MaterializeMetrics,
+        AuditMetrics,
+        search_lag,
+        partial(DocumentMetrics, REVOCATIONS),
+        *EVERY,
+    ),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, BackendMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "control": (Decisions, late_records, *EVERY),
