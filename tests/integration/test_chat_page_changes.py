@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import BrowserContext, Locator, expect
 
+from tests.support import chatpage
 from tests.support.axe import violations
 from tests.support.chatpage import WITHIN_MS, Person
 from tests.support.commands import run
@@ -110,3 +111,19 @@ async def test_what_is_answered_is_shown_though_it_is_far_above(
     await expect(said(bob, "I remember").locator("blockquote")).to_have_text(
         "alice A deleted message", timeout=WITHIN_MS
     )
+
+
+async def test_what_an_erased_user_wrote_is_shown_as_erased(
+    server: Server, windows: tuple[BrowserContext, BrowserContext]
+) -> None:
+    """To somebody who had not seen it."""
+    sent, _ = await run(server, "send", "--as", "alice", "bob", "gone soon")
+    await run(server, "send", "--as", "bob", "alice", "an answer", "--reply-to", sent.strip())
+    await run(server, "erase", "alice", "--yes")
+    bob = await chatpage.at(windows[1], "bob", server.connect_url)
+    await bob.chooses("alice")
+    await expect(bob.page.locator(".bubble").first).to_have_text(
+        "This message was erased", timeout=WITHIN_MS
+    )
+    await expect(bob.page.locator("blockquote")).to_have_text("alice An erased message")
+    assert "gone soon" not in await bob.page.content()

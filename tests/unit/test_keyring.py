@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typing_extensions import override
 
-from cecochat.adapters.embedded.keys import EmbeddedKeys
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.keys import Erased
@@ -19,27 +17,14 @@ from cecochat.sealing.opening import Opening
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event, Mention, Message
 from cecochat.v1.messaging_pb2 import Send
+from tests.support.silentkeys import SilentKeys
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 
 
-class FaultyKeys(EmbeddedKeys):
-    """Keys that can be silent, and are counted."""
-
-    is_silent = False
-    asked = 0
-
-    @override
-    async def get(self, user_ids: Collection[UserId]) -> dict[UserId, bytes | None]:
-        self.asked += 1
-        if self.is_silent:
-            raise Unavailable("the test says so")
-        return await super().get(user_ids)
-
-
 @dataclass
 class World:
-    keys: FaultyKeys
+    keys: SilentKeys
     now_s: float = 1_000.0
 
     def ring(self, secret: bytes = b"a secret") -> KeyRing:
@@ -48,8 +33,8 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    keys = await FaultyKeys.open(tmp_path)
-    assert isinstance(keys, FaultyKeys)
+    keys = await SilentKeys.open(tmp_path)
+    assert isinstance(keys, SilentKeys)
     yield World(keys)
     await keys.close()
 
@@ -179,3 +164,34 @@ async def test_what_is_held_is_bounded(ring: KeyRing, monkeypatch: pytest.Monkey
         await ring.own(user)
     assert (await ring.of(users)).keys() == set(users)
     assert len(ring._held) == 3
+
+
+async def test_a_key_that_is_damaged_or_lost_harms_its_user_alone(
+    world: World, ring: KeyRing, caplog: pytest.LogCaptureFixture
+) -> None:
+    event, of_bob = await sealed_by(ring), await sealed_by(ring, BOB)
+    await world.keys.database.write(
+        lambda keys: keys.execute("UPDATE keys SET key = x'00' WHERE user_id = 'alice'")
+    )
+    ring.forget()
+    ((damaged, whole),) = await Opening(ring).events([event, of_bob])
+    assert Event.FromString(damaged).message == Message(erased=True)
+    assert Event.FromString(whole).message.text == "hello"
+    assert "the key of alice is damaged" in caplog.text
+    with pytest.raises(Unavailable, match="damaged"):
+        await ring.own(ALICE)
+    await world.keys.database.write(
+        lambda keys: keys.execute("DELETE FROM keys WHERE user_id = 'alice'")
+    )
+    ring.forget()
+    assert await opened_by(ring, event) == Message(erased=True)
+    assert "alice has no key any more" in caplog.text
+
+
+async def test_a_text_that_was_moved_is_told(
+    ring: KeyRing, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = Event.FromString(await sealed_by(ring))
+    event.chat_id = "d:alice~eve"
+    assert await opened_by(ring, event.SerializeToString()) == Message(erased=True)
+    assert "is not what alice wrote there" in caplog.text

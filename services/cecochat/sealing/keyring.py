@@ -45,6 +45,7 @@ class KeyRing:
         self._wrapping = Wrapping(secret)
         self._clock = clock
         self._held: dict[UserId, _Held] = {}  # the one that was fetched last comes last
+        self._damaged: set[UserId] = set()
         self._silent_until_s = 0.0
         self.seals = False
 
@@ -80,6 +81,8 @@ class KeyRing:
             found = {user_id: await self._made(user_id)}
         if user_id not in found:
             return None
+        if user_id in self._damaged:
+            raise Unavailable(f"the key of {user_id} is damaged")
         if (key := found[user_id]) is None:
             raise erased(user_id)
         return key
@@ -133,11 +136,16 @@ class KeyRing:
         return self._hold(user_id, stands, self._clock())
 
     def _hold(self, user_id: UserId, wrapped: bytes | None, now_s: float) -> UserKey | None:
+        """Remember a key. Texts of one that is damaged are shown like those of a destroyed one, so
+        that it harms nobody else.
+        """
+        key = None
+        self._damaged.discard(user_id)
         try:
             key = self._wrapping.unwrap(user_id, wrapped) if wrapped else None
         except InvalidTag:
-            log.error("the key of %s is damaged, or wrapped with another secret", user_id)
-            raise Unavailable(f"the key of {user_id} cannot be used") from None
+            self._damaged.add(user_id)
+            log.error("the key of %s is damaged: nobody can read what they wrote", user_id)
         self._held[user_id] = _Held(key, now_s)
         return key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,6 +12,8 @@ from cecochat.domain.session.frames import Chunk
 from cecochat.sealing.keyring import Found, KeyRing
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ServerFrame
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_S = 30.0
 REMEMBERED_BYTES = 2 << 20
@@ -65,14 +68,25 @@ def _open(event: Event, keys: Found) -> None:
     body = said(event)
     if body is None or not body.sealed:
         return
-    key = keys.get(UserId(event.user_id))
-    text = key.open(event, body.sealed) if key else None
+    text = _text(event, body.sealed, keys)
     body.ClearField("sealed")
     if text is None:
         body.erased = True
         del body.mentions[:]
     else:
         body.text = text
+
+
+def _text(event: Event, sealed: bytes, keys: Found) -> str | None:
+    """Return the text; None: it is gone. If nobody was erased, an operator has to know."""
+    user_id = UserId(event.user_id)
+    if user_id not in keys:
+        log.error("%s has no key any more: nobody can read what they wrote", user_id)
+    if (key := keys.get(user_id)) is None:
+        return None
+    if (text := key.open(event, sealed)) is None:
+        log.error("the text of the event %s is not what %s wrote there", event.id, user_id)
+    return text
 
 
 class Remembered:

@@ -34,7 +34,7 @@ class EmbeddedKeys(Keys):
 
     def __init__(self, database: Database, is_new: bool) -> None:
         """Use `open` instead."""
-        self._database = database
+        self.database = database
         self.is_new = is_new
 
     @classmethod
@@ -47,33 +47,33 @@ class EmbeddedKeys(Keys):
 
     @override
     async def get(self, user_ids: Collection[UserId]) -> dict[UserId, bytes | None]:
-        return await self._database.read(partial(_get, user_ids))
+        return await self.database.read(partial(_get, user_ids))
 
     @override
     async def create(self, user_id: UserId, key: bytes) -> bytes | None:
-        return await self._database.write(partial(_create, user_id, key))
+        return await self.database.write(partial(_create, user_id, key))
 
     @override
     async def destroy(self, erased: Erased) -> None:
         """When this returns, no file of the store has the key's bytes."""
-        await self._database.write(partial(_destroy, erased))
-        await self._database.empty_wal()
+        await self.database.write(partial(_destroy, erased))
+        await self.database.empty_wal()
 
     @override
     async def erased(self) -> list[Erased]:
-        return await self._database.read(_erased)
+        return await self.database.read(_erased)
 
     @override
     async def seals(self) -> str:
-        return await self._database.read(_check)
+        return await self.database.read(_check)
 
     @override
     async def start_sealing(self, check: str) -> str:
-        return await self._database.write(partial(_start_sealing, check))
+        return await self.database.write(partial(_start_sealing, check))
 
     @override
     async def close(self) -> None:
-        await self._database.close()
+        await self.database.close()
 
 
 def _get(

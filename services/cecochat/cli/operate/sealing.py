@@ -55,6 +55,6 @@ async def _sealing(data: Path | None, file: Path | None, on: bool) -> tuple[bool
     chosen = target.settings(data, file)
     async with build.keys(chosen) as keys:
         was = bool(await keys.seals())
-        ring = KeyRing(keys, keys_secret(chosen))
-        await (ring.start() if on else ring.begin())
-    return was, ring.seals
+        if on:
+            await KeyRing(keys, keys_secret(chosen)).start()
+    return was, was or on
