@@ -62,6 +62,8 @@ async def test_two_users_chat(tmp_path: Path, dist: Path, runtime: tuple[str, ..
         await alice.until_values(
             "receipt", lambda values: values != [] and is_delivered(values[-1], sent)
         )
+        assert await alice.call("search", "HELL") == [own]
+        assert await bob.call("search", "hello", {"chat": "carol"}) == []
         await bob.call("markRead", "alice", f"{sent}n")
         await alice.until_values("receipt", lambda values: values[-1]["readUpTo"] == sent)
 

@@ -17,7 +17,7 @@ import { type Group, type Member, inWords } from "./model/group";
 import type { Message } from "./model/message";
 import { isGroup, peerOf } from "./model/names";
 import type { Settings } from "./model/settings";
-import type { ChatSummary, Client, Connect, Groups, Listener, Page, Status, Waiting } from "./port";
+import type { ChatSummary, Client, Connect, Found, Groups, Listener, Page, Status, Waiting } from "./port";
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
 export const connect: Connect = async (me, listener) => {
@@ -198,6 +198,15 @@ class Adapter implements Client {
       if (messages.length === limit) return { messages, more: true };
     }
     return { messages, more: false };
+  }
+
+  async search(text: string, limit: number): Promise<readonly Found[]> {
+    const found: Found[] = [];
+    for await (const each of this.given.search(text, { limit })) {
+      found.push({ peer: peerOf(this.me, each.chatId)!, message: this.now(each) });
+      if (found.length === limit) break;
+    }
+    return found;
   }
 
   markRead(peer: string, id: bigint): void {

@@ -36,6 +36,11 @@ export interface Page {
   readonly more: boolean;
 }
 
+export interface Found {
+  readonly peer: string;
+  readonly message: Message;
+}
+
 /** What happens, as the page is told. */
 export interface Listener {
   message(peer: string, message: Message): void;
@@ -86,6 +91,8 @@ export interface Client {
   chats(): Promise<readonly ChatSummary[]>;
   /** Read the newest messages below an id, oldest first. */
   page(peer: string, before: bigint | undefined, limit: number): Promise<Page>;
+  /** Return the newest messages that have all words of a text, each with its chat. */
+  search(text: string, limit: number): Promise<readonly Found[]>;
   /** Return a group; undefined if there is none for this user. */
   group(peer: string): Promise<Group | undefined>;
   readonly groups: Groups;

@@ -4,7 +4,7 @@ import type { Conversation } from "./model/conversation";
 import type { Group } from "./model/group";
 import type { Hole, Marks, Message, Presence } from "./model/message";
 import type { Settings } from "./model/settings";
-import type { Client, Connect, Groups, Listener, Status } from "./port";
+import type { Client, Connect, Found, Groups, Listener, Status } from "./port";
 import { loadQuoted } from "./quotes";
 
 const PAGE = 50;
@@ -119,6 +119,11 @@ export class Session implements Listener {
     const waitMs = Math.min((next ?? Infinity) - Date.now(), TIMER_MAX_MS);
     if (next !== undefined && !this.isClosed) this.waking = setTimeout(() => this.hasSet(), waitMs);
     this.redraw();
+  }
+
+  /** Return the newest messages with these words; none if they cannot be looked for just now. */
+  async search(text: string, limit: number): Promise<readonly Found[]> {
+    return (await this.client?.search(text, limit).catch(() => [])) ?? [];
   }
 
   // -- groups

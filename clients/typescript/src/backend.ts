@@ -1,6 +1,6 @@
 /** What a client asks of what is behind it. */
 
-import type { Chat, Message, Page } from "./events.js";
+import type { Chat, Found, Message, Page } from "./events.js";
 import type { Group, Members } from "./group.js";
 import type { Body, Queued } from "./sending.js";
 
@@ -15,12 +15,20 @@ export interface PageRequest {
   limit?: number | undefined;
 }
 
+export interface SearchRequest {
+  /** Only in this chat: a user, or the id of a chat. */
+  chat?: string | undefined;
+  before?: bigint | undefined;
+  limit?: number | undefined;
+}
+
 /** What is behind a client: a `Core`, here or in another tab. */
 export interface Backend {
   send(chatId: string, text: string, clientMessageId: string, again: boolean): Promise<bigint>;
   post(chatId: string, body: Body, clientMessageId: string, again: boolean): Promise<bigint>;
   chats(request: PageRequest): Promise<Chat[]>;
   page(chatId: string, request: PageRequest): Promise<Page>;
+  search(text: string, chatId: string, request: PageRequest): Promise<Found>;
   group(chatId: string): Promise<Group>;
   members(chatId: string, after: string, asOf: bigint): Promise<Members>;
   recent(chatId: string): Promise<Message[]>;

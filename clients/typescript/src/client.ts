@@ -2,7 +2,7 @@
 
 import { checkClientMessageId, checkEmoji, checkMessageId } from "./arguments.js";
 import { checkPage, checkText } from "./arguments.js";
-import type { Backend, PageRequest, SendOptions } from "./backend.js";
+import type { Backend, PageRequest, SearchRequest, SendOptions } from "./backend.js";
 import type { Body, Queued } from "./sending.js";
 import { invalid } from "./errors.js";
 import type { Chat, Entry, EventName, Events, Mention, Message } from "./events.js";
@@ -154,6 +154,23 @@ export class Client {
    */
   async *history(chat: string, request: PageRequest = {}): AsyncGenerator<Message, void> {
     for await (const each of this.entries(chat, request)) if (!("kind" in each)) yield each;
+  }
+
+  /**
+   * Go through the messages of the user's chats that have all words of a text, from the newest down, or
+   * from `before` down. The last word may be the beginning of a longer one. They are fetched `limit` at
+   * a time.
+   */
+  async *search(text: string, request: SearchRequest = {}): AsyncGenerator<Message, void> {
+    let { chat, before, limit } = request;
+    checkPage({ before, limit });
+    const chatId = chat === undefined ? "" : this.chat(chat);
+    for (let more = true; more;) {
+      const page = await this.backend.search(text, chatId, { before, limit });
+      yield* page.messages;
+      more = page.hasMore;
+      before = page.messages.at(-1)?.id;
+    }
   }
 
   /** Go through the messages of a chat as `history` does, and the changes of a group between them. */

@@ -4,8 +4,8 @@ import type { PageRequest } from "./backend.js";
 import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
 import { ChatError, chatError, closed, unusable } from "./errors.js";
-import { type Chat, type Message, type Occurrence, type Page, type Status } from "./events.js";
-import { chatFrom, entryOf } from "./events.js";
+import type { Chat, Found, Message, Occurrence, Page, Status } from "./events.js";
+import { chatFrom, entryOf, foundFrom } from "./events.js";
 import { Filling } from "./gap.js";
 import { type Group, type Members, groupOf, memberOf } from "./group.js";
 import type { ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
@@ -168,6 +168,13 @@ export class Core implements Peer {
     const states = new Map(page.states.map((state) => [state.messageId, state]));
     const messages = page.messages.map((event) => entryOf(event, states.get(event.id)));
     return { messages, hasMore: page.hasMore };
+  }
+
+  async search(text: string, chatId: string, asked: PageRequest): Promise<Found> {
+    const { before = 0n, limit = 50 } = asked;
+    const token = this.local.readToken();
+    const request = { text, chatId, before, limit, ...(token && { token }) };
+    return foundFrom(await this.queries.search(request));
   }
 
   async group(chatId: string): Promise<Group> {

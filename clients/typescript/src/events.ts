@@ -9,6 +9,7 @@ import {
   Hole_Reason,
   type Mark,
   type MessageState,
+  type SearchMessagesResponse,
 } from "./gen/cecochat/v1/history_pb.js";
 import {
   type GroupChange,
@@ -133,6 +134,12 @@ export interface Chat {
 export type Entry = Message | GroupChange;
 
 /** A page of a chat, oldest first. */
+/** Messages, newest first. */
+export interface Found {
+  messages: Message[];
+  hasMore: boolean;
+}
+
 export interface Page {
   messages: Entry[];
   hasMore: boolean;
@@ -264,6 +271,12 @@ export function entryOf(event: Event, state?: MessageState): Entry {
   return body.case === "membership" ? groupChangeOf(event, body.value) : messageOf(event, state);
 }
 
+/** Convert what was found. */
+export function foundFrom({ messages, states, hasMore }: SearchMessagesResponse): Found {
+  const stateOf = new Map(states.map((state) => [state.messageId, state]));
+  return { messages: messages.map((event) => messageOf(event, stateOf.get(event.id))), hasMore };
+}
+
 /** Convert an event of the stream. Return nothing for a kind that is not known. */
 export function occurrenceOf(event: Event): Occurrence | undefined {
   const { chatId, userId, body } = event;
@@ -329,4 +342,14 @@ export function chatFrom(chat: ChatAnswer): Chat {
     holes: chat.holes.map(holeOf),
     lastChangeId: chat.lastChangeId,
   };
+}
+
+/** Return whether a client has ended with one of these errors. */
+export function wasEndedBy({ name, value }: Occurrence, codes: string[]): boolean {
+  return name === "status" && value.state === "closed" && codes.includes(value.error?.code ?? "");
+}
+
+/** Return whether a client has ended. */
+export function isEnd({ name, value }: Occurrence): boolean {
+  return name === "status" && value.state === "closed";
 }

@@ -6,7 +6,7 @@
  *     const id = await client.send("bob", "hello"); // resolves once it can no longer be lost
  */
 
-export type { PageRequest, SendOptions } from "./backend.js";
+export type { PageRequest, SearchRequest, SendOptions } from "./backend.js";
 export { Client } from "./client.js";
 export { type Options, connect } from "./connect.js";
 export type { Queued } from "./sending.js";

@@ -10,6 +10,8 @@ import {
   GetMessagesResponseSchema,
   ListMembersRequestSchema,
   ListMembersResponseSchema,
+  SearchMessagesRequestSchema,
+  SearchMessagesResponseSchema,
 } from "./gen/schemas.js";
 import type { Message } from "@bufbuild/protobuf";
 import { type Init, type Schema, create, fromBinary, toBinary } from "./codec.js";
@@ -24,6 +26,8 @@ import type {
   GetMessagesResponse,
   ListMembersRequest,
   ListMembersResponse,
+  SearchMessagesRequest,
+  SearchMessagesResponse,
 } from "./gen/cecochat/v1/history_pb.js";
 import type { ReadToken } from "./gen/cecochat/v1/messaging_pb.js";
 import { type Fetch, type Lookup, answer } from "./lookup.js";
@@ -80,6 +84,17 @@ export class Queries {
     const page = await this.call("ListMembers", body, ListMembersResponseSchema);
     const last = page.members.at(-1)?.userId ?? "";
     if (page.hasMore && last <= (request.afterUserId ?? "")) throw nothingNew("of members");
+    return page;
+  }
+
+  /** Return a page of what was found. If it says that there is more, it leads on. */
+  async search(request: Init<SearchMessagesRequest>): Promise<SearchMessagesResponse> {
+    const schema = SearchMessagesRequestSchema;
+    const body = toBinary(schema, create(schema, request));
+    const page = await this.call("SearchMessages", body, SearchMessagesResponseSchema);
+    const last = page.messages.at(-1)?.id;
+    const isNew = last && (!request.before || last < request.before);
+    if (page.hasMore && !isNew) throw nothingNew("of what was found");
     return page;
   }
 

@@ -8,7 +8,8 @@ import type { Backend, PageRequest } from "./backend.js";
 import type { Core } from "./core.js";
 import type { Body, Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
-import type { Chat, Message, Occurrence, Page } from "./events.js";
+import type { Chat, Found, Message, Occurrence, Page } from "./events.js";
+import { isEnd, wasEndedBy } from "./events.js";
 import type { Group, Members } from "./group.js";
 import { newId } from "./newid.js";
 import { packed, unpacked } from "./packing.js";
@@ -340,6 +341,10 @@ export class Tabs implements Backend {
     return this.call("page", chatId, request);
   }
 
+  search(text: string, chatId: string, request: PageRequest): Promise<Found> {
+    return this.call("search", text, chatId, request);
+  }
+
   group(chatId: string): Promise<Group> {
     return this.call("group", chatId);
   }
@@ -385,14 +390,6 @@ export class Tabs implements Backend {
   }
 }
 
-function wasEndedBy({ name, value }: Occurrence, codes: string[]): boolean {
-  return name === "status" && value.state === "closed" && codes.includes(value.error?.code ?? "");
-}
-
 function overslept(): ChatError {
   return new ChatError("slow", `this tab has slept through ${KEPT_MAX} events: reload the page`);
-}
-
-function isEnd({ name, value }: Occurrence): boolean {
-  return name === "status" && value.state === "closed";
 }

@@ -108,6 +108,7 @@ interface Call {
     | "setChat"
     | "chats"
     | "history"
+    | "search"
     | "recent"
     | "queued"
     | "markRead"

@@ -2,11 +2,16 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Init, create, toBinary } from "../src/codec.js";
+import { type Init, create, fromBinary, toBinary } from "../src/codec.js";
 import type { Client } from "../src/client.js";
 import type { Event } from "../src/gen/cecochat/v1/events_pb.js";
 import type { GetMessagesResponse } from "../src/gen/cecochat/v1/history_pb.js";
-import { GetChatsResponseSchema, GetMessagesResponseSchema } from "../src/gen/schemas.js";
+import {
+  GetChatsResponseSchema,
+  GetMessagesResponseSchema,
+  SearchMessagesRequestSchema,
+  SearchMessagesResponseSchema,
+} from "../src/gen/schemas.js";
 import { Faker } from "./faker.js";
 import { CHAT, event } from "./items.js";
 
@@ -77,5 +82,31 @@ test("a page that leads on is none", async () => {
   const found: bigint[] = [];
   for await (const { id } of client.history("bob")) found.push(id);
   assert.deepEqual(found, [5n, 4n]);
+  await client.close();
+});
+
+test("what is found is found page by page, and a page that comes again is an error", async () => {
+  const pages = [[event(9n, "bob"), event(7n, "bob")], [event(5n, "bob")], [event(5n, "bob")]];
+  const asked: unknown[] = [];
+  const faker = new Faker();
+  faker.query = () => {
+    const request = fromBinary(SearchMessagesRequestSchema, faker.queried.at(-1)!);
+    const { text, chatId, before } = request;
+    const messages = pages[asked.push([text, chatId, before]) - 1]!;
+    const page = create(SearchMessagesResponseSchema, { messages, hasMore: true });
+    return protobuf(toBinary(SearchMessagesResponseSchema, page));
+  };
+  const client = await faker.connect();
+  const found: bigint[] = [];
+  const searching = (async () => {
+    for await (const { id } of client.search("hello", { chat: "bob" })) found.push(id);
+  })();
+  await assert.rejects(searching, AT_FAULT);
+  assert.deepEqual(found, [9n, 7n, 5n]);
+  const befores = [0n, 7n, 5n];
+  assert.deepEqual(
+    asked,
+    befores.map((before) => ["hello", CHAT, before]),
+  );
   await client.close();
 });

@@ -7,6 +7,7 @@ import { goneInWords } from "../model/message";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
 import { Avatar, isOnline } from "./avatar";
+import { FoundMessages } from "./found";
 import { NewGroup } from "./group";
 import { Icon } from "./icons";
 import { SettingMarks } from "./menu";
@@ -76,6 +77,7 @@ export function Sidebar({ session, onLeave }: Given) {
         </a>
       )}
       <List session={session} found={found} name={name} begins={begins} />
+      <FoundMessages session={session} text={name} />
     </nav>
   );
 }
@@ -107,6 +109,7 @@ function List({ session, found, name, begins }: ListGiven) {
   }
   if (begins) return null;
   if (name === session.me) return <p class="empty">That is you.</p>;
+  if (name.includes(" ")) return null; // these are words to look for
   if (name) return <p class="empty">{isUser(name) ? "" : "This is no name: use letters, digits and . _ : @ + -"}</p>;
   if (!session.chats.loaded && !session.trouble) return <Skeleton />;
   return (
