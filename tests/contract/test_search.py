@@ -21,6 +21,7 @@ from tests.contract.test_history import on_one_database
 WORDS = ("pan", "pancake", "cake", "你", "好", "हिन्दी", "🎉")
 QUERIES = ("pan", "cake", "PAN cake", "pan-cake", "你好", "हि", "🎉 c", "nothing")
 ID_MAX = (1 << 63) - 1
+AT_ONCE = 2
 worlds = itertools.count()  # each example has chats of its own in there
 
 
@@ -95,14 +96,16 @@ def expected(texts: Iterable[Text], wanted: Query, within: Sequence[str]) -> lis
 
 
 async def all_found(
-    search: Search, wanted: Query, within: Sequence[str], *, before: int = ID_MAX, at_once: int = 2
+    search: Search, wanted: Query, within: Sequence[str], *, before: int = ID_MAX, after: int = 0
 ) -> list[Found]:
-    pages = search.find(wanted, within, before=before, at_once=at_once)
-    return [
-        each._replace(event_ids=tuple(sorted(each.event_ids)))
-        async for page in pages
-        for each in page
-    ]
+    found: list[Found] = []
+    while True:
+        page = await search.find(wanted, within, before=before, after=after, limit=AT_ONCE)
+        assert len(page) <= AT_ONCE
+        found += [each._replace(event_ids=tuple(sorted(each.event_ids))) for each in page]
+        if len(page) < AT_ONCE:
+            return found
+        before = page[-1].message_id
 
 
 @on_one_database
@@ -120,8 +123,9 @@ async def test_it_finds_what_matches_in_the_scopes_newest_first(
         wanted = query(text)
         should = expected(left(entries), wanted, within)
         assert await all_found(search, wanted, within) == should
-        half = [each for each in should if each.message_id < entries[-1][0]]
-        assert await all_found(search, wanted, within, before=entries[-1][0]) == half
+        before, after = entries[-1][0], entries[0][0]
+        between = [each for each in should if after < each.message_id < before]
+        assert await all_found(search, wanted, within, before=before, after=after) == between
 
 
 @on_one_database

@@ -21,6 +21,7 @@ from cecochat.domain.search.entries import entries_of
 from cecochat.domain.search.words import query, words
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import MessageRow, Progress
+from cecochat.ports.search import Found
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.history.queries import Queries
@@ -210,3 +211,40 @@ async def refused(call: Awaitable[object]) -> str:
     except Refusal as refusal:
         return refusal.name
     return ""
+
+
+async def test_what_is_hidden_is_passed_over(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes to a large group that hides its past does not pay for it, nor who has left."""
+    world = World(next(worlds))
+    ann, bob, _ = world.users
+    group = world.groups[0]
+    world.change(group, ann, Membership(options=GroupOptions(name="Us", hides_past=True)))
+    for wanted in (Membership(added_ids=[bob]), Membership(removed_ids=[bob]), None):
+        for _ in range(500):
+            world.add(ann, group.chat_id, message={"text": "pan"})
+        if wanted:
+            world.change(group, ann, wanted)
+    await servers.history.write(world.rows, [], Progress(LOG_ID, 0, 1))
+    await servers.search.write(entries_of(row.event for row in world.rows), Progress(LOG_ID, 0, 1))
+    looked_at: list[int] = []
+
+    async def counted(*args: Any, **kwargs: Any) -> list[Found]:
+        found = await EmbeddedSearch.find(servers.search, *args, **kwargs)
+        looked_at.append(len(found))
+        return found
+
+    monkeypatch.setattr(servers.search, "find", counted)
+    answer = await servers.searching.messages(bob, SearchMessagesRequest(text="pan", limit=200))
+    page = SearchMessagesResponse.FromString(answer)
+    assert len(page.messages) == 200
+    assert sum(looked_at) < 1_000, "the first page of what he does not see is enough"
+    request = SearchMessagesRequest(text="pan", limit=200, before=page.messages[-1].id)
+    while page.has_more:
+        looked_at.clear()
+        answer = await servers.searching.messages(bob, request)
+        page = SearchMessagesResponse.FromString(answer)
+        request.before = page.messages[-1].id
+    assert sum(looked_at) < 1_000
+    assert len(page.messages) == 100

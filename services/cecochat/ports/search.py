@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cecochat.domain.log.ids import ChatId, UserId
@@ -47,11 +47,11 @@ class Search(ABC):
         """
 
     @abstractmethod
-    def find(
-        self, query: Query, scopes: Sequence[str], *, before: int, at_once: int
-    ) -> AsyncGenerator[list[Found]]:
-        """Yield the messages with texts that match, in one of the scopes and below the id `before`,
-        each once and the newest first. The first page has at most `at_once`, and later ones more.
+    async def find(
+        self, query: Query, scopes: Sequence[str], *, before: int, after: int, limit: int
+    ) -> list[Found]:
+        """Return the newest messages with texts that match, in one of the scopes and between these
+        ids, each once and the newest first.
         """
 
     @abstractmethod

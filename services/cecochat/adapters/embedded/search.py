@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from heapq import merge
@@ -23,7 +23,6 @@ from cecochat.ports.history import Progress
 from cecochat.ports.search import Found, Search
 
 FILE: Final = "search.db"
-AT_ONCE_MAX: Final = 1_000
 SCOPE_BYTES: Final = 8  # of a hash, since a scope has to be one word
 
 PRAGMAS_OF_SEARCH: Final = {
@@ -69,8 +68,9 @@ READ_PROGRESS = "SELECT partition, clock_ms, up_to FROM progress WHERE log_id = 
 
 MATCHING = """SELECT message_id, chat_id, event_id
     FROM postings JOIN texts ON event_id = postings.rowid WHERE postings MATCH ? AND """
-FIRST_TEXTS = f"{MATCHING} postings.rowid < ? ORDER BY postings.rowid DESC"
-EDITS = f"{MATCHING} message_id < ? ORDER BY message_id DESC"
+FIRST_TEXTS = f"""{MATCHING} postings.rowid < ? AND postings.rowid > ?
+    ORDER BY postings.rowid DESC"""
+EDITS = f"{MATCHING} message_id < ? AND message_id > ? ORDER BY message_id DESC"
 
 
 class _Written(NamedTuple):
@@ -122,15 +122,11 @@ class EmbeddedSearch(Search):
 
     @override
     async def find(
-        self, query: Query, scopes: Sequence[str], *, before: int, at_once: int
-    ) -> AsyncGenerator[list[Found]]:
-        more = bool(scopes)
-        while more:
-            read = partial(_page, query, scopes, before, at_once)
-            found, more = await self.database.read(read)
-            yield found
-            before = found[-1].message_id if found else before
-            at_once = min(2 * at_once, AT_ONCE_MAX)
+        self, query: Query, scopes: Sequence[str], *, before: int, after: int, limit: int
+    ) -> list[Found]:
+        if not scopes:
+            return []
+        return await self.database.read(partial(_found, query, scopes, (before, after), limit))
 
     @override
     async def forget(self, user_id: UserId) -> None:
@@ -168,18 +164,18 @@ def _match(query: Query, scopes: Iterable[str], *, is_edit: bool) -> str:
     return f"scopes : ({within}) AND words : ({phrases}{' *' if query.is_open else ''})"
 
 
-def _page(
-    query: Query, scopes: Sequence[str], before: int, limit: int, connection: sqlite3.Connection
-) -> tuple[list[Found], bool]:
-    """Return the newest messages below an id with texts that match, up to `limit`, and whether
-    there may be more.
-    """
-    first = connection.execute(FIRST_TEXTS, (_match(query, scopes, is_edit=False), before))
-    edits = connection.execute(EDITS, (_match(query, scopes, is_edit=True), before))
+def _found(
+    query: Query,
+    scopes: Sequence[str],
+    between: tuple[int, int],
+    limit: int,
+    connection: sqlite3.Connection,
+) -> list[Found]:
+    first = connection.execute(FIRST_TEXTS, (_match(query, scopes, is_edit=False), *between))
+    edits = connection.execute(EDITS, (_match(query, scopes, is_edit=True), *between))
     rows = merge(first, edits, key=itemgetter(0), reverse=True)
     by_message = islice(groupby(rows, itemgetter(0, 1)), limit)
-    found = [
+    return [
         Found(message_id, chat_id, tuple(event_id for *_, event_id in same))
         for (message_id, chat_id), same in by_message
     ]
-    return found, len(found) == limit

@@ -5,14 +5,15 @@ user sees, and with which text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.groups.changes import Seen
 from cecochat.domain.log import ids, wire
 from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.spans import Span
 from cecochat.domain.search.entries import of_dialogs
 from cecochat.domain.search.words import query
 from cecochat.ports import access
@@ -28,6 +29,9 @@ from cecochat.v1.history_pb2 import SearchMessagesRequest, SearchMessagesRespons
 
 ID_MAX: Final = (1 << 63) - 1
 PREPARED_RETRY_MS: Final = 1_000
+FOUND_MAX: Final = 1_000  # how many are looked for at once, if few of them are shown
+
+Find = Callable[..., Awaitable[list[Found]]]
 
 
 class Searching:
@@ -54,12 +58,10 @@ class Searching:
         if request.before < 0:
             raise Invalid(f"before is {request.before}: use a message id, or 0 for the newest")
         await self._hold(self._search, request)
-        sight = _Sight(self._history, user_id)
         scopes = await self._scopes(user_id, request.chat_id)
-        pages = self._search.find(
-            wanted, scopes, before=request.before or ID_MAX, at_once=limit + 1
-        )
-        shown = await self._shown(pages, sight, limit + 1)
+        sight = _Sight(self._history, user_id, scopes)
+        find = partial(self._search.find, wanted)
+        shown = await self._shown(find, sight, request.before or ID_MAX, limit + 1)
         return _answer(shown, limit, self._queries.config.history_page_max_bytes)
 
     async def _hold(self, search: Search, request: SearchMessagesRequest) -> None:
@@ -83,16 +85,18 @@ class Searching:
         await access.seen(self._history, user_id, chat_id)
         return [chat_id]
 
-    async def _shown(
-        self, pages: AsyncGenerator[list[Found]], sight: _Sight, wanted: int
-    ) -> list[Folded]:
-        """Return as many messages as are wanted, or all, newest first, of those that were found."""
+    async def _shown(self, find: Find, sight: _Sight, before: int, wanted: int) -> list[Folded]:
+        """Return as many messages below an id as are wanted, or all, newest first."""
         shown: list[Folded] = []
-        async with aclosing(pages):
-            async for found in pages:
-                shown += await self._shown_of(found, sight, wanted - len(shown))
-                if len(shown) >= wanted:
-                    break
+        limit = wanted
+        while before > 1 and len(shown) < wanted:
+            scopes, after = sight.just_below(before)
+            found = await find(scopes, before=before, after=after, limit=limit)
+            shown += await self._shown_of(found, sight, wanted - len(shown))
+            if len(found) == limit:
+                before, limit = found[-1].message_id, min(2 * limit, FOUND_MAX)
+            else:
+                before = after + 1
         return shown[:wanted]
 
     async def _shown_of(self, found: list[Found], sight: _Sight, wanted: int) -> list[Folded]:
@@ -122,12 +126,35 @@ class Searching:
 
 
 class _Sight:
-    """What a user sees of each chat, asked for once during a search."""
+    """What a user sees of the chats in these scopes. Of each, it is asked for once during a search,
+    as soon as something is found there.
+    """
 
-    def __init__(self, history: History, user_id: UserId) -> None:
+    def __init__(self, history: History, user_id: UserId, scopes: Sequence[str]) -> None:
         self._history = history
         self._user_id = user_id
-        self._known: dict[ChatId, Seen | None] = {}
+        self._scopes = scopes
+        self._known: dict[str, Seen | None] = {}
+
+    def just_below(self, before: int) -> tuple[list[str], int]:
+        """Return the scopes in which the user may see messages just below an id, as far as is
+        known, and the id down to which these are all. So what is hidden is passed over: the past of
+        groups that hide it, and what came after the user had left.
+        """
+        scopes, after = [], 0
+        for scope in self._scopes:
+            below = [each for each in self._ranges(scope) if each.first_id < before]
+            if below and below[-1].last_id >= before - 1:
+                scopes.append(scope)
+            elif below:
+                after = max(after, below[-1].last_id)
+        return scopes, after
+
+    def _ranges(self, scope: str) -> Sequence[Span]:
+        if scope not in self._known:
+            return access.ALL.ranges
+        seen = self._known[scope]
+        return seen.ranges if seen else ()
 
     async def of(self, chat_id: ChatId) -> Seen | None:
         """Return what the user sees of a chat; None: nothing."""
