@@ -27,6 +27,7 @@ PORTS = {
     "materialize": "materialize_health_port",
     "history": "history_health_port",
     "control": "control_port",
+    "hooks": "hooks_health_port",
 }
 """Server -> the setting with its internal port."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not listened on

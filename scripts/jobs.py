@@ -1,4 +1,4 @@
-"""The Nomad jobs of the five servers, from one template: `python -m scripts.reference` writes them.
+"""The Nomad jobs of the servers, from one template: `python -m scripts.reference` writes them.
 
 In jobs/server.hcl.template, `@name` stands for a word, and alone in a line for a block of lines.
 """
@@ -190,6 +190,11 @@ JOBS: Final = (
         canary="var.port == 0 ? 1 : 0 # two servers cannot have the same port of a node; with any "
         "port, the new version proves itself beside the old one first",
         promote="var.port == 0",
+    ),
+    Job(
+        name="hooks",
+        says="Hook servers. They send webhooks to the endpoints of `cecochat hooks`.",
+        leaves="commits what endpoints have taken",
     ),
     Job(
         name="control",

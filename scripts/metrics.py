@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, REVOCATIONS
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.servers.connect.backend import BackendMetrics
 from cecochat.servers.connect.lookups import ConnectMetrics
@@ -21,6 +21,7 @@ from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records
 from cecochat.servers.history.calls import QueryMetrics
 from cecochat.servers.history.holes import history_holes
+from cecochat.servers.hooks.metrics import HookMetrics
 from cecochat.servers.materialize.auditor import AuditMetrics
 from cecochat.servers.materialize.indexing import search_lag
 from cecochat.servers.materialize.metrics import MaterializeMetrics
@@ -55,6 +56,12 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     ),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, BackendMetrics, ASSIGNED, *VERIFYING, *EVERY),
+    "hooks": (
+        HookMetrics,
+        partial(DocumentMetrics, HOOKS),
+        partial(DocumentMetrics, REVOCATIONS),
+        *EVERY,
+    ),
     "control": (Decisions, late_records, *EVERY),
 }
 """Server -> what it makes at its start; `tests/integration/test_servers.py` compares."""

@@ -18,7 +18,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other ad
 
 OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
 
-COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
+COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "hooks": 1, "control": 2}
 """How many servers each set has. There is a connect server on each node."""
 
 
@@ -155,6 +155,7 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
         "messaging": ("MESSAGING_PORT", "MESSAGING_WEBSOCKET_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HTTP_PORT", "HISTORY_HEALTH_PORT"),
+        "hooks": ("HOOKS_HEALTH_PORT",),
         "control": ("CONTROL_PORT",),
     }[server.service]
     ports = {"CECOCHAT_HOST": host, "CECOCHAT_INTERNAL_HOST": host}

@@ -1,4 +1,4 @@
-"""Everybody who may not ask the internal listeners, at the real sockets of all five servers."""
+"""Everybody who may not ask the internal listeners, at the real sockets of all servers."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ DECLARED = {
         ("POST", "internal/v1/queries"): "pass_on",
     },
     "materialize": SCALED | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},
+    "hooks": SCALED
+    | {
+        ("GET", "hooks"): "read",
+        ("GET", "hooks/<endpoint:str>"): "people",
+        ("POST", "hooks/<endpoint:str>"): "change",
+    },
     "control": EVERYWHERE | {("GET", "decisions"): "read", ("GET", "control"): "read"},
 }
 """Server -> method and path of each route -> who may ask: what docs/reference/http-api.md says."""
@@ -73,6 +79,7 @@ EXAMPLES = {
     "<message_id:str>": "778254961901568000",
     "<position:str>": "7:91",
     "<partition:int>": "0",
+    "<endpoint:str>": "shop",
 }
 
 
@@ -102,7 +109,7 @@ async def servers(folder: Path) -> AsyncIterator[Servers]:
         owners = dict.fromkeys(map(str, range(4)), "messaging-1")
         await parts.configuration.put(ASSIGNMENT, owners, expected=0, by="test")
         urls: dict[str, str] = {}
-        for service in ("messaging", "materialize", "history", "connect", "control"):
+        for service in ("messaging", "materialize", "history", "connect", "control", "hooks"):
             started = system.SERVERS[service](parts, f"{service}-1")
             urls[service] = (await stack.enter_async_context(started)).health_url
         names = set(Sanic._app_registry) - before

@@ -27,7 +27,13 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 
 async def test_up_says_where_it_is_on_one_line_and_remembers_it(server: Server) -> None:
     assert server.ready["started_in_s"] < 3
-    assert set(server.ready["health"]) == {"connect", "messaging", "history", "materialize"}
+    assert set(server.ready["health"]) == {
+        "connect",
+        "messaging",
+        "history",
+        "materialize",
+        "hooks",
+    }
     (noted,) = (server.folder / "state" / "cecochat" / "systems").iterdir()
     remembered = json.loads(noted.read_text())
     assert set(remembered.pop("backends").values()) == {"", "cecochat"}

@@ -17,9 +17,9 @@ from cecochat.cli.operate.holes import named
 from cecochat.domain.log.dead_letters import BYTES_MAX, DeadLetter
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import Log, NewRecord
+from cecochat.ports.burying import Burial
 from cecochat.ports.history import Hole
 from cecochat.servers.history.dead_letters import DeadLetters
-from cecochat.servers.materialize.burying import Burial
 from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.cluster import cluster, user_on
 from tests.integration.streams import message

@@ -29,7 +29,7 @@ from tests.support import operators
 from tests.support.certificates import Signed, certificates
 from tests.support.eventually import eventually
 
-SERVERS = ("connect", "messaging", "materialize", "history")
+SERVERS = ("connect", "messaging", "materialize", "history", "hooks")
 
 
 def mutual(signed: Signed) -> dict[str, Any]:

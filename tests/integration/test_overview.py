@@ -51,7 +51,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Running]:
 
 async def test_one_process_is_shown_whole(up: Running) -> None:
     shown = await facts(url(up))
-    assert list(shown["servers"]) == ["messaging", "materialize", "history", "connect"]
+    assert list(shown["servers"]) == ["messaging", "materialize", "history", "connect", "hooks"]
     assert {
         name: live[0]["health_url"] for name, live in shown["servers"].items()
     } == up.addresses.health

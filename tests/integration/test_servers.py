@@ -52,7 +52,13 @@ def families(text: str) -> dict[str, str]:
 
 async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
     async with running(tmp_path) as system, operators.client() as client:
-        assert set(system.addresses.health) == {"connect", "messaging", "history", "materialize"}
+        assert set(system.addresses.health) == {
+            "connect",
+            "messaging",
+            "history",
+            "materialize",
+            "hooks",
+        }
         for url in system.addresses.health.values():
             assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
             before = await client.get(f"{url}/livez?instance=of-an-earlier-start")
@@ -114,7 +120,7 @@ async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
         assert await metric(system, "connect", failures) == 1
 
 
-@pytest.mark.parametrize("server", ["messaging", "materialize", "history", "connect"])
+@pytest.mark.parametrize("server", ["messaging", "materialize", "history", "connect", "hooks"])
 async def test_a_server_has_the_metrics_that_are_listed(tmp_path: Path, server: str) -> None:
     async with running(tmp_path) as system, operators.client() as client:
         text = (await client.get(f"{system.addresses.health[server]}/metrics")).text

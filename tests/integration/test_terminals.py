@@ -20,8 +20,8 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.auth.minting import mint
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.ids import ChatId
+from cecochat.ports.burying import Burial
 from cecochat.ports.history import Hole
-from cecochat.servers.materialize.burying import Burial
 from cecochat.settings.private import drawn_secret
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello

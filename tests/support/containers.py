@@ -26,7 +26,7 @@ BUILT_WITHIN_S = 600.0
 DOCKER_WITHIN_S = 120.0
 COMPOSE_WITHIN_S = 300.0
 READY_WITHIN_S = 60.0
-SERVERS = ("messaging", "materialize", "history", "connect", "control")
+SERVERS = ("messaging", "materialize", "history", "connect", "control", "hooks")
 HARDENED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 

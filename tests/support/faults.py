@@ -11,9 +11,11 @@ import grpc
 import httpx
 
 from cecochat.adapters import build
+from cecochat.domain.hooks.endpoints import Endpoint, adding, removing
 from cecochat.domain.log.ids import ChatId
-from cecochat.ports.configuration import CONFIGURATION
+from cecochat.ports.configuration import CONFIGURATION, HOOKS
 from cecochat.ports.history import Hole
+from cecochat.runtime.clock import now_ms
 from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.support.certificates import certificates
@@ -173,6 +175,38 @@ async def a_certificate_that_ends_tomorrow(scene: Scene) -> AsyncIterator[None]:
     await server.terminate()
 
 
+# -- endpoints of webhooks
+
+
+@asynccontextmanager
+async def an_endpoint_is_away(scene: Scene) -> AsyncIterator[None]:
+    async with _told(scene, "http://127.0.0.1:9/"):
+        yield
+
+
+@asynccontextmanager
+async def an_endpoint_refuses_webhooks(scene: Scene) -> AsyncIterator[None]:
+    """From the second on, since alerts look for a rise from what was seen before."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 422 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server, _told(scene, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"):
+        yield
+
+
+@asynccontextmanager
+async def _told(scene: Scene, url: str) -> AsyncIterator[None]:
+    async with build.configuration(load(scene.environment)) as configuration:
+        await configuration.change(HOOKS, adding(Endpoint("shop", url, now_ms())), by="test")
+        yield
+        await configuration.change(HOOKS, removing("shop"), by="test")
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -181,6 +215,8 @@ class Fault(NamedTuple, Generic[On]):
 
 
 OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
+    Fault(an_endpoint_refuses_webhooks, ("HooksParked",)),
+    Fault(an_endpoint_is_away, ("HooksWait", "HooksNearRetention")),
     Fault(tokens_that_nobody_signed, ("TokensRefused",)),
     Fault(a_certificate_that_ends_tomorrow, ("CertificateEnds",)),
     Fault(a_registration_that_nobody_signed, ("RegistrationsUnproven",)),

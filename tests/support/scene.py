@@ -23,7 +23,7 @@ PARTITIONS = 15
 there.
 """
 RETENTION_MS = 60_000  # a quarter of it is soon over
-COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1, "hooks": 1}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ PORTS = (
     "CONNECT_HEALTH_PORT",
     "MESSAGING_WEBSOCKET_PORT",
     "HISTORY_HTTP_PORT",
+    "HOOKS_HEALTH_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,

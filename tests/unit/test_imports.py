@@ -18,7 +18,7 @@ EMPTY = (
 
 CONTRACTS = ("ports", "domain", "v1")
 ADAPTERS = tuple(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
-SERVERS = ("messaging", "materialize", "history", "connect", "control")
+SERVERS = ("messaging", "materialize", "history", "connect", "control", "hooks")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
 PROCESS = (
     *("internal", "documents", "runtime", "auth", "sealing", "settings", "telemetry"),
@@ -37,6 +37,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.session": ("domain.changes", "domain.errors", "domain.log", "v1"),
     "domain.ownership": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.cluster": ("domain.errors", "domain.log", "v1"),
+    "domain.hooks": ("domain.errors", "domain.log", "v1"),
     "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "domain.signals": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.groups": ("domain.errors", "domain.log", "domain.printable", "v1"),
@@ -67,7 +68,7 @@ MAY: dict[str, tuple[str, ...]] = {
 PURE = tuple(
     "__future__ abc base64 bisect collections contextlib dataclasses enum functools "
     "google.protobuf difflib hashlib heapq itertools json math operator re string struct typing "
-    "typing_extensions unicodedata".split()
+    "typing_extensions unicodedata urllib.parse".split()
 )
 
 

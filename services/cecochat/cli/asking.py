@@ -6,24 +6,27 @@ import getpass
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from cecochat.cli.errors import Failed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import httpx
 
     from cecochat.auth.operators import Scope
+    from cecochat.ports.discovery import Service
     from cecochat.runtime.asking import Asking
 
 TOKEN = "CECOCHAT_OPERATOR_TOKEN"  # noqa: S105 - a name
 LIFETIME_S = 60.0
 ASK_S = 15.0  # longer than the deadline that the server sets itself
 NOT_FOUND = 404
+WHAT = {"history": "history", "hooks": "hook"}
+"""Service -> what people call its servers."""
 
 Server = Annotated[
     str | None,
@@ -75,7 +78,7 @@ def _refused(_: httpx.URL, why: str) -> NoReturn:
     raise Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, why)
 
 
-# -- a history server
+# -- a history server, or a hook server
 
 
 async def ask_history(
@@ -85,28 +88,59 @@ async def ask_history(
 
     Raises `UsageError`, `Failed`, `Refusal`.
     """
+    return await _ask("history", "GET", path, has, scope, server, file, params)
+
+
+async def ask_hooks(
+    method: Literal["GET", "POST"],
+    endpoint: str,
+    has: str,
+    server: str | None,
+    file: Path | None,
+    **params: str,
+) -> dict[str, Any]:
+    """Return the first answer of a hook server about an endpoint that has the field `has`.
+
+    Raises `UsageError`, `Failed`, `Refusal`.
+    """
+    scope: Scope = "people" if method == "GET" else "change"
+    return await _ask("hooks", method, f"hooks/{endpoint}", has, scope, server, file, params)
+
+
+async def _ask(
+    service: Service,
+    method: str,
+    path: str,
+    has: str,
+    scope: Scope,
+    server: str | None,
+    file: Path | None,
+    params: Mapping[str, str],
+) -> dict[str, Any]:
     import httpx
 
     from cecochat.cli import target
 
     why = "none is known: see `cecochat status`, or name one with --server URL"
     async with asking(file, None, scope)(timeout_s=ASK_S) as client:
-        for url in [server] if server else await target.health_urls("history", file):
+        for url in [server] if server else await target.health_urls(service, file):
             try:
-                return _read(await client.get(f"{url.rstrip('/')}/{path}", params=params), has)
+                answer = await client.request(method, f"{url.rstrip('/')}/{path}", params=params)
+                return _read(service, answer, has)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
-    raise Failed(f"no history server answers ({why})")
+    raise Failed(f"no {WHAT[service]} server answers ({why})")
 
 
-def _read(response: httpx.Response, has: str) -> dict[str, Any]:
-    """Return the body of an answer. Raises ValueError if a history server would not answer that."""
+def _read(service: Service, response: httpx.Response, has: str) -> dict[str, Any]:
+    """Return the body of an answer. Raises ValueError if such a server would not answer that."""
+    what = f"a {WHAT[service]} server"
     if response.status_code == NOT_FOUND:
-        raise ValueError("what answers there is not a history server, or an older version of one")
+        raise ValueError(f"what answers there is not {what}, or an older version of one")
     body = response.json()
     match body:
         case {"error": {"code": str(code), "message": str(message)}}:
             raise UsageError(message) if code == "invalid_argument" else Failed(message)
         case dict() if has in body:
             return dict(body)
-    raise ValueError("what answers there is not a history server")
+    raise ValueError(f"what answers there is not {what}")

@@ -42,6 +42,7 @@ COMMANDS = {
         "doctor": "operate.doctor",
         "config": "cluster.config",
         "revoke": "operate.revoke",
+        "hooks": "operate.hooks",
         "erase": "operate.erase",
         "sealing": "operate.sealing",
         "status": "cluster.status",

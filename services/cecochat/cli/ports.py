@@ -20,9 +20,10 @@ NAMES = (
     "connect_health_port",
     "messaging_websocket_port",
     "history_http_port",
+    "hooks_health_port",
 )
 DEFAULT_BASE = 8080
-STEP = 10
+STEP = 20
 TRIES = 50
 
 

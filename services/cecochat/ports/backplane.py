@@ -21,6 +21,8 @@ DEAD_LETTERS: Final = "messages.dead"
 FORWARD_GROUP: Final = "forward"
 MATERIALIZE_GROUP: Final = "materialize"
 """The group of the materialize servers. Others ask for what it has committed."""
+HOOKS_GROUP: Final = "hooks"
+"""The group of the hook servers. Their progress is committed for each endpoint apart."""
 Topic = Literal["messages", "messages.dead"]
 
 LETTERS_KEPT_MS: Final = KEPT_DAYS * 24 * 3_600_000

@@ -12,6 +12,7 @@ from cecochat.domain.errors import Conflict
 CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"
 REVOCATIONS: Final = "revocations"
+HOOKS: Final = "hooks"
 
 
 class Document(NamedTuple):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, NamedTuple, get_args
 
-Service = Literal["messaging", "materialize", "history", "connect", "control"]
+Service = Literal["messaging", "materialize", "history", "connect", "control", "hooks"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
 FOR_CLIENTS: Final[tuple[Service, ...]] = ("connect", "messaging", "history")
 

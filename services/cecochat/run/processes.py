@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 COUNTS: dict[Service, int] = {
     "history": 2,
     "materialize": 2,
+    "hooks": 1,
     "messaging": 2,
     "control": 1,
     "connect": 1,

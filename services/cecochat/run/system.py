@@ -33,6 +33,7 @@ from cecochat.sealing.keyring import KeyRing
 from cecochat.servers.connect.main import connect
 from cecochat.servers.control.main import control
 from cecochat.servers.history.main import history
+from cecochat.servers.hooks.main import hooks
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging.main import messaging
 from cecochat.settings import backends, development, private
@@ -46,13 +47,14 @@ SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
-WITH_KEYS: tuple[Service, ...] = ("messaging", "history")  # and with an index, materialize
+WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")  # and with an index, materialize
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
     "materialize": materialize,
     "history": history,
     "connect": connect,
     "control": control,
+    "hooks": hooks,
 }
 
 Started = TypeVar("Started")
@@ -199,6 +201,7 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
             await stack.enter_async_context(history(parts, new_instance_id("history"))),
             await stack.enter_async_context(messaging(parts, messaging_id)),
             await stack.enter_async_context(connect(parts, new_instance_id("connect"))),
+            await stack.enter_async_context(hooks(parts, new_instance_id("hooks"))),
         ]
         known: dict[str, Instance] = {server.service: server for server in servers}
         yield Addresses.of(settings, known, time.monotonic() - begun_s, {})

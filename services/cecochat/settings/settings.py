@@ -68,6 +68,7 @@ class Settings:
         8088, "WebSocket port of the messaging server", high=PORT_MAX
     )
     history_http_port: int = setting(8089, "HTTP port of history, for clients", high=PORT_MAX)
+    hooks_health_port: int = setting(8090, "internal HTTP port of hooks", high=PORT_MAX)
     chat_page: bool = setting(
         True,
         "sign tokens for the chat page, in development alone: one process on loopback, without an "

@@ -18,7 +18,7 @@ from cecochat.cli.output import echo, print_table
 if TYPE_CHECKING:
     from cecochat.cli.cluster.nomad import Change, Jobs
 
-ORDER = ("materialize", "history", "messaging", "connect", "control")
+ORDER = ("materialize", "history", "messaging", "connect", "hooks", "control")
 """What other servers need comes first."""
 EDGE = "edge"
 """The edge comes before all of them, because servers tell clients to come through it."""

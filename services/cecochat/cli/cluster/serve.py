@@ -34,6 +34,7 @@ MEANING: dict[Service, str] = {
     "history": "Answers queries about the history.",
     "connect": "Tells clients where to go.",
     "control": "Decides which messaging server owns which partition.",
+    "hooks": "Sends webhooks.",
 }
 
 

@@ -294,6 +294,14 @@ class Config:
         "how many sends and queries a service may make at once",
         "connect",
     )
+    scale_hooks_min: int = _scale("hooks.min", 1, "servers", "the fewest servers that run")
+    scale_hooks_max: int = _scale("hooks.max", 8, "servers", "the most servers that run")
+    scale_hooks_target: float = _scale(
+        "hooks.target", 200.0, "webhooks/s", "how many webhooks one server should deliver"
+    )
+    scale_hooks_cooldown_s: float = _scale(
+        "hooks.cooldown_s", 60.0, "s", "the time between two changes"
+    )
     trace_ratio: float = _key(
         "trace.ratio",
         0.01,

@@ -1,12 +1,13 @@
-"""Dead letters: records that could not be read or written, kept with the reason for an operator."""
+"""Dead letters: what could not be read, written or delivered, kept with the reason."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, cast, get_args
 
-DeadLetterKind = Literal["undecodable", "refused"]
+DeadLetterKind = Literal["undecodable", "refused", "parked", "replayed"]
 """`undecodable` is a record that nobody can read, `refused` a message that the history database
-does not take.
+does not take, `parked` a webhook that its endpoint does not take. `replayed` says of a parked one,
+later, that the endpoint has it now.
 """
 
 KEPT_DAYS = 30
@@ -28,6 +29,8 @@ class DeadLetter(NamedTuple):
     value: bytes
     cut_bytes: int = 0  # how much of the value was cut off
     message_id: int = 0  # of a refused message: a log that lost its end uses offsets twice
+    endpoint: str = ""  # which one does not take the webhook
+    webhook: str = ""  # its kind and its id, with a space between
 
     @property
     def position(self) -> str:
@@ -48,11 +51,13 @@ class DeadLetter(NamedTuple):
         reason = self.reason.encode("ascii", "backslashreplace").decode()
         printable = "".join(each if each.isprintable() else " " for each in reason)
         numbers = (("cut", self.cut_bytes), ("message", self.message_id))
+        words = (("endpoint", self.endpoint), ("webhook", self.webhook))
         return (
             ("position", self.position),
             ("reason", printable[:REASON_MAX]),
             ("kind", self.kind),
             *((name, str(number)) for name, number in numbers if number),
+            *((name, word) for name, word in words if word),
         )
 
 
@@ -75,4 +80,6 @@ def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> Dea
         value,
         int(cut),
         int(message_id),
+        header.get("endpoint", ""),
+        header.get("webhook", ""),
     )

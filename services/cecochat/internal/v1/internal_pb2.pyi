@@ -63,6 +63,7 @@ class Load(_message.Message):
     MATERIALIZE_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     CONNECT_FIELD_NUMBER: _builtins.int
+    HOOKS_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """Who answers, since another server may have this address by now."""
     @_builtins.property
@@ -73,6 +74,8 @@ class Load(_message.Message):
     def history(self) -> Global___HistoryLoad: ...
     @_builtins.property
     def connect(self) -> Global___ConnectLoad: ...
+    @_builtins.property
+    def hooks(self) -> Global___HooksLoad: ...
     def __init__(
         self,
         *,
@@ -81,12 +84,13 @@ class Load(_message.Message):
         materialize: Global___MaterializeLoad | None = ...,
         history: Global___HistoryLoad | None = ...,
         connect: Global___ConnectLoad | None = ...,
+        hooks: Global___HooksLoad | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "history", b"history", "materialize", b"materialize", "messaging", b"messaging", "service", b"service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "history", b"history", "hooks", b"hooks", "materialize", b"materialize", "messaging", b"messaging", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "history", b"history", "materialize", b"materialize", "messaging", b"messaging", "server_id", b"server_id", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "history", b"history", "hooks", b"hooks", "materialize", b"materialize", "messaging", b"messaging", "server_id", b"server_id", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_service: _TypeAlias = _typing.Literal["messaging", "materialize", "history", "connect"]  # noqa: Y015
+    _WhichOneofReturnType_service: _TypeAlias = _typing.Literal["messaging", "materialize", "history", "connect", "hooks"]  # noqa: Y015
     _WhichOneofArgType_service: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_service) -> _WhichOneofReturnType_service | None: ...
 
@@ -240,6 +244,26 @@ class ConnectLoad(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConnectLoad: _TypeAlias = ConnectLoad  # noqa: Y015
+
+@_typing.final
+class HooksLoad(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    delivered: _builtins.int
+    """Counter: webhooks that endpoints have taken."""
+    def __init__(
+        self,
+        *,
+        delivered: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HooksLoad: _TypeAlias = HooksLoad  # noqa: Y015
 
 @_typing.final
 class Partitions(_message.Message):

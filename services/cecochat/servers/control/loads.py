@@ -88,5 +88,8 @@ def _carried(
         case "connect":
             lookups = rate(lambda load: load.connect.lookups)
             return (Load("lookups/s", lookups, config.scale_connect_target),), ()
+        case "hooks":
+            delivered = rate(lambda load: load.hooks.delivered)
+            return (Load("webhooks/s", delivered, config.scale_hooks_target),), ()
         case "control":
             return (), ()

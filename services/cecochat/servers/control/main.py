@@ -11,7 +11,8 @@ from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster import assignment, revocations, values
 from cecochat.domain.cluster.configuration import Config
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
+from cecochat.domain.hooks import endpoints
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
 from cecochat.runtime.lifetime import registered, running
@@ -42,6 +43,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             CONFIGURATION: values.parse,
             ASSIGNMENT: partial(assignment.parse, partitions=partitions),
             REVOCATIONS: revocations.parse,
+            HOOKS: endpoints.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

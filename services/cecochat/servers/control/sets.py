@@ -22,7 +22,7 @@ from cecochat.servers.control.loads import Carried, Loads
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
+SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect", "hooks")
 
 
 @dataclass(frozen=True, slots=True)

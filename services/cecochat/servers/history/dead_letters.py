@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any, Final, Literal
 
 from google.protobuf.message import DecodeError
 
-from cecochat.domain.log.dead_letters import DeadLetter, parse
-from cecochat.ports.backplane import DEAD_LETTERS, Log, Record
+from cecochat.domain.log.dead_letters import DeadLetter
+from cecochat.ports.backplane import Log
+from cecochat.ports.burying import letters_of
 from cecochat.ports.history import History, Hole
 from cecochat.v1.events_pb2 import Event
 
 SHOWN_MAX: Final = 200
 """How many letters are shown of each partition: the newest."""
+LOOK_BACK: Final = 2_000
+"""Among how many of the newest: those of webhooks lie between them, and are not shown here."""
 
 State = Literal["waits", "dropped", "stored", "kept"]
 """What became of a letter.
@@ -67,27 +68,13 @@ class DeadLetters:
         }
         found: dict[_Key, tuple[int, DeadLetter]] = {}  # a letter that was buried twice counts once
         for partition in partitions:
-            async with aclosing(self._records(partition)) as records:
-                async for record in records:
-                    if letter := parse(record.key, record.value, record.headers):
-                        key = (letter.position, letter.message_id)
-                        found[key] = (record.appended_at_ms, letter)
+            letters = [each async for each in letters_of(self._log.backplane, partition, LOOK_BACK)]
+            for at_ms, letter in [each for each in letters if not each[1].endpoint][-SHOWN_MAX:]:
+                found[letter.position, letter.message_id] = at_ms, letter
         return [
             (letter, at_ms, holes.get(key))
             for key, (at_ms, letter) in sorted(found.items(), key=lambda each: each[1][0])
         ]
-
-    async def _records(self, partition: int) -> AsyncGenerator[Record]:
-        start, end = await self._log.backplane.bounds(DEAD_LETTERS, partition)
-        start = max(start, end - SHOWN_MAX)
-        if start == end:
-            return
-        async with aclosing(self._log.backplane.read(DEAD_LETTERS, partition, start)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    yield record
-                if batch[-1].offset >= end - 1:
-                    return
 
 
 def _as_json(letter: DeadLetter, at_ms: int, hole: Hole | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.internal.v1.internal_pb2 import Load
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
+from cecochat.ports.burying import Burial
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.ports.reading import (
     appended_at_ms,
@@ -27,7 +28,6 @@ from cecochat.ports.reading import (
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
-from cecochat.servers.materialize.burying import Burial
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.materialize.rows import Rows, rows_of
 from cecochat.servers.materialize.tracing import materializing

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from cecochat.domain.log.dead_letters import DeadLetter
+from cecochat.domain.log.dead_letters import DeadLetter, parse
 from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord, Producer
 
 
@@ -29,3 +30,22 @@ class Burial:
 
 def _record(letter: DeadLetter) -> NewRecord:
     return NewRecord(letter.partition, letter.key, letter.value, letter.headers())
+
+
+async def letters_of(
+    backplane: Backplane, partition: int, at_most: int
+) -> AsyncGenerator[tuple[int, DeadLetter]]:
+    """Yield the newest letters of a partition, the oldest first, each with when it was buried, ms
+    since 1970. Raises `Unavailable`.
+    """
+    start, end = await backplane.bounds(DEAD_LETTERS, partition)
+    start = max(start, end - at_most)
+    if start == end:
+        return
+    async with aclosing(backplane.read(DEAD_LETTERS, partition, start)) as batches:
+        async for batch in batches:
+            for record in batch:
+                if letter := parse(record.key, record.value, record.headers):
+                    yield record.appended_at_ms, letter
+            if batch[-1].offset >= end - 1:
+                return

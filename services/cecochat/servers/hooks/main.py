@@ -1,0 +1,74 @@
+"""Starts a hook server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+
+from cecochat.auth.hooks import Signer
+from cecochat.auth.operators import cluster_secret
+from cecochat.documents.follow import Following, follow, valid
+from cecochat.documents.remembered import show_memory
+from cecochat.documents.revocations import follow_revocations
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.hooks.endpoints import parse
+from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
+from cecochat.ports.burying import Burial
+from cecochat.ports.configuration import HOOKS
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import internal
+from cecochat.runtime.lifetime import registered, running
+from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.sealing.opening import Opening
+from cecochat.servers.hooks import posting
+from cecochat.servers.hooks.metrics import HookMetrics
+from cecochat.servers.hooks.routes import add_routes
+from cecochat.servers.hooks.worker import Hooks
+
+
+@asynccontextmanager
+async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """Run a hook server, a member of the group `hooks`. When the context is left, it commits what
+    endpoints have taken.
+    """
+    registry = new_registry(parts)
+    tracer = parts.tracing.tracer("hooks", server_id, registry)
+    settings, log = parts.settings, await Log.of(parts.backplane)
+    following = Following(parts.configuration, registry, tracer)
+    app = internal.app(parts.guard, "hooks", server_id, registry, lambda: None)
+    assert parts.keys, "they are opened for hook servers"
+    opening = Opening(parts.keys)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(posting.client())
+        poster = posting.Poster(http, Signer(cluster_secret(settings)), opening)
+        worker = Hooks(log, poster, Burial(parts.backplane), HookMetrics(registry))
+        show_memory(app, server_id, following.memory)
+        InternalRoutes(app, server_id).load(lambda: worker.load)
+        add_routes(app, log, worker, poster, Burial(parts.backplane))
+        health_port = await stack.enter_async_context(
+            internal.serving(app, settings, settings.hooks_health_port, parts.internal)
+        )
+        await stack.enter_async_context(
+            running(
+                follow(following, _nothing),
+                _follow_endpoints(following, worker),
+                follow_revocations(following, parts.verifier, opening.forget),
+                worker.run(),
+                watch_loop(registry),
+            )
+        )
+        this = instance(parts, "hooks", server_id, health_port, health_port)
+        await stack.enter_async_context(registered(parts.discovery, this))
+        yield this
+
+
+async def _follow_endpoints(following: Following, worker: Hooks) -> None:
+    async with aclosing(valid(following, HOOKS, parse)) as versions:
+        async for _, endpoints in versions:
+            worker.apply(endpoints)
+
+
+def _nothing(_: Config) -> None:
+    """No key of the configuration is for hooks."""

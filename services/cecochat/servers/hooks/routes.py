@@ -1,0 +1,69 @@
+"""What operators can ask a hook server over HTTP."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import Invalid, ProducerEnded, Refusal, Unavailable
+from cecochat.domain.hooks.endpoints import named
+from cecochat.domain.hooks.told import TEST, Told
+from cecochat.ports.backplane import Log
+from cecochat.ports.burying import Burial
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.http import App, ask_again, error_response
+from cecochat.servers.hooks.parked import parked_of, replayed
+from cecochat.servers.hooks.posting import Poster
+from cecochat.servers.hooks.worker import Hooks
+
+
+def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial) -> None:
+    """Add the routes. `GET /hooks` says what waits here, by endpoint, and `GET /hooks/NAME` what is
+    parked for one. `POST /hooks/NAME` sends it a webhook of the kind `test`, or with `?replay=ID`
+    one that is parked.
+    """
+
+    @app.get("/hooks", ctx_scope="read")
+    async def state(_: Request) -> HTTPResponse:
+        return _answer({"endpoints": hooks.as_json()})
+
+    @app.get("/hooks/<endpoint:str>", ctx_scope="people")
+    async def parked(_: Request, endpoint: str) -> HTTPResponse:
+        try:
+            found = await parked_of(log, endpoint)
+        except Unavailable as error:
+            return ask_again(error)
+        return _answer({"parked": [each.as_json() for each in found]})
+
+    @app.post("/hooks/<endpoint:str>", ctx_scope="change", ignore_body=True)
+    async def send(request: Request, endpoint: str) -> HTTPResponse:
+        try:
+            if id_ := request.args.get("replay", ""):
+                return await replay(endpoint, id_, request.args.get("by", ""))
+            told = Told(f"test-{uuid.uuid4().hex}", TEST, "", now_ms(), {"endpoint": endpoint})
+            answer = await poster.post(named(hooks.endpoints, endpoint), told)
+        except Refusal as refusal:
+            return error_response(refusal)
+        except (Unavailable, ProducerEnded) as error:
+            burial.forget()
+            return ask_again(Unavailable(str(error)))
+        return _answer({"id": told.id, **answer._asdict()})
+
+    async def replay(endpoint: str, id_: str, by: str) -> HTTPResponse:
+        to = named(hooks.endpoints, endpoint)
+        waits = {each.id: each for each in await parked_of(log, endpoint)}
+        if id_ not in waits:
+            raise Invalid(f"no webhook {id_:.80} is parked for {endpoint}: use one that is")
+        answer = await poster.post(to, waits[id_].told)
+        if answer.verdict == "taken":
+            await burial.bury([replayed(waits[id_], by)])
+        return _answer({"id": id_, **answer._asdict()})
+
+
+def _answer(body: dict[str, Any]) -> HTTPResponse:
+    return json_response(body, dumps=json.dumps)

@@ -1,0 +1,349 @@
+"""Webhooks of a running system: to whom, in which order, from when on, and what is said of what
+the log no longer has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+from sanic import Request
+from sanic.response import HTTPResponse, empty
+
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.auth.hooks import Signer
+from cecochat.domain.hooks.endpoints import Decide, Endpoint, adding, changing, removing
+from cecochat.domain.hooks.told import KINDS
+from cecochat.domain.log.ids import UserId, message_id, stamp_at
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import LogRecord, Origin, State, Takeover, encode
+from cecochat.ports.backplane import MESSAGES, Log, NewRecord
+from cecochat.ports.burying import Burial
+from cecochat.ports.configuration import HOOKS
+from cecochat.run.system import keyring
+from cecochat.runtime import http
+from cecochat.runtime.clock import now_ms
+from cecochat.sealing.opening import Opening
+from cecochat.servers.hooks import posting
+from cecochat.servers.hooks.metrics import HookMetrics
+from cecochat.servers.hooks.worker import Hooks
+from cecochat.v1.events_pb2 import Event, GroupOptions, Membership, Message
+from cecochat.v1.messaging_pb2 import Send
+from tests.integration.streams import message, receipt
+from tests.integration.systems import Running, metric, running, settings, until_metric
+from tests.support import operators
+from tests.support.eventually import eventually
+from tests.support.hooks import free_port
+
+CHAT = "d:alice~bob"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "webhooks" / "receiver.py"
+DOWN = "http://127.0.0.1:9/hooks"
+
+
+@dataclass
+class Shop:
+    """An endpoint, and what it took."""
+
+    url: str = ""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    answer: Callable[[dict[str, Any]], int] = lambda _: 204
+
+    @property
+    def kinds(self) -> list[str]:
+        return [body["type"] for body in self.told]
+
+    @property
+    def texts(self) -> list[str]:
+        messages = [body for body in self.told if body["type"] == "message.created"]
+        return [body["data"]["message"]["text"] for body in messages]
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        await eventually(holds, within_s=20.0)
+
+
+@asynccontextmanager
+async def shop() -> AsyncIterator[Shop]:
+    made, app = Shop(), http.app("shop")
+
+    @app.post("/hooks")
+    async def hooks(request: Request) -> HTTPResponse:
+        body = json.loads(request.body)
+        status = made.answer(body)
+        if status == 204:
+            made.told.append(body)
+            made.ids.append(request.headers["webhook-id"])
+        return empty(status)
+
+    async with http.serving(app, "127.0.0.1", 0) as port:
+        made.url = f"http://127.0.0.1:{port}/hooks"
+        yield made
+
+
+async def change(system: Running, decide: Decide) -> None:
+    await system.configuration.change(HOOKS, decide, by="test")
+
+
+async def followed(system: Running, version: int) -> None:
+    await until_metric(system, "hooks", "cecochat_hooks_version", version)
+
+
+async def ask(system: Running, method: str, path: str, **params: str) -> httpx.Response:
+    async with operators.client() as client:
+        url = f"{system.addresses.health['hooks']}/hooks{path}"
+        return await client.request(method, url, params=params)
+
+
+async def waits(system: Running) -> dict[str, Any]:
+    body: dict[str, Any] = (await ask(system, "GET", "")).json()["endpoints"]
+    return body
+
+
+async def shown(system: Running, name: str) -> bool:
+    """Whether the metric is there, which is set every second."""
+    async with operators.client() as client:
+        text = (await client.get(f"{system.addresses.health['hooks']}/metrics")).text
+    return f"cecochat_hooks_{name}{{" in text
+
+
+def endpoint(url: str, name: str = "shop", **fields: Any) -> Endpoint:
+    return Endpoint(name, url, now_ms(), **fields)
+
+
+async def test_an_endpoint_is_told_all_kinds_in_order(tmp_path: Path) -> None:
+    async with running(tmp_path, partitions=4) as system, shop() as told:
+        await change(system, adding(endpoint(told.url, kinds=KINDS)))
+        begins = Membership(options=GroupOptions(name="hikers"), added_ids=["bob"])
+        async with system.stream("alice") as alice, system.stream("bob") as bob:
+            await alice.send(message("1", CHAT, "hello"))
+            (ack,) = await alice.until_acks(1)
+            await bob.until_texts(1)
+            await bob.send(message("2", CHAT, "hi"))
+            await bob.until_acks(1)
+            id_ = ack.ack.message_id
+            await alice.send(Send(client_message_id="3", chat_id="g:hikers", membership=begins))
+            await alice.until_acks(2)
+            await alice.send(receipt("4", CHAT, read=id_))
+            await alice.until_acks(3)
+        await told.until(lambda: len(told.told) == 4)
+    assert sorted(told.kinds) == ["group.changed", "message.created", "message.created", "receipt"]
+    assert told.texts == ["hello", "hi"]
+    assert f"event-{id_}" in told.ids
+
+
+async def test_it_chooses_kinds_and_chats(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, shop() as told:
+        kinds, chats = ("message.created",), ("d:alice~*",)
+        await change(system, adding(endpoint(told.url, kinds=kinds, chats=chats)))
+        async with system.stream("bob") as bob:
+            await bob.send(message("1", "d:bob~carol", "not this"), message("2", CHAT, "this"))
+            acks = await bob.until_acks(2)
+            await bob.send(receipt("3", CHAT, delivered=acks[1].ack.message_id))
+            await bob.send(message("4", CHAT, "that"))
+            await bob.until_acks(4)
+        await told.until(lambda: len(told.told) == 2)
+    assert told.texts == ["this", "that"]
+
+
+async def test_one_that_is_away_holds_up_no_other_and_misses_nothing(tmp_path: Path) -> None:
+    texts = [str(number) for number in range(60)]
+    async with running(tmp_path) as system, shop() as told, shop() as away:
+        away.answer = lambda _: 503
+        await change(system, adding(endpoint(told.url)))
+        await change(system, adding(endpoint(away.url, "away")))
+        await change(system, adding(endpoint(DOWN, "down")))
+        async with system.stream("alice") as alice:
+            await alice.send(*(message(text, CHAT, text) for text in texts))
+            await alice.until_acks(60)
+        await told.until(lambda: len(told.told) == 60)
+        assert {name: each["waiting"] for name, each in (await waits(system)).items()} == {
+            **{"shop": 0, "away": 60, "down": 60}
+        }
+        await eventually(lambda: shown(system, "waiting"))
+        assert await metric(system, "hooks", 'cecochat_hooks_waiting{endpoint="away"}') == 60
+        assert await metric(system, "hooks", 'cecochat_hooks_oldest_seconds{endpoint="away"}') > 0
+        away.answer = lambda _: 204
+        await away.until(lambda: len(away.told) == 60)
+    assert told.texts == away.texts == texts
+
+
+async def test_it_is_told_of_what_happens_from_when_it_is_added(tmp_path: Path) -> None:
+    """Also in the time until servers know of it; and while it is disabled, later."""
+    async with running(tmp_path) as system, shop() as told, system.stream("alice") as alice:
+        await alice.send(message("1", CHAT, "before"))
+        await alice.until_acks(1)
+        await asyncio.sleep(0.01)  # the log's clock and ours are one, in ms
+        made = endpoint(told.url)
+        await alice.send(message("2", CHAT, "between"))
+        await alice.until_acks(2)
+        await change(system, adding(made))
+        await told.until(lambda: told.texts == ["between"])
+        await change(system, changing("shop", enabled=False))
+        await followed(system, 2)
+        await alice.send(message("3", CHAT, "meanwhile"))
+        await alice.until_acks(3)
+        assert told.texts == ["between"]
+        await change(system, changing("shop", enabled=True))
+        await told.until(lambda: len(told.texts) > 1)
+        await change(system, removing("shop"))
+        await followed(system, 4)
+        await alice.send(message("4", CHAT, "after"))
+        await alice.until_acks(4)
+        await asyncio.sleep(0.01)
+        await change(system, adding(endpoint(told.url)))
+        await followed(system, 5)
+        await alice.send(message("5", CHAT, "again"))
+        await told.until(lambda: "again" in told.texts)
+    assert told.texts == ["between", "meanwhile", "again"]
+
+
+async def test_what_it_refuses_is_parked_and_replayed(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, shop() as told:
+        told.answer = lambda body: 422 if body["data"]["message"]["text"] == "bad" else 204
+        await change(system, adding(endpoint(told.url)))
+        async with system.stream("alice") as alice:
+            await alice.send(message("1", CHAT, "bad"), message("2", CHAT, "good"))
+            (bad, _) = await alice.until_acks(2)
+        await told.until(lambda: told.texts == ["good"])
+        id_ = f"event-{bad.ack.message_id}"
+        (found,) = (await ask(system, "GET", "/shop")).json()["parked"]
+        assert (found["id"], found["chat_id"], found["kind"], found["reason"]) == (
+            *(id_, CHAT, "message.created", "status 422"),
+        )
+        assert (await ask(system, "GET", "/crm")).json() == {"parked": []}
+        await until_metric(system, "hooks", "cecochat_hooks_parked_total", 1)
+        refused = (await ask(system, "POST", "/shop", replay=id_)).json()
+        assert (refused["verdict"], refused["why"]) == ("refused", "status 422")
+        told.answer = lambda _: 204
+        assert (await ask(system, "POST", "/shop", replay=id_)).json()["verdict"] == "taken"
+        assert told.ids[-1] == id_
+        assert (await ask(system, "GET", "/shop")).json() == {"parked": []}
+        for name, params in (("shop", {"replay": id_}), ("crm", {}), ("crm", {"replay": id_})):
+            assert (await ask(system, "POST", f"/{name}", **params)).status_code == 400
+        async with operators.client() as client:
+            letters = await client.get(f"{system.addresses.health['history']}/letters")
+        assert letters.json() == {"letters": []}, "those are of the log and the history alone"
+
+
+async def test_a_test_is_sent_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, shop() as told:
+        await change(system, adding(endpoint(told.url, kinds=("receipt",))))
+        await followed(system, 1)
+        assert (await ask(system, "POST", "/shop")).json()["verdict"] == "taken"
+        told.answer = lambda _: 500
+        answer = (await ask(system, "POST", "/shop")).json()
+    assert (answer["verdict"], answer["why"]) == ("again", "status 500")
+    assert [(body["type"], body["data"]) for body in told.told] == [("test", {"endpoint": "shop"})]
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, shop() as told:
+        told.answer = lambda _: 307
+        await change(system, adding(endpoint(told.url)))
+        await followed(system, 1)
+        assert (await ask(system, "POST", "/shop")).json()["why"] == "status 307"
+
+
+# -- a log that has dropped something
+
+
+def origin(number: int) -> Origin:
+    """A message whose text is its number, at the offset `number` + 1."""
+    event = Event(
+        id=message_id(stamp_at(time.time_ns() // 1_000_000), 0) + number,
+        chat_id=CHAT,
+        user_id="alice",
+        client_message_id=str(number),
+        recipient_ids=["bob"],
+        message=Message(text=str(number)),
+    )
+    raw = event.SerializeToString()
+    to = (UserId("bob"),)
+    return Origin(
+        event.id, Place(0, 0), number, UserId("alice"), str(number), to, raw, event,
+        serves_home=True,
+    )  # fmt: skip
+
+
+async def append(log: EmbeddedBackplane, *records: LogRecord) -> None:
+    await (await log.producer()).append([NewRecord(0, *encode(record)) for record in records])
+
+
+@asynccontextmanager
+async def hooking(
+    folder: Path, log: EmbeddedBackplane, endpoints: Mapping[str, Endpoint]
+) -> AsyncIterator[CollectorRegistry]:
+    registry = CollectorRegistry()
+    async with posting.client() as client, keyring(settings(folder)) as ring:
+        poster = posting.Poster(client, Signer(bytes(32)), Opening(ring))
+        server = Hooks(await Log.of(log), poster, Burial(log), HookMetrics(registry))
+        server.apply(endpoints)
+        task = asyncio.create_task(server.run())
+        try:
+            yield registry
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_what_the_log_has_dropped_is_said(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path, retention_ms=1)
+    async with shop() as told:
+        at = {"shop": endpoint(told.url)}
+        await append(log, Takeover("server", "session", 1), *map(origin, range(3)))
+        async with hooking(tmp_path, log, at):
+            await told.until(lambda: len(told.texts) == 3)
+        state = State(6, Place(0, 0), 6, stamp_at(now_ms()), {}, 0, groups=())
+        await append(log, *map(origin, range(3, 6)), state, *map(origin, range(6, 9)))
+        await asyncio.sleep(0.01)
+        await log.release(MESSAGES, 0, 7)
+        await log.trim()
+        assert (await log.bounds(MESSAGES, 0))[0] == 7
+        async with hooking(tmp_path, log, at) as registry:
+            await told.until(lambda: len(told.texts) == 6)
+            name = "cecochat_hooks_dropped_records_total"
+            assert registry.get_sample_value(name, {"endpoint": "shop"}) == 3
+    await log.close()
+    assert told.texts == ["0", "1", "2", "6", "7", "8"]
+    (dropped,) = [body for body in told.told if body["type"] == "events.dropped"]
+    assert dropped["data"] == {"partition": 0, "fromOffset": "4", "belowOffset": "7"}
+
+
+# -- the example of docs/how-to/webhooks.md
+
+
+async def test_the_example_verifies_and_prints_each_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as system:
+        port = free_port()
+        made = endpoint(f"http://127.0.0.1:{port}/hooks")
+        secret = Signer(operators.SECRET_FILE.read_bytes()).secret(made)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, EXAMPLE, str(port)),
+            env={"CECOCHAT_HOOK_SECRET": secret},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await change(system, adding(made))
+            async with system.stream("alice") as alice:
+                await alice.send(message("1", CHAT, "hé"))
+                await alice.until_acks(1)
+            assert process.stdout
+            line = await asyncio.wait_for(process.stdout.readline(), 20)
+            kind, _, data = line.decode().partition(" ")
+            assert (kind, json.loads(data)["message"]) == ("message.created", {"text": "hé"})
+            poster = Signer(bytes(32)).headers(made, "event-1", "{}", now_ms())
+            async with httpx.AsyncClient(trust_env=False) as client:
+                forged = await client.post(made.url, content="{}", headers=dict(poster))
+            assert forged.status_code == 401
+        finally:
+            process.kill()
+            await process.wait()
