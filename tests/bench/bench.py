@@ -15,7 +15,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, density, edge, floods, floor, groups, layers, presence, traces
+from tests.bench import (
+    cluster,
+    density,
+    edge,
+    floods,
+    floor,
+    groups,
+    layers,
+    notifying,
+    presence,
+    traces,
+)
 from tests.bench.floor import Beside, beside, relayed
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
@@ -208,6 +219,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
+    parser.add_argument("--notifying", type=int, metavar="ROUNDS", help="a back end sends")
     parser.add_argument("--presence", type=int, metavar="ROUNDS", help="who comes and goes")
     parser.add_argument("--groups", type=int, metavar="ROUNDS", help="groups beside dialogs")
     parser.add_argument("--density", type=int, default=0, metavar="DEVICES", help="idle, only")
@@ -235,6 +247,9 @@ def main() -> None:
         return
     if arguments.edge:
         in_turns("bench-edge", edge.main(arguments.edge))
+        return
+    if arguments.notifying:
+        in_turns("bench-notifying", notifying.main(arguments.notifying))
         return
     if arguments.presence:
         in_turns("bench-presence", presence.main(arguments.presence))
