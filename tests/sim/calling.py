@@ -190,8 +190,9 @@ class Calling(State):
         token = ReadToken(log_id=LOG_ID, offsets={home: at.offset}, clocks={home: at.clock_ms})
         if not self.history.covers(token):
             return False
-        known = self.history.rows.keys() | self.history.holes
-        found = [row for row in known if (row.sender, row.number) == (record.sender, record.number)]
+        key, after = (record.sender, record.number), call.called().after_id
+        rows = (row for row in self.history.rows.keys() | self.history.holes if row.id > after)
+        found = [row for row in rows if (row.sender, row.number) == key]
         call.unsure = None
         if found:
             record.id = min(row.id for row in found)

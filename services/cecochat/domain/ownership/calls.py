@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import EPOCH_MS, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
@@ -36,6 +36,16 @@ class Called(NamedTuple):
     def key(self) -> Key:
         """What tells it from other sends."""
         return self.user_id, self.send.client_message_id
+
+    @property
+    def after_id(self) -> int:
+        """An id below that of its message, if it was accepted before: of the time since when it may
+        have been tried, or of the place up to which it was not there. Whoever accepts knows the
+        log's clock there, and gives no earlier ids.
+        """
+        tried_ms = self.since_ms - IDS_AHEAD_MAX_MS if self.since_ms else 0
+        began_ms = max(tried_ms, self.absent_up_to.clock_ms, EPOCH_MS)
+        return max(message_id(stamp_at(began_ms), 0) - 1, 0)
 
 
 class Unsure(NamedTuple):

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.ids import message_id, stamp_at
-from cecochat.domain.log.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.ownership.asks import Known
 from cecochat.domain.ownership.calls import Called, Unsure
@@ -147,12 +145,11 @@ class Passing:
 
 
 def _sought(called: Called) -> SoughtSend:
-    began_ms = max(called.since_ms - IDS_AHEAD_MAX_MS, 0)
     return SoughtSend(
         user_id=called.user_id,
         chat_id=called.send.chat_id,
         client_message_id=called.send.client_message_id,
-        after_id=max(0, message_id(stamp_at(began_ms), 0)) if called.since_ms else 0,
+        after_id=called.after_id,
     )
 
 
