@@ -23,7 +23,7 @@ from tests.support.server import running
 from tests.support.traffic import flowing, ring, volley
 
 USERS = 20
-TALK_PER_S, CALLS_PER_S = 50, 200
+TALK_PER_S, CALLS_PER_S = 50, 100
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from tests.support.records import (
 
 DEVICE = "backend"
 SYSTEM = "system"
-AT_ONCE = 100
+AT_ONCE = 500
 AGAIN_S = 0.1
 
 
