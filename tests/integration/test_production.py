@@ -177,7 +177,13 @@ def targets() -> dict[str, str]:
 async def assert_scraped(machine: Machine) -> None:
     """Metrics are where Prometheus is told to look, with the page's token."""
     token = (machine.home / "cecochat-token").read_text().strip()
-    defaults = {"messaging": "8083", "materialize": "8084", "history": "8085", "connect": "8087"}
+    defaults = {
+        "messaging": "8083",
+        "materialize": "8084",
+        "history": "8085",
+        "connect": "8087",
+        "hooks": "8090",
+    }
     assert targets() == defaults, "the ports of the settings"
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as client:
         for service in targets():
