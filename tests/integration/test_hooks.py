@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,23 @@ async def test_what_the_log_has_dropped_is_said(tmp_path: Path) -> None:
     assert told.texts == ["0", "1", "2", "6", "7", "8"]
     (dropped,) = [body for body in told.told if body["type"] == "events.dropped"]
     assert dropped["data"] == {"partition": 0, "fromOffset": "4", "belowOffset": "7"}
+
+
+async def test_what_has_vanished_from_the_middle_is_said(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    await append(log, Takeover("server", "session", 1), *map(origin, range(5)))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as database:
+        database.execute("DELETE FROM records WHERE place = 3")
+    log = await EmbeddedBackplane.open(tmp_path)
+    async with shop() as told:
+        at = {"shop": replace(endpoint(told.url), created_ms=1)}
+        async with hooking(tmp_path, log, at):
+            await told.until(lambda: len(told.told) == 5)
+    await log.close()
+    assert told.texts == ["0", "1", "3", "4"]
+    (dropped,) = [body for body in told.told if body["type"] == "events.dropped"]
+    assert dropped["data"] == {"partition": 0, "fromOffset": "3", "belowOffset": "4"}
 
 
 # -- the example of docs/how-to/webhooks.md
