@@ -48,7 +48,7 @@ WORKDIR /data
 VOLUME /data
 # connect, messaging and history for clients; the internal listeners of messaging, materialize, history, control,
 # connect and hooks, on 127.0.0.1 of the container unless CECOCHAT_INTERNAL_HOST says otherwise
-EXPOSE 8080 8081 8082 8083 8084 8085 8086 8087 8088 8089 8090
+EXPOSE 8080 8081 8082 8083 8084 8085 8086 8087 8088 8089 8090 8091
 
 HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
     CMD ["python", "/opt/cecochat/bin/healthcheck.py"]

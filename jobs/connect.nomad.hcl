@@ -183,6 +183,7 @@ job "cecochat-connect" {
       port "connect" {
         static = var.port
       }
+      port "grpc" {}
       port "health" {}
     }
 
@@ -263,6 +264,7 @@ job "cecochat-connect" {
         CECOCHAT_EDGE                = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
         CECOCHAT_HOST                = "${NOMAD_IP_connect}"
         CECOCHAT_CONNECT_PORT        = "${NOMAD_PORT_connect}"
+        CECOCHAT_CONNECT_GRPC_PORT   = "${NOMAD_PORT_grpc}"
         CECOCHAT_INTERNAL_HOST       = "${NOMAD_IP_health}"
         CECOCHAT_CONNECT_HEALTH_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL              = var.consul

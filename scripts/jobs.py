@@ -185,7 +185,8 @@ JOBS: Final = (
         memory=256,
         variables=PORT + EDGE + EDGE_PORT,
         port="connect",
-        ports=STATIC_PORT,
+        ports=STATIC_PORT + GRPC,
+        further_ports=(("CECOCHAT_CONNECT_GRPC_PORT", "grpc"),),
         edge=told("${var.edge_port}"),
         canary="var.port == 0 ? 1 : 0 # two servers cannot have the same port of a node; with any "
         "port, the new version proves itself beside the old one first",

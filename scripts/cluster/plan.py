@@ -151,7 +151,7 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
     A messaging server also has a port of its own at the edge.
     """
     names = {
-        "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
+        "connect": ("CONNECT_PORT", "CONNECT_GRPC_PORT", "CONNECT_HEALTH_PORT"),
         "messaging": ("MESSAGING_PORT", "MESSAGING_WEBSOCKET_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HTTP_PORT", "HISTORY_HEALTH_PORT"),

@@ -54,6 +54,7 @@ PORTS = (
     "connect_health_port",
     "messaging_websocket_port",
     "history_http_port",
+    "connect_grpc_port",
     "hooks_health_port",
 )
 

@@ -6,18 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import httpx
 import pytest
 
 from cecochat.client import Refused, SendRejected
 from cecochat.client.backend import Backend, Outgoing
 from cecochat.client.syncbackend import Backend as SyncBackend
+from cecochat.v1.backend_pb2 import BackendSend, BackendSendRequest
+from cecochat.v1.backend_pb2_grpc import BackendStub
+from cecochat.v1.errors_pb2 import ERROR_CODE_UNAUTHENTICATED
+from cecochat.v1.events_pb2 import Message
 from tests.integration.streams import message
 from tests.integration.systems import QUICK, Running, running
 from tests.support.left import places_of
+from tests.support.pipes import typed_error
+from tests.support.server import free_ports
 
-CHAT = "d:alice~system"
+CHAT, SHOP = "d:alice~system", "d:alice~shop"
 WHERE = {"userId": "system", "chatId": CHAT}
 
 
@@ -189,6 +197,28 @@ async def test_a_service_has_a_rate_of_its_own(tmp_path: Path) -> None:
         async with up.stream("alice") as alice:
             await alice.send(message("x", CHAT, "mine"))
             await alice.until_acks(1)
+
+
+async def test_it_is_served_over_grpc_as_well(tmp_path: Path) -> None:
+    port = int(free_ports()["CECOCHAT_CONNECT_GRPC_PORT"])
+    async with (
+        running(tmp_path, connect_grpc_port=port) as up,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        backend: Any = BackendStub(channel)
+        text = Message(text="hi")
+        send = BackendSend(user_id="shop", chat_id=SHOP, client_message_id="k", message=text)
+        request = BackendSendRequest(sends=[send])
+        metadata = (("authorization", f"Bearer {up.service_token()}"),)
+        first, again = [
+            (await backend.Send(request, metadata=metadata)).results[0].message_id for _ in "12"
+        ]
+        assert first == again > 0
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await backend.Send(request)
+        error = typed_error(refused.value)
+        assert error
+        assert error.code == ERROR_CODE_UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("count", [0, 1_001])

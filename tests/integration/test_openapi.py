@@ -68,7 +68,7 @@ class Asking:
         method = "GET" if path == CONNECT else "POST"
         if method == "POST" and not sent.keys() & {"content", "data"}:
             sent.setdefault("json", {})
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             answer = await client.request(method, url + path, headers=headers, **sent)
         self._compare(path, method.lower(), answer)
         return answer.json()
@@ -97,7 +97,7 @@ def test_it_is_valid() -> None:
 
 
 async def test_both_servers_have_it(up: Running) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for url in (up.addresses.connect, up.addresses.history_http):
             answer = await client.get(f"{url}/openapi.json")
             assert answer.headers["content-type"] == "application/json"

@@ -22,7 +22,7 @@ from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
 
 PORTS = (
     "connect_port", "messaging_port", "history_port", "messaging_health_port",
-    "messaging_websocket_port", "history_http_port",
+    "messaging_websocket_port", "history_http_port", "connect_grpc_port",
     "materialize_health_port", "history_health_port", "connect_health_port",
 )  # fmt: skip
 ANSWER_WITHIN_S = 30.0

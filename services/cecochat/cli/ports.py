@@ -21,6 +21,7 @@ NAMES = (
     "messaging_websocket_port",
     "history_http_port",
     "hooks_health_port",
+    "connect_grpc_port",
 )
 DEFAULT_BASE = 8080
 STEP = 20

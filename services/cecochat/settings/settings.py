@@ -69,6 +69,9 @@ class Settings:
     )
     history_http_port: int = setting(8089, "HTTP port of history, for clients", high=PORT_MAX)
     hooks_health_port: int = setting(8090, "internal HTTP port of hooks", high=PORT_MAX)
+    connect_grpc_port: int = setting(
+        8091, "gRPC port of connect, for the product's back end", high=PORT_MAX
+    )
     chat_page: bool = setting(
         True,
         "sign tokens for the chat page, in development alone: one process on loopback, without an "

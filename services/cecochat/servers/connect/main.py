@@ -14,13 +14,13 @@ from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import exchange, http, internal, openapi, unary
+from cecochat.runtime import grpc, http, internal, openapi, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.servers.connect import development, front, page
-from cecochat.servers.connect.backend import REQUEST_MAX_BYTES, SERVICE, Backend, BackendMetrics
+from cecochat.servers.connect import calling, development, front, page
+from cecochat.servers.connect.backend import Backend, BackendMetrics
 from cecochat.servers.connect.lookups import ConnectMetrics, add_routes
 from cecochat.servers.connect.passing import ASK_S, Passing
 from cecochat.servers.connect.server import Directory
@@ -49,9 +49,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     backend = Backend(
         passing, log.partition_of, services, parts.configuration, BackendMetrics(registry)
     )
-    for call in backend.offered:
-        path, respond = f"/{SERVICE}/{call.name}", partial(backend.respond, call)
-        exchange.add_route(for_clients, path, call.response, respond, REQUEST_MAX_BYTES)
+    over_grpc = calling.add(for_clients, backend)
     openapi.add_route(for_clients)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
@@ -75,6 +73,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         port = await stack.enter_async_context(
             http.serving(for_clients, settings.host, settings.connect_port, parts.certificate)
         )
+        _, health = await stack.enter_async_context(
+            grpc.serving(over_grpc, settings.host, settings.connect_grpc_port, parts.certificate)
+        )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.connect_health_port, parts.internal)
         )
@@ -90,4 +91,5 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await verifier.informed.wait()
         this = instance(parts, "connect", server_id, port, health_port)
         await stack.enter_async_context(registered(parts.discovery, this))
+        await stack.enter_async_context(grpc.said_to_serve(health, over_grpc))
         yield this
