@@ -22,7 +22,7 @@ from cecochat.v1.history_pb2 import GetChatsRequest
 from tests.bench.meter import Meter, forget_peak, peak_bytes, percentiles_ms, rss_bytes
 from tests.bench.pairs import Pair, open_pairs
 from tests.bench.wire import Door
-from tests.hostile.flooding import KINDS, VICTIM
+from tests.hostile.flooding import KINDS, SEARCHED, VICTIM
 from tests.support.rawclient import find, mint
 from tests.support.server import Server, started
 
@@ -119,6 +119,9 @@ async def _long_messages(server: Server) -> None:
         async with connect(server.connect_url, token) as client:
             for _ in range(LONG):
                 await client.send(VICTIM, "x" * (16 << 10))
+    async with connect(server.connect_url, mint(server.secret_file, "SearchMessages")) as client:
+        for _ in range(LONG):
+            await client.send(VICTIM, f"{SEARCHED} and much else")
 
 
 def _user(kind: str) -> str:

@@ -224,6 +224,16 @@ async def test_all_chats_with_a_message_are_named_once(history: History) -> None
     assert set(chats) <= set(named)
 
 
+async def test_single_messages_are_read_by_their_ids(history: History) -> None:
+    chat, other = dialog(), dialog()
+    rows = [message(id_, chat) for id_ in (1, 5, 1 << 50)]
+    await history.write([*rows, message(7, other)], [], NOWHERE)
+    asked = [1 << 50, 2, 1, 7]
+    expected = {row.message_id: row.event for row in rows if row.message_id != 5}
+    assert await history.these(chat, asked) == expected
+    assert await history.these(chat, []) == {}
+
+
 async def test_a_row_that_is_there_stays_as_it_is(history: History) -> None:
     chat = dialog()
     await history.write([message(10, chat)], [], NOWHERE)

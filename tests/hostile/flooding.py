@@ -21,7 +21,12 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 
-from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
+from cecochat.v1.history_pb2 import (
+    FindMessageRequest,
+    GetChatsRequest,
+    GetMessagesRequest,
+    SearchMessagesRequest,
+)
 from cecochat.v1.messaging_pb2 import (
     ClientFrame,
     Hello,
@@ -37,6 +42,7 @@ from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN
 from tests.support.records import dialog
 
 VICTIM = "victim"
+SEARCHED = "words"
 AT_ONCE = 64  # calls and lookups; streams are as many as a user may have
 SESSIONS = 16
 CALLS_EACH = 100  # of a connection
@@ -273,6 +279,12 @@ WITH_A_TOKEN: dict[str, Kind] = {
         flood,
         "FindMessage",
         FindMessageRequest(message_id=1 << 40).SerializeToString(),
+        flood.token,
+    ),
+    "SearchMessages": lambda flood: calls(
+        flood,
+        "SearchMessages",
+        SearchMessagesRequest(text=SEARCHED).SerializeToString(),
         flood.token,
     ),
     "unread answers": unread,

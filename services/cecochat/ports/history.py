@@ -307,6 +307,10 @@ class History(ABC):
         """
 
     @abstractmethod
+    async def these(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, bytes]:
+        """Message id -> message, for those of these messages that are there and may be shown."""
+
+    @abstractmethod
     def chat_ids(self) -> AsyncGenerator[list[ChatId]]:
         """Yield the ids of all chats that have a message, each once, in pages of some hundred and
         in no order.

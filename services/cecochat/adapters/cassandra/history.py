@@ -159,6 +159,14 @@ class CassandraHistory(History):
         return Page(found[:limit][::-1], len(found) > limit)
 
     @override
+    async def these(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, bytes]:
+        shown = await self._wholeness.shows()
+        ids = [each for each in message_ids if each in shown]
+        selects = (self._statements.message.bind((chat_id, bucket_of(id_), id_)) for id_ in ids)
+        found = await asyncio.gather(*map(self._database.run, selects))
+        return {id_: rows[0][0] for id_, rows in zip(ids, found, strict=True) if rows}
+
+    @override
     async def chat_ids(self) -> AsyncGenerator[list[ChatId]]:
         token, more = LOWEST_TOKEN, True
         while more:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
@@ -100,6 +101,8 @@ LAST_IDS = Rows(
     2,
     "ON CONFLICT DO UPDATE SET last_id = max(last_id, excluded.last_id)",
 )
+THESE = """SELECT message_id, event FROM messages WHERE chat_id = ?
+    AND message_id IN (SELECT value FROM json_each(?))"""
 NEXT_CHAT = "SELECT chat_id FROM messages WHERE chat_id > ? ORDER BY chat_id LIMIT 1"
 BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
     ORDER BY message_id DESC LIMIT ?"""
@@ -238,6 +241,11 @@ class EmbeddedHistory(History):
     ) -> Page:
         read = partial(_page, chat_id, before, after, limit, with_changes)
         return await self.database.read(read)
+
+    @override
+    async def these(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, bytes]:
+        bound = (chat_id, json.dumps(message_ids))
+        return await self.database.read(lambda opened: dict(opened.execute(THESE, bound)))
 
     @override
     async def chat_ids(self) -> AsyncGenerator[list[ChatId]]:

@@ -105,24 +105,40 @@ class Searching:
         shown: list[Folded] = []
         while visible and len(shown) < wanted:
             some, visible = visible[:wanted], visible[wanted:]
-            folded = await asyncio.gather(*(self._folded(each, sight) for each in some))
-            shown += [each for each in folded if each]
+            chats = _by_chat(some).items()
+            folded = await asyncio.gather(*(self._folded(*chat, sight) for chat in chats))
+            by_id = {id_: each for of_chat in folded for id_, each in of_chat.items()}
+            shown += [by_id[id_] for id_ in sorted(by_id, reverse=True)]
         return shown
 
-    async def _folded(self, found: Found, sight: _Sight) -> Folded | None:
-        """Return a message as the history shows it; None if it does not, or with another text."""
-        chat_id, id_ = found.chat_id, found.message_id
-        page = await self._history.messages(chat_id, before=id_ + 1, after=None, limit=1)
-        if not page.events or Event.FromString(page.events[0]).id != id_:
-            return None
+    async def _folded(
+        self, chat_id: ChatId, found: Sequence[Found], sight: _Sight
+    ) -> dict[int, Folded]:
+        """Id -> message as the history shows it, for those that it shows with a text that was
+        found.
+        """
+        event_ids = {each.message_id: each.event_ids for each in found}
+        events = await self._history.these(chat_id, list(event_ids))
         seen = await sight.of(chat_id)
         assert seen, "what they do not see was left out"
-        (folded,) = await self._queries.folded(chat_id, page.events, seen)
-        state = folded.state
-        if (state and state.deletion_id) or Event.FromString(folded.event).message.erased:
-            return None
-        text_of = state.revision_id if state and state.revision_id else id_
-        return folded if text_of in found.event_ids else None
+        folded = await self._queries.folded(chat_id, list(events.values()), seen)
+        shown = zip(events, folded, strict=True)
+        return {id_: each for id_, each in shown if _text_of(each) in event_ids[id_]}
+
+
+def _by_chat(found: Sequence[Found]) -> dict[ChatId, list[Found]]:
+    chats: dict[ChatId, list[Found]] = {}
+    for each in found:
+        chats.setdefault(each.chat_id, []).append(each)
+    return chats
+
+
+def _text_of(folded: Folded) -> int:
+    """Return the id of the event whose text a message has; 0: it has none any more."""
+    event, state = Event.FromString(folded.event), folded.state
+    if event.message.erased or (state and state.deletion_id):
+        return 0
+    return (state and state.revision_id) or event.id
 
 
 class _Sight:
