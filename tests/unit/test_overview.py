@@ -149,6 +149,16 @@ def test_one_process_needs_no_control_server() -> None:
     ]
 
 
+def test_a_system_without_endpoints_needs_no_hook_server() -> None:
+    """But those that are wanted have to be there."""
+    without = replace(ONE_PROCESS, servers={**ONE_PROCESS.servers, "hooks": ()})
+    assert what_is_wrong(without, VIEW) == []
+    leader = {"leads": True, "sets": {"hooks": {"wanted": 2}}}
+    assert "0 of 2 hooks servers are live" in what_is_wrong(
+        replace(without, controls=[leader]), VIEW
+    )
+
+
 def test_a_log_that_takes_nothing_is_wrong_after_a_while() -> None:
     waits = replace(ONE_PROCESS, append_wait_s={"m": 5.0, "n": 12.3})
     assert what_is_wrong(waits, VIEW) == [

@@ -8,6 +8,7 @@ from typing import Any
 from cecochat.domain.cluster.balance import ranges
 from cecochat.overview.cluster import Cluster
 from cecochat.overview.ownership import View
+from cecochat.ports.discovery import OPTIONAL
 
 APPEND_WAIT_S = 5.0  # as the alert AppendsWait
 WAITS = (
@@ -44,7 +45,7 @@ def what_is_wrong(seen: Cluster, view: View | None, unread: str = "") -> list[st
 
 def _servers(seen: Cluster) -> Iterator[str]:
     for service, live in seen.servers.items():
-        if not live:
+        if not live and service not in OPTIONAL:
             yield f"no {service} server is live"
     if seen.leader is None and "control" in seen.servers:
         yield "no control server leads"

@@ -8,6 +8,8 @@ from typing import Final, Literal, NamedTuple, get_args
 
 Service = Literal["messaging", "materialize", "history", "connect", "control", "hooks"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+OPTIONAL: Final[tuple[Service, ...]] = ("hooks",)
+"""Those that a system may do without: nobody needs them who has no endpoints."""
 FOR_CLIENTS: Final[tuple[Service, ...]] = ("connect", "messaging", "history")
 
 
