@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.keys import Erased
@@ -195,3 +196,25 @@ async def test_a_text_that_was_moved_is_told(
     event.chat_id = "d:alice~eve"
     assert await opened_by(ring, event.SerializeToString()) == Message(erased=True)
     assert "is not what alice wrote there" in caplog.text
+
+
+async def test_keys_are_forgotten_of_those_who_may_have_been_erased(
+    world: World, ring: KeyRing
+) -> None:
+    opening, numbers = Opening(ring), list[int]()
+    for user in (ALICE, BOB):
+        await ring.own(user)
+
+    async def follow(revoked: Revocations) -> None:
+        opening.follow(revoked)
+        before = world.keys.asked
+        for user in (ALICE, BOB):
+            await ring.of([user])
+        numbers.append(world.keys.asked - before)
+
+    await follow(Revocations(users={"alice": 5}))
+    await follow(Revocations(users={"alice": 5}, logins={("bob", "phone"): 7}))
+    await follow(Revocations(users={"alice": 5, "bob": 8}))
+    await follow(Revocations(users={"alice": 9, "bob": 8}))
+    await follow(Revocations(everyone_ms=10))
+    assert numbers == [1, 0, 1, 1, 2]

@@ -14,7 +14,7 @@ from sanic.response import json as json_response
 from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, last_good, valid
 from cecochat.domain.cluster import revocations, values
-from cecochat.domain.cluster.revocations import Revocation
+from cecochat.domain.cluster.revocations import Revocation, Revocations
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime import bodies
@@ -35,13 +35,17 @@ def until_now_ms() -> int:
 
 
 async def follow_revocations(
-    following: Following, verifier: Verifier, applied: Callable[[], None] = lambda: None
+    following: Following,
+    verifier: Verifier,
+    applied: Callable[[Revocations], None] = lambda _: None,
 ) -> None:
-    """Keep a server's verifier informed of what is revoked, until cancelled."""
+    """Keep a server's verifier informed of what is revoked, and then call `applied`, until
+    cancelled.
+    """
     async with aclosing(valid(following, REVOCATIONS, revocations.parse)) as versions:
         async for _, revoked in versions:
             verifier.revoke(revoked)
-            applied()
+            applied(revoked)
 
 
 async def deciding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -100,9 +100,10 @@ class KeyRing:
         """Return who was erased. Raises `Unavailable`."""
         return await self._keys.erased()
 
-    def forget(self) -> None:
-        """Forget all keys, since one was destroyed."""
-        self._held.clear()
+    def forget(self, user_ids: Iterable[UserId] | None = None) -> None:
+        """Forget the keys of these users, or all of them, since one was destroyed."""
+        for user_id in list(self._held) if user_ids is None else user_ids:
+            self._held.pop(user_id, None)
 
     def _has(self, user_id: UserId, now_s: float, known_s: float) -> bool:
         held = self._held.get(user_id)

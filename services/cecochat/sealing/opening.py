@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from cecochat.domain.changes.texts import SEALED_TAG, said
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.frames import Chunk
 from cecochat.sealing.keyring import Found, KeyRing
@@ -25,6 +26,7 @@ class Opening:
     def __init__(self, ring: KeyRing, clock: Callable[[], float] = time.monotonic) -> None:
         self._ring = ring
         self._opened = Remembered(clock)
+        self._revoked = Revocations()
 
     async def events(self, *lists: Sequence[bytes]) -> list[list[bytes]]:
         """Return these lists of serialized events with their texts. Raises `Unavailable`."""
@@ -49,9 +51,19 @@ class Opening:
                 found[chunk] = self._opened.add(chunk, parsed.SerializeToString())
         return b"".join([found.get(each) or each for each in chunks])
 
-    def forget(self) -> None:
-        """Forget all keys and texts, since a key was destroyed."""
-        self._ring.forget()
+    def follow(self, revoked: Revocations) -> None:
+        """Forget the keys of those whose tokens were revoked since the last call: they may have
+        been erased. Revoking a single login forgets none.
+        """
+        before, self._revoked = self._revoked, revoked
+        if revoked.everyone_ms != before.everyone_ms:
+            self.forget()
+        elif users := dict(revoked.users.items() - before.users.items()):
+            self.forget(map(UserId, users))
+
+    def forget(self, user_ids: Iterable[UserId] | None = None) -> None:
+        """Forget the keys of these users, or all of them, and all texts."""
+        self._ring.forget(user_ids)
         self._opened.forget()
 
     async def _keys(self, events: Iterable[Event]) -> Found:

@@ -32,7 +32,8 @@ MIGRATIONS: Final = (
             # A destroyed key is an empty one, so no tombstone has to outlive anything. What a
             # conditional write leaves in `system.paxos` lives as long as `gc_grace_seconds`.
             """CREATE TABLE IF NOT EXISTS {keyspace}.keys_of_users (
-                user_id text PRIMARY KEY, key blob) WITH gc_grace_seconds = 86400""",
+                user_id text PRIMARY KEY, key blob)
+                WITH gc_grace_seconds = 86400 AND compression = {{'enabled': false}}""",
             # It is small, so it is one partition.
             """CREATE TABLE IF NOT EXISTS {keyspace}.erased (
                 shard int, user_id text, at_ms bigint, erased_by text,

@@ -91,7 +91,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(
             running(
                 follow(following, configure),
-                follow_revocations(following, verifier, opening.forget),
+                follow_revocations(following, verifier, opening.follow),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
                 facts.run(),

@@ -54,7 +54,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             running(
                 follow(following, _nothing),
                 _follow_endpoints(following, worker),
-                follow_revocations(following, parts.verifier, opening.forget),
+                follow_revocations(following, parts.verifier, opening.follow),
                 worker.run(),
                 watch_loop(registry),
             )

@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import ChatId, UserId
@@ -72,7 +73,7 @@ class Indexer:
                 log.warning("the search is not kept up now: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    def look_for_erased(self) -> None:
+    def look_for_erased(self, _: Revocations) -> None:
         """Note that somebody may have been erased."""
         self._revoked.set()
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import PerUser, Rates
@@ -180,11 +181,11 @@ class MessagingServer:
         """Return the turns that the sessions of a user take to catch up."""
         return self._replays.of(user_id, Replays)
 
-    def end_revoked(self) -> None:
-        """End the sessions whose tokens are revoked, and forget the keys of users: who is erased
-        has no valid token any more.
+    def end_revoked(self, revoked: Revocations) -> None:
+        """End the sessions whose tokens are revoked, and forget the keys of those who may have been
+        erased.
         """
-        self.opening.forget()
+        self.opening.follow(revoked)
         for connection in list(self._connections):
             connection.end_if_revoked()
 
