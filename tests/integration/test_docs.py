@@ -60,8 +60,11 @@ IN_A_CONTAINER = ROOT / "docs" / "how-to" / "run-in-a-container.md"
 WEB_PAGE = ROOT / "docs" / "tutorials" / "a-web-page.md"
 """Its examples need npm and a browser: tests/integration/test_web_page_tutorial.py runs them."""
 
+SHOP = ROOT / "docs" / "tutorials" / "a-shop.md"
+"""The same: tests/integration/test_shop_tutorial.py runs them, after those of that page."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
-ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION, IN_A_CONTAINER, WEB_PAGE)
+ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION, IN_A_CONTAINER, WEB_PAGE, SHOP)
 PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
 """What an example holds -> the program that it needs."""
 

@@ -54,10 +54,13 @@ def newcomer(home: Path, server: Path) -> None:
 
 
 @asynccontextmanager
-async def followed(tmp_path: Path, server: Server) -> AsyncIterator[str]:
-    """The page up to where its reader opens a browser. Yields the address of the back end."""
+async def followed(tmp_path: Path, server: Server, *further: Path) -> AsyncIterator[str]:
+    """The page, and further ones, up to where their reader opens a browser. Yields the address of
+    the back end.
+    """
     home = server.folder.parent / "home"
-    written, address = here(WEB_PAGE.read_text(), server), free_address()
+    pages = "".join(page.read_text() for page in (WEB_PAGE, *further))
+    written, address = here(pages, server), free_address()
     port = address.rpartition(":")[2]
     text = written.replace(WRITTEN, address).replace("--port 8000", f"--port {port}")
     environment = clean_environment(home) | {"npm_config_cache": str(npm.CACHE)}
