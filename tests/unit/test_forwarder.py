@@ -142,7 +142,7 @@ class Forwarding(RuleBasedStateMachine):
         if start is not None:
             self.recall = [offset for offset in self.log if offset >= start]
             self.chain_again = Chain(HERE, {})
-            for offset in self.log.keys() - set(self.recall):
+            for offset in sorted(self.log.keys() - set(self.recall)):
                 self.chain_again.add(place(offset), self.log[offset])
             self.recall_end = self.end
 
