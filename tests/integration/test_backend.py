@@ -87,6 +87,21 @@ async def test_each_send_of_a_batch_is_answered_for_itself(up: Running) -> None:
         assert ids == sorted(ids), "one sender's sends keep their order"
 
 
+async def test_the_system_speaks_in_groups_without_belonging_to_them(up: Running) -> None:
+    async with up.backend() as backend, up.stream("bob") as bob:
+        await backend.groups("alice").create("Us", members=["bob"], chat_id="g:us")
+        with pytest.raises(SendRejected) as refused:
+            await backend.send("system", "g:us", "hello")
+        assert refused.value.code == "not_found"
+        await backend.send("system", "g:us", "welcome", as_system=True)
+        assert await bob.until_texts(1) == ["welcome"]
+        assert await texts(backend, "alice", "g:us") == ["welcome"]
+        with pytest.raises(SendRejected):
+            await backend.send("system", "g:none", "hello", as_system=True)
+        with pytest.raises(Refused, match="no group"):
+            await backend.history("system").messages("g:us")
+
+
 async def test_the_same_key_with_other_content_is_refused(up: Running) -> None:
     async with up.backend() as backend:
         await backend.send("system", "alice", "one", key="k")

@@ -17,7 +17,7 @@ _REFUSALS |= {"assign": 10, "claim": 2, "read": 0.5, "connect": 0.3}
 _TWICE = frozenset({oracle.DOUBLED, oracle.SHOWN_TWICE})
 
 
-def new_if_it_says_so(self: Calls, called: Called) -> bool:
+def new_if_it_says_so(self: Calls, called: Called, latest_ms: int) -> bool:
     sent = self._owner.sent
     return sent.covers_place(called.absent_up_to) or 0 < sent.floor.clock_ms < called.since_ms
 

@@ -23,7 +23,7 @@ from tests.sim.evidence import CallRecord
 from tests.sim.log import LOG_ID
 from tests.sim.recount import FIRST_TEXT
 from tests.sim.server import Server
-from tests.sim.shape import GROUP
+from tests.sim.shape import GROUP, SYSTEM
 from tests.sim.state import State
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Call:
             chat_id=record.chat,
             message=Message(text=FIRST_TEXT),
         )
-        return Called(UserId(record.sender), send, self.since_ms, self.absent)
+        as_system = record.sender == SYSTEM
+        return Called(UserId(record.sender), send, self.since_ms, self.absent, as_system)
 
 
 class CallRequest(NamedTuple):
@@ -68,6 +69,7 @@ class CallRequest(NamedTuple):
     call: Call
     called: Called
     partition: int
+    attempt: int
 
 
 class CallReply(NamedTuple):
@@ -104,7 +106,8 @@ class Calling(State):
         waits = any(each.call is call for each in self.call_requests)
         call.record.hurries = waits or (call.tries > 0 and not self._has_landed(call.record))
         call.tries += 1
-        self.call_requests.append(CallRequest(call, call.called(), self._home(call.record)))
+        home = self._home(call.record)
+        self.call_requests.append(CallRequest(call, call.called(), home, call.tries))
         return True
 
     def do_land_call(self, index: int, node: int) -> bool:
@@ -140,13 +143,14 @@ class Calling(State):
         if isinstance(decision, Taken) or server.owner.cursor < reply.end:
             return False
         del self.call_replies[index]
-        self._answered(reply.request.call, decision)
+        self._answered(reply.request, decision)
         return True
 
-    def _answered(self, call: Call, decision: Decision) -> None:
+    def _answered(self, request: CallRequest, decision: Decision) -> None:
+        call = request.call
+        if not (call.under_way and request.attempt == call.tries):
+            return  # nobody waits for it any more
         call.under_way = False
-        if not call.waits:
-            return
         match decision:
             case Known(message_id, at):
                 call.record.id = message_id
@@ -178,7 +182,8 @@ class Calling(State):
         return True
 
     def _give_up_call(self, request: CallRequest) -> None:
-        request.call.under_way = False
+        if request.attempt == request.call.tries:
+            request.call.under_way = False
 
     def do_look_up(self, index: int) -> bool:
         """It looks for its send in the history, once that holds all that it may be in."""
@@ -219,7 +224,14 @@ class Calling(State):
         return waiting[index] if index < len(waiting) else None
 
 
-SENDERS = [("a", "d:a~b"), ("b", "d:a~b"), ("c", "d:a~c"), ("b", GROUP), ("c", GROUP), ("d", GROUP)]
+SENDERS = [
+    ("a", "d:a~b"),
+    ("b", "d:a~b"),
+    ("c", "d:a~c"),
+    ("b", GROUP),
+    ("c", GROUP),
+    (SYSTEM, GROUP),
+]
 EARLY_MS = [0, 0, -50_000, -(10**7), 50_000, 10**9]
 """How early a send may have been tried, by what the caller says. Its clock may be ahead."""
 

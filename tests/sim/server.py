@@ -18,7 +18,7 @@ from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, SendLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import NOTHING, Copy, LogRecord, Origin
 from cecochat.domain.log.scope import is_of_group
-from cecochat.domain.ownership.calls import Calls
+from cecochat.domain.ownership.calls import Called, Calls
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.session.intake import check_send
@@ -56,7 +56,7 @@ class Server(Joining):
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
         self.home = Home(self.owner, SendLimits(members_max=MEMBERS_MAX), self.check_in_group)
-        self.calls = Calls(self.owner, self.accept)
+        self.calls = Calls(self.owner, self.accept_call)
         if node in world.old_versions:
             vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last
@@ -292,10 +292,14 @@ class Server(Joining):
             self.owner.wait(session, send.client_message_id)
             self.append(self.partition, origin)
 
-    def accept(self, user: UserId, send: Send) -> Origin:
+    def accept_call(self, called: Called) -> Origin:
+        """The record of a send of the back end. Raises `Refusal`."""
+        return self.accept(called.user_id, called.send, as_system=called.as_system)
+
+    def accept(self, user: UserId, send: Send, *, as_system: bool = False) -> Origin:
         """The record of a send. Raises `Refusal`."""
         if is_of_group(send):
-            return self.home.accept(user, send, self.now_ms())
+            return self.home.accept(user, send, self.now_ms(), as_system=as_system)
         recipients = self.check(user, send, self.partition)
         return self.owner.accept(user, send, recipients, self.now_ms())
 

@@ -10,7 +10,8 @@ USERS = "abcd"  # user i lives on partition i modulo their count: by default a a
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
 GROUP = "g:all"  # its members change
 FOUNDER = "a"  # who owns it, and never leaves
-HOMES = {user: number for number, user in enumerate(USERS)} | {GROUP: 1}
+SYSTEM = "s"  # who belongs to no group, and has no device
+HOMES = {user: number for number, user in enumerate(USERS)} | {GROUP: 1, SYSTEM: 2}
 """Where users and groups live, modulo the number of partitions: by default b lives at the group's
 home.
 """

@@ -46,10 +46,10 @@ class World:
     def append(self, record: object) -> None:
         self.owner.read(self.owner.cursor, record, NOW_MS, NOW_MS)  # type: ignore[arg-type]
 
-    def accept(self, user_id: UserId, send: Send) -> Origin:
-        if send.message.text == "bad":
+    def accept(self, called: Called) -> Origin:
+        if called.send.message.text == "bad":
             raise Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "bad")
-        return self.owner.accept(user_id, send, [BOB], NOW_MS)
+        return self.owner.accept(called.user_id, called.send, [BOB], NOW_MS)
 
     def take(self, *sends: Called) -> list[object]:
         return [each for each, _ in self.taken(*sends)]

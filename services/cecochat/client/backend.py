@@ -72,6 +72,7 @@ class Outgoing:
 
     - `key` names it for good: however often it is sent with the same key, it is there once. By
       default it has a new one.
+    - `as_system`: in a group, `user_id` need not belong to it.
     - `since` is the earliest time at which it may have been sent before. It makes a repeat cheaper,
       and is now if there is no `key`.
     """
@@ -83,6 +84,7 @@ class Outgoing:
     since: datetime | None = None
     mentions: tuple[Mention, ...] = ()
     reply_to_id: int = 0
+    as_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +146,12 @@ class Backend:
         since: datetime | None = None,
         mentions: Sequence[Mention] = (),
         reply_to_id: int = 0,
+        as_system: bool = False,
     ) -> int:
         """Send a message as a user. Returns its id once it can no longer be lost; see `Outgoing`.
         Raises `SendRejected`.
         """
-        message = Outgoing(user_id, to, text, key, since, tuple(mentions), reply_to_id)
+        message = Outgoing(user_id, to, text, key, since, tuple(mentions), reply_to_id, as_system)
         (outcome,) = await self.send_all([message])
         return _id_of(outcome)
 
@@ -313,6 +316,7 @@ def _outgoing(message: Outgoing) -> BackendSend:
     check_mentions(message.mentions, message.text)
     chat_id = chat_of(message.user_id, message.to)
     made = _send(message.user_id, chat_id, message.key, message.since)
+    made.as_system = message.as_system
     made.message.text = message.text
     made.message.reply_to_id = message.reply_to_id
     made.message.mentions.extend(map(to_proto, message.mentions))

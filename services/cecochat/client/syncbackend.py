@@ -115,6 +115,7 @@ class Backend:
         since: datetime | None = None,
         mentions: Sequence[Mention] = (),
         reply_to_id: int = 0,
+        as_system: bool = False,
         timeout_s: float = WAIT_S,
     ) -> int:
         """Send a message as a user. Returns its id once it can no longer be lost."""
@@ -127,6 +128,7 @@ class Backend:
             since=since or (backend.now() if key is None else None),
             mentions=mentions,
             reply_to_id=reply_to_id,
+            as_system=as_system,
         )
         return self._behind.wait(sending, timeout_s, AN_ACK, chosen)
 

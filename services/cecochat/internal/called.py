@@ -25,6 +25,7 @@ def decode_called(called: Called) -> list[calls.Called]:
             each.send,
             each.since_ms,
             place_in(each.absent_up_to) if each.HasField("absent_up_to") else NOWHERE,
+            each.as_system,
         )
         for each in called.sends
     ]
@@ -46,6 +47,7 @@ def _called(called: calls.Called) -> CalledSend:
         send=called.send,
         since_ms=called.since_ms,
         absent_up_to=place_of(called.absent_up_to),
+        as_system=called.as_system,
     )
 
 

@@ -61,6 +61,7 @@ class BackendSend(_message.Message):
     CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     SINCE_MS_FIELD_NUMBER: _builtins.int
     IS_NEW_FIELD_NUMBER: _builtins.int
+    AS_SYSTEM_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
@@ -85,6 +86,8 @@ class BackendSend(_message.Message):
     """The key was made after the answer with the request's token had come, so it was not tried before. Then the servers read none of the history, even if clocks
     differ. A repeat has to bring the same token.
     """
+    as_system: _builtins.bool
+    """In a group: it is sent although the user does not belong to it, as by the system itself. Not for a change of the group."""
     traceparent: _builtins.str
     """W3C `traceparent`, or empty."""
     @_builtins.property
@@ -109,6 +112,7 @@ class BackendSend(_message.Message):
         client_message_id: _builtins.str = ...,
         since_ms: _builtins.int = ...,
         is_new: _builtins.bool = ...,
+        as_system: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
         message: _events_pb2.Message | None = ...,
         receipt: _events_pb2.Receipt | None = ...,
@@ -120,7 +124,7 @@ class BackendSend(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "is_new", b"is_new", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "since_ms", b"since_ms", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_system", b"as_system", "body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "is_new", b"is_new", "membership", b"membership", "message", b"message", "reaction", b"reaction", "receipt", b"receipt", "settings", b"settings", "since_ms", b"since_ms", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "settings"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

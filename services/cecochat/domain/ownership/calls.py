@@ -31,6 +31,7 @@ class Called(NamedTuple):
     send: Send
     since_ms: int = 0
     absent_up_to: Place = NOWHERE
+    as_system: bool = False  # in a group, also if the user does not belong to it
 
     @property
     def key(self) -> Key:
@@ -64,7 +65,7 @@ class Calls:
     repeat, and raises `Refusal`.
     """
 
-    def __init__(self, owner: Accepting, accept: Callable[[UserId, Send], Origin]) -> None:
+    def __init__(self, owner: Accepting, accept: Callable[[Called], Origin]) -> None:
         self._owner = owner
         self._accept = accept
 
@@ -92,12 +93,12 @@ class Calls:
         """
         if repeated := self._repeated(called):
             return repeated, None
+        if not self._is_new(called, now_ms + CLOCKS_APART_MAX_MS):
+            return Unsure(self._owner.place), None  # what was accepted must not be refused
         if called.since_ms > now_ms + CLOCKS_APART_MAX_MS:
             return refusals.since_ahead(called.since_ms - now_ms), None
-        if not self._is_new(called):
-            return Unsure(self._owner.place), None
         try:
-            return Taken(), self._accept(called.user_id, called.send)
+            return Taken(), self._accept(called)
         except Refusal as refusal:
             return refusal, None
 
@@ -114,14 +115,15 @@ class Calls:
             return refusals.reused_id(called.send.client_message_id)
         return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
 
-    def _is_new(self, called: Called) -> bool:
+    def _is_new(self, called: Called, latest_ms: int) -> bool:
         """Return whether this owner would know the send if it had been accepted before.
 
-        Nobody accepts a send that says it is from more than a minute ahead of their clock, which
-        may be ahead of the log's. So the record of an earlier try is not much older in the log than
-        that try.
+        Nobody accepts a send that says it is from more than a minute ahead of their clock
+        (`latest_ms`), which may be ahead of the log's. So the record of an earlier try is not much
+        older in the log than that try.
         """
         sent = self._owner.sent
         if sent.covers_place(called.absent_up_to):
             return True
-        return 0 < sent.floor.clock_ms < called.since_ms - IDS_AHEAD_MAX_MS
+        since_ms = min(called.since_ms, latest_ms)
+        return 0 < sent.floor.clock_ms < since_ms - IDS_AHEAD_MAX_MS

@@ -69,15 +69,18 @@ class Home:
 
     # -- sends
 
-    def accept(self, user_id: UserId, send: Send, now_ms: int) -> Origin:
-        """Return the record to append for a send of a user to a group that is no repeat. Raises
-        `Refusal`, and changes nothing then.
+    def accept(
+        self, user_id: UserId, send: Send, now_ms: int, *, as_system: bool = False
+    ) -> Origin:
+        """Return the record to append for a send of a user to a group that is no repeat;
+        `as_system`: who need not belong to it. Raises `Refusal`, and changes nothing then.
         """
         self._check(user_id, send)
         group = self._group(ChatId(send.chat_id))
         if send.HasField("membership"):
             return self._accept_change(user_id, send, group, now_ms)
-        group.authorise(user_id, act_of(send))
+        if not (as_system and group.exists):
+            group.authorise(user_id, act_of(send))
         if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
             return self._append(user_id, send, now_ms, self._elsewhere([user_id]), (user_id,))
         return self._append(user_id, send, now_ms, self._targets_of(group))

@@ -646,9 +646,12 @@ class CalledSend(_message.Message):
     SEND_FIELD_NUMBER: _builtins.int
     SINCE_MS_FIELD_NUMBER: _builtins.int
     ABSENT_UP_TO_FIELD_NUMBER: _builtins.int
+    AS_SYSTEM_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     since_ms: _builtins.int
     """The earliest time at which it may have been tried, ms since 1970; 0: at any time."""
+    as_system: _builtins.bool
+    """In a group, though the user does not belong to it."""
     @_builtins.property
     def send(self) -> _messaging_pb2.Send: ...
     @_builtins.property
@@ -662,10 +665,11 @@ class CalledSend(_message.Message):
         send: _messaging_pb2.Send | None = ...,
         since_ms: _builtins.int = ...,
         absent_up_to: Global___Place | None = ...,
+        as_system: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["absent_up_to", b"absent_up_to", "send", b"send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_up_to", b"absent_up_to", "send", b"send", "since_ms", b"since_ms", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_up_to", b"absent_up_to", "as_system", b"as_system", "send", b"send", "since_ms", b"since_ms", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

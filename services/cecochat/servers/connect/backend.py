@@ -163,7 +163,7 @@ class Backend:
             traceparent=given.traceparent,
             **({body: getattr(given, body)} if body else {}),
         )
-        called = Called(ids.UserId(given.user_id), send, given.since_ms)
+        called = Called(ids.UserId(given.user_id), send, given.since_ms, as_system=given.as_system)
         try:
             user_id, chat_id = ids.user_id(given.user_id), ids.chat_id(given.chat_id)
             if given.since_ms < 0:

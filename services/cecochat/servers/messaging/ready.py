@@ -57,7 +57,7 @@ class ReadyPartition:
 
     def __post_init__(self) -> None:
         self.home = Home(self.owner, self.host.send_limits, self._check_in_group)
-        self.calls = Calls(self.owner, self._accept)
+        self.calls = Calls(self.owner, self._accept_call)
 
     @property
     def log(self) -> Log:
@@ -113,9 +113,12 @@ class ReadyPartition:
         self.owner.wait(session, send.client_message_id)
         self._append(send, origin, session.id)
 
-    def _accept(self, user_id: UserId, send: Send) -> Origin:
+    def _accept_call(self, called: Called) -> Origin:
+        return self._accept(called.user_id, called.send, as_system=called.as_system)
+
+    def _accept(self, user_id: UserId, send: Send, *, as_system: bool = False) -> Origin:
         if is_of_group(send):
-            return self.home.accept(user_id, send, now_ms())
+            return self.home.accept(user_id, send, now_ms(), as_system=as_system)
         recipients = self._check(user_id, send, self.partition)
         return self.owner.accept(user_id, send, recipients, now_ms())
 
