@@ -100,13 +100,11 @@ async def test_a_newer_schema_is_accepted_and_a_change_meanwhile_survived(
 
 
 async def test_a_keyspace_of_the_version_before_gets_what_it_lacks(
-    settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    settings: CassandraSettings,
 ) -> None:
     all_ = schema.MIGRATIONS
     async with database(settings) as db:
-        monkeypatch.setattr(schema, "MIGRATIONS", all_[:-1])
-        await schema.migrate(db, settings)
-        monkeypatch.setattr(schema, "MIGRATIONS", all_)
+        await schema.migrate(db, settings, all_[:-1])
         assert await schema.Schema(db, settings).missing() == [all_[-1]]
     group = GroupWorld("g:us", 7, {"ann": 1})
     group.change("ann", Membership(options=GroupOptions(name="Us")))
