@@ -6,14 +6,10 @@ from cecochat.domain.ownership import calls
 from cecochat.domain.ownership.calls import Called, Calls
 from tests.sim import oracle, without
 from tests.sim.ablation import ablation
-from tests.sim.calling import Calling
 from tests.sim.history import History
-from tests.sim.server import Server
 
 _CALLS = {"call": 0.3, "lose_call": 0.5, "expire": 10, "long_tick": 2, "tick": 10, "send": 2}
 _CALLS |= {"assign": 4, "learn": 3, "crash": 0.3, "trim": 0.3}
-_REFUSALS = _CALLS | {"call": 0.6, "lose_call": 0.8, "limit": 20, "pause": 12, "resume": 8}
-_REFUSALS |= {"assign": 10, "claim": 2, "read": 0.5, "connect": 0.3}
 _TWICE = frozenset({oracle.DOUBLED, oracle.SHOWN_TWICE})
 
 
@@ -22,44 +18,33 @@ def new_if_it_says_so(self: Calls, called: Called, latest_ms: int) -> bool:
     return sent.covers_place(called.absent_up_to) or 0 < sent.floor.clock_ms < called.since_ms
 
 
-def nothing_to_read(self: Calling, server: Server) -> int:
-    return 0
-
-
 CALL_RULES = [
     ablation(
         "a call that may be a repeat is looked for in the history",
         (Calls, "_is_new", without.always),
         expect=_TWICE,
-        seed=13,
+        seed=1,
         weights=_CALLS,
     ),
     ablation(
         "the history is asked once it holds all that may be there",
         (History, "covers", without.always),
         expect=_TWICE,
-        seed=13,
+        seed=33,
         weights=_CALLS,
     ),
     ablation(
         "a caller's clock may be a minute ahead",
         (Calls, "_is_new", new_if_it_says_so),
         expect=_TWICE,
-        seed=212,
+        seed=37,
         weights=_CALLS,
     ),
     ablation(
         "no call is from the future",
         (calls, "CLOCKS_APART_MAX_MS", 10 * 366 * 86_400_000),
         expect=_TWICE,
-        seed=13,
+        seed=9,
         weights=_CALLS,
-    ),
-    ablation(
-        "who refuses a call has read the log",
-        (Calling, "end_to_read_for", nothing_to_read),
-        expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=476,
-        weights=_REFUSALS,
     ),
 ]
