@@ -19,7 +19,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from cecochat import client
 from cecochat.cli.main import app
-from cecochat.client import sync
+from cecochat.client import backend, sync, syncbackend
 from cecochat.domain.cluster.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
@@ -44,6 +44,7 @@ def pages() -> dict[str, str]:
         "docs/reference/errors.md": page(ERRORS, _errors()),
         "docs/reference/cli.md": page(CLI, "\n".join(_cli())),
         "docs/reference/python-client.md": page(CLIENT, "\n".join(_client())),
+        "docs/reference/backend-client.md": page(BACKEND, "\n".join(_backend())),
         RULES_PAGE: _with_rules((ROOT / RULES_PAGE).read_text()),
         "observability/telemetry.md": telemetry.text(),
         **jobs.files(),
@@ -241,6 +242,20 @@ def _client() -> Iterator[str]:
     yield from _members(sync)
 
 
+BACKEND = """
+# Python client of a back end
+
+[Act for your users](../how-to/act-for-users.md) is how it is used. Errors, and what queries
+answer, are those of [the client of users](python-client.md).
+"""
+
+
+def _backend() -> Iterator[str]:
+    for module in (backend, syncbackend):
+        yield f"# `{module.__name__}`\n\n{_docstring(module)}\n"
+        yield from _members(module)
+
+
 def _members(module: ModuleType) -> Iterator[str]:
     listed = {name: getattr(module, name) for name in module.__all__}
     functions = {n: o for n, o in listed.items() if inspect.isfunction(o)}
@@ -287,7 +302,7 @@ def _attributes(owner: type) -> Iterator[str]:
 
 
 def _is_public(owner: type) -> bool:
-    return owner.__name__ in (*client.__all__, *sync.__all__)
+    return owner.__name__ in (*client.__all__, *sync.__all__, *backend.__all__)
 
 
 def _docstring(member: object) -> str:

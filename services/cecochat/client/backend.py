@@ -57,6 +57,8 @@ from cecochat.v1.backend_pb2 import (
 )
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 
+__all__ = ["Backend", "Outcome", "Outgoing"]
+
 CALL_TIMEOUT_S = 30.0
 GIVE_UP_S = 60.0
 BATCH = 1_000
@@ -96,8 +98,9 @@ class Outcome:
 
 
 class Backend:
-    """Acts for users, through any connect server. `token` is a service token, or an async function
-    that returns one; its scopes say what it may do.
+    """Acts for users, through any connect server: `Backend(connect_url, token, ca_file=None)`.
+    `token` is a service token, or an async function that returns one; its scopes say what it may
+    do.
 
     Each call is tried for up to 60 s while its error is retriable. All raise `InvalidArgument` at
     once, and `Refused` or `NotReachable`. Use it as a context manager, or `close` it.
