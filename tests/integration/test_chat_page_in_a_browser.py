@@ -152,6 +152,7 @@ async def test_tabs_of_one_user_agree(
 
 async def test_a_chat_that_was_answered_unread_can_be_opened(alice: Person, bob: Person) -> None:
     """The last line is one's own then, and what is unread lies before it."""
+    await bob.is_connected()  # what came before is only in the history
     await alice.begins("bob")
     await alice.says("bob", "Are you there?")
     await bob.page.evaluate("document.hasFocus = () => false")  # and so reads nothing
