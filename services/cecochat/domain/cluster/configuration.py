@@ -270,7 +270,11 @@ class Config:
     scale_connect_min: int = _scale("connect.min", 1, "servers", "the fewest servers that run")
     scale_connect_max: int = _scale("connect.max", 8, "servers", "the most servers that run")
     scale_connect_target: float = _scale(
-        "connect.target", 500.0, "requests/s", "how many lookups one server should answer"
+        "connect.target",
+        500.0,
+        "requests/s",
+        "how many lookups one server should answer; a call of the back end is one, and 20 "
+        "of its sends are one more",
     )
     scale_connect_cooldown_s: float = _scale(
         "connect.cooldown_s", 60.0, "s", "the time between two changes"

@@ -231,7 +231,7 @@ class ConnectLoad(_message.Message):
 
     LOOKUPS_FIELD_NUMBER: _builtins.int
     lookups: _builtins.int
-    """Counter: lookups, whatever the answer was."""
+    """Counter: lookups, whatever the answer was, and calls of the back end, by how much they weigh beside a lookup."""
     def __init__(
         self,
         *,

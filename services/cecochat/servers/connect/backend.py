@@ -46,6 +46,8 @@ SENDS_MAX: Final = 1_000
 REQUEST_MAX_BYTES: Final = 4 << 20
 ANSWER_S: Final = 25.0
 """After that there is no answer, though what is under way goes on: longer than all tries."""
+SENDS_A_LOOKUP: Final = 20
+"""How many sends weigh as much as a lookup, for the number of servers."""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
 
 
@@ -83,12 +85,14 @@ class Backend:
         verifier: Verifier,
         configuration: Configuration,
         metrics: BackendMetrics,
+        carry: Callable[[int], None],
     ) -> None:
         self._passing = passing
         self._partition_of = partition_of
         self._verifier = verifier
         self._configuration = configuration
         self._metrics = metrics
+        self._carry = carry  # how many lookups a call weighs
         self._rates = Rates("calls")
         self._arrivals = Arrivals()
         self._tarpit = Tarpit()
@@ -132,6 +136,7 @@ class Backend:
         return refusal
 
     def _charge(self, caller: Identity, calls: int) -> None:
+        self._carry(1 + calls // SENDS_A_LOOKUP)
         config = self._config
         rate, burst = config.backend_rate_per_service, config.backend_burst
         self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)

@@ -53,7 +53,11 @@ class ConnectMetrics:
     def answered(self, refusal: Refusal | None) -> None:
         """Note that a lookup was answered."""
         self._lookups.labels(refusal.name if refusal else "ok").inc()
-        self._load.lookups += 1
+        self.carry(1)
+
+    def carry(self, lookups: int) -> None:
+        """Note work that weighs as much as so many lookups."""
+        self._load.lookups += lookups
 
 
 class Lookups:

@@ -47,7 +47,12 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     passing = Passing(InternalClient(asking), directory.owner_of, live, log.id)
     services = verifier.for_services()
     backend = Backend(
-        passing, log.partition_of, services, parts.configuration, BackendMetrics(registry)
+        passing,
+        log.partition_of,
+        services,
+        parts.configuration,
+        BackendMetrics(registry),
+        metrics.carry,
     )
     over_grpc = calling.add(for_clients, backend)
     openapi.add_route(for_clients)
