@@ -15,6 +15,7 @@ from typing_extensions import override
 from cecochat.adapters import build
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.auth.minting import mint
+from cecochat.auth.operators import keys_secret
 from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
@@ -22,12 +23,13 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Configuration, Document
 from cecochat.ports.discovery import Instance
-from cecochat.run.system import keyring
 from cecochat.runtime.parts import Parts
+from cecochat.sealing.keyring import KeyRing
 from cecochat.servers.connect.main import connect
 from cecochat.servers.history.main import history
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging.main import messaging
+from cecochat.settings.settings import Settings
 from cecochat.v1.messaging_pb2 import Position
 from tests.contract.openers.kafka import remove
 from tests.integration import streams
@@ -257,6 +259,13 @@ def user_on(partition: int, name: str = "user") -> str:
 
 
 @asynccontextmanager
+async def _keys(chosen: Settings) -> AsyncIterator[KeyRing]:
+    """Keys of a system that seals no texts, so that a test can look at what is stored."""
+    async with build.keys(chosen) as keys:
+        yield KeyRing(keys, keys_secret(chosen))
+
+
+@asynccontextmanager
 async def cluster(
     folder: Path, kafka: str = "", *, materializes: bool = True, **others: Any
 ) -> AsyncIterator[Cluster]:
@@ -270,7 +279,7 @@ async def cluster(
             stack.push_async_callback(remove, KafkaSettings(kafka, namespace=namespace))
         parts = Parts(
             settings=chosen,
-            keys=await stack.enter_async_context(keyring(chosen)),
+            keys=await stack.enter_async_context(_keys(chosen)),
             backplane=await stack.enter_async_context(build.backplane(chosen)),
             signals=await stack.enter_async_context(build.signals(chosen)),
             history=await stack.enter_async_context(build.history(chosen)),

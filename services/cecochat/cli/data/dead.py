@@ -81,7 +81,23 @@ def show(
     for name_, field in letter.items():
         if field not in ("", 0):
             echo(f"{name_:<11} {field}")
-    echo(value[:SHOWN_BYTES].decode(errors="replace"))
+    echo(_shown(value))
+
+
+def _shown(value: bytes) -> str:
+    """Return the content of a letter as a person reads it."""
+    from google.protobuf.message import DecodeError
+
+    from cecochat.domain.changes.texts import said
+    from cecochat.v1.events_pb2 import Event
+
+    try:
+        body = said(Event.FromString(value))
+    except DecodeError:
+        body = None
+    if body is not None and body.sealed:
+        return "(its text is sealed with a key of its user)"
+    return value[:SHOWN_BYTES].decode(errors="replace")
 
 
 @app.command(epilog="Example: cecochat dead retry 12:3400")
