@@ -27,6 +27,7 @@ async def one_server(folder: Path) -> AsyncIterator[tuple[Cluster, SilentKeys, K
         servers.stack.push_async_callback(keys.close)
         ring = servers.parts.keys
         assert ring
+        await ring.start()
         ring._keys = keys
         await servers.assign("one")
         await servers.start("one")

@@ -25,6 +25,7 @@ from cecochat.v1.messaging_pb2 import ReadToken
 TRY_S = 8.0
 """How long tries begin after the first one."""
 PAUSE_S = 0.1
+AT_ONCE = 50  # sends: those of users go between, at each step of their way
 ASK_S = 12.0  # an owner waits for room, and then for its records
 RETRY_MS = 1_000
 
@@ -75,11 +76,18 @@ class Passing:
 
     async def _settle(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> None:
         until_s = time.monotonic() + TRY_S
+        for first in range(0, len(sends), AT_ONCE):
+            await self._settle_some(partition, sends[first : first + AT_ONCE], token, until_s)
+
+    async def _settle_some(
+        self, partition: int, sends: Sequence[Passed], token: ReadToken, until_s: float
+    ) -> None:
         while (left := [each for each in sends if each.is_open]) and time.monotonic() < until_s:
             if not await self._try(partition, left, token):
                 await asyncio.sleep(PAUSE_S)
-        for each in left:
-            each.refusal = _unknown()
+        for each in sends:
+            if each.is_open:
+                each.refusal = _unknown()
 
     async def _try(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> bool:
         """Try these sends, and return whether any of them got on."""
