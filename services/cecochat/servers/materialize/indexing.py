@@ -127,8 +127,10 @@ class Indexer:
         """
         places = await self._history.progress(self._log.id)
         await self._search.clear()
+        count = 0
         async with aclosing(self._history.chat_ids()) as pages:
             async for chat_ids in pages:
+                count += len(chat_ids)
                 for chat_id in chat_ids:
                     await self._index(chat_id)
         for partition in range(self._log.partitions):
@@ -136,7 +138,8 @@ class Indexer:
             clock_ms, offset = places.get(partition, NOWHERE)
             progress = Progress(self._log.id, partition, max(offset, start - 1), clock_ms)
             await self._search.write([], progress)
-        log.info("the words of all messages of the history are indexed")
+        if count:
+            log.info("the words of the messages in %s chats of the history are indexed", count)
 
     async def _index(self, chat_id: ChatId) -> None:
         after, more = 0, True
