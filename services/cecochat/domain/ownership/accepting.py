@@ -21,6 +21,7 @@ from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership import refusals
+from cecochat.domain.ownership.asks import Known, Taken
 from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import frames
@@ -112,6 +113,18 @@ class Accepting:
         if seen >= self.cursor:
             return refusals.ahead(seen)
         return None if self.sent.covers(seen) else refusals.catch_up()
+
+    def repeat_of(self, user_id: UserId, send: Send) -> Taken | Known | Refusal | None:
+        """Return what became of a send that was taken before, also for whoever has no session here,
+        or why its id cannot be used again; None: it is not known here.
+        """
+        key = (user_id, send.client_message_id)
+        first = self.sent.find(key) or self.under_way(key)
+        if first is None:
+            return None
+        if first.content != content_of(send):
+            return refusals.reused_id(send.client_message_id)
+        return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
 
     def is_repeat(self, key: Key) -> bool:
         """Return whether a send with that key was accepted before, or its append is under way."""

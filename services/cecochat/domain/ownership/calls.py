@@ -18,7 +18,7 @@ from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.accepting import Accepting
 from cecochat.domain.ownership.asks import Known, Taken
-from cecochat.domain.ownership.sent import Accepted, Key, content_of
+from cecochat.domain.ownership.sent import Key
 from cecochat.v1.messaging_pb2 import Send
 
 
@@ -78,7 +78,8 @@ class Calls:
         unsure: set[UserId] = set()
         for called in sends:
             if called.user_id in unsure:
-                yield self._repeated(called) or Unsure(self._owner.place), None
+                repeated = self._owner.repeat_of(called.user_id, called.send)
+                yield repeated or Unsure(self._owner.place), None
                 continue
             decision, origin = self.take(called, now_ms)
             if isinstance(decision, Unsure):
@@ -91,7 +92,7 @@ class Calls:
         A refusal may be told only by an owner that has read all that was in its log when it
         decided, and was not superseded there.
         """
-        if repeated := self._repeated(called):
+        if repeated := self._owner.repeat_of(called.user_id, called.send):
             return repeated, None
         if not self._is_new(called, now_ms + CLOCKS_APART_MAX_MS):
             return Unsure(self._owner.place), None  # what was accepted must not be refused
@@ -106,14 +107,6 @@ class Calls:
         """Return what became of a send that was taken; None: its record was not read back yet."""
         sent = self._owner.sent.find(key)
         return Known(sent.message_id, sent.at) if sent else None
-
-    def _repeated(self, called: Called) -> Taken | Known | Refusal | None:
-        first = self._owner.sent.find(called.key) or self._owner.under_way(called.key)
-        if first is None:
-            return None
-        if first.content != content_of(called.send):
-            return refusals.reused_id(called.send.client_message_id)
-        return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
 
     def _is_new(self, called: Called, latest_ms: int) -> bool:
         """Return whether this owner would know the send if it had been accepted before.

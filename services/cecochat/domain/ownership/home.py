@@ -18,7 +18,6 @@ from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.asks import Answer, Asked, AskedSend, Known, Left, Result, Taken
 from cecochat.domain.ownership.owner import Owner
-from cecochat.domain.ownership.sent import Accepted, content_of
 from cecochat.v1.messaging_pb2 import Send
 
 RECEIPTS_TOLD_MAX = 100
@@ -199,19 +198,15 @@ class Home:
         self, asked: Asked, asked_send: AskedSend, now_ms: int, origins: list[Origin]
     ) -> Taken | Known | Refusal:
         user_id, send = asked_send
-        key = (user_id, send.client_message_id)
-        first = self._owner.sent.find(key) or self._owner.under_way(key)
-        if first is None:
-            if not self._knows(asked):
-                return refusals.catch_up()
-            try:
-                origins.append(self.accept(user_id, send, now_ms))
-            except Refusal as refusal:
-                return refusal
-            return Taken()
-        if first.content != content_of(send):
-            return refusals.reused_id(key[1])
-        return Known(first.message_id, first.at) if isinstance(first, Accepted) else Taken()
+        if repeated := self._owner.repeat_of(user_id, send):
+            return repeated
+        if not self._knows(asked):
+            return refusals.catch_up()
+        try:
+            origins.append(self.accept(user_id, send, now_ms))
+        except Refusal as refusal:
+            return refusal
+        return Taken()
 
     def _knows(self, asked: Asked) -> bool:
         """Return whether this owner knows every send that was accepted and of which the asker has
