@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ownership.calls import Called, Decision
 from cecochat.domain.session import intake
 from cecochat.sealing.keyring import KeyRing
-from cecochat.servers.messaging.ready import AT_ONCE
 
 Decide = Callable[[int, Sequence[Called]], Awaitable[list[Decision] | None]]
 
@@ -31,8 +29,6 @@ class Calling:
             for at, each in enumerate(sends):
                 if refusal := await self._refuses(each):
                     refused[at] = refusal
-                if at % AT_ONCE == 0:
-                    await asyncio.sleep(0)  # users' sends do not wait for all of these
         except Unavailable:
             return None
         left = [each for at, each in enumerate(sends) if at not in refused]

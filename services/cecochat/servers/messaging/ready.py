@@ -37,7 +37,6 @@ from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 25  # sends of a call
 CALL_S = 5.0  # how long a call of the back end waits for room, and then for its records
 
 
@@ -161,16 +160,9 @@ class ReadyPartition:
             decisions.append(decision)
             if origin:
                 self._append(called.send, origin)
-            if len(decisions) % AT_ONCE == 0 and not await self._goes_on():
-                return None
         if any(isinstance(each, Refusal) for each in decisions):
             await self._read_log()
         return await self._read_back(sends, decisions)
-
-    async def _goes_on(self) -> bool:
-        """Let sends of users go first, and return whether this owner is still ready."""
-        await asyncio.sleep(0)
-        return self.owner.ready
 
     async def _read_back(
         self, sends: Sequence[Called], decisions: list[Decision]
