@@ -150,6 +150,25 @@ async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
     return figures | {name: found / (1 << 20) for name, found in memory.items()}
 
 
+async def quiet_and_busy(
+    folder: Path, rounds: int, both: Callable[[Server, Others, int], Awaitable[dict[str, float]]]
+) -> dict[str, float]:
+    """The medians over the rounds of what `both` finds in each, by its number."""
+    found: list[dict[str, float]] = []
+    async with started(Server(folder)) as server:
+        door, meter = Door(server.connect_url, server.secret_file), Meter({"server": [server.pid]})
+        pairs = await open_pairs(door, OTHERS, repeat(TEXT), meter)
+        async with grpc.aio.insecure_channel(server.ready["history"]) as history:
+            others = Others(door, history, pairs, meter, count())
+            running = [asyncio.create_task(pair.run()) for pair in pairs]
+            for turn in range(rounds):
+                print(f"round {turn + 1} of {rounds} ...", file=sys.stderr, flush=True)
+                found.append(await both(server, others, turn))
+            for task in running:
+                task.cancel()
+    return medians(found)
+
+
 def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Return the median of each figure."""
     return {name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]}

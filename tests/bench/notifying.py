@@ -11,19 +11,14 @@ import statistics
 import sys
 import tempfile
 import time
-from itertools import count, repeat
 from pathlib import Path
-
-import grpc
 
 from cecochat.client.backend import Backend, Outgoing
 from tests.bench import floods
-from tests.bench.floods import OTHERS, TEXT, Figures, Others
-from tests.bench.meter import Meter, cpu_s
-from tests.bench.pairs import open_pairs
-from tests.bench.wire import Door
+from tests.bench.floods import TEXT, Figures, Others
+from tests.bench.meter import cpu_s
 from tests.support.backcaller import service_token
-from tests.support.server import Server, started
+from tests.support.server import Server
 
 MESSAGES = 10_000
 QUIET_S = 6.0
@@ -40,23 +35,6 @@ async def load(connect_url: str, secret: Path, turn: str) -> float:
         took_s = time.perf_counter() - begun_s
     assert len({each.message_id for each in outcomes if not each.error}) == MESSAGES
     return took_s
-
-
-async def quiet_and_busy(folder: Path, rounds: int) -> Figures:
-    """The medians over the rounds."""
-    found: list[dict[str, float]] = []
-    async with started(Server(folder)) as server:
-        door, meter = Door(server.connect_url, server.secret_file), Meter({"server": [server.pid]})
-        pairs = await open_pairs(door, OTHERS, repeat(TEXT), meter)
-        async with grpc.aio.insecure_channel(server.ready["history"]) as history:
-            others = Others(door, history, pairs, meter, count())
-            running = [asyncio.create_task(pair.run()) for pair in pairs]
-            for turn in range(rounds):
-                print(f"round {turn + 1} of {rounds} ...", file=sys.stderr, flush=True)
-                found.append(await _both(server, others, turn))
-            for task in running:
-                task.cancel()
-    return {"notifying": floods.medians(found)}
 
 
 async def _both(server: Server, others: Others, turn: int) -> dict[str, float]:
@@ -85,7 +63,7 @@ async def _both(server: Server, others: Others, turn: int) -> dict[str, float]:
 def main(rounds: int) -> Figures:
     """On a fresh server, with the limits that it comes with."""
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(quiet_and_busy(Path(folder), rounds))
+        return {"notifying": asyncio.run(floods.quiet_and_busy(Path(folder), rounds, _both))}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count, repeat
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,13 @@ import grpc
 
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, ServerFrame, Watch
 from tests.bench import floods
-from tests.bench.floods import BEGINS_S, OTHERS, SECONDS, TEXT, Figures, Others
-from tests.bench.meter import Meter, cpu_s
-from tests.bench.pairs import open_pairs
-from tests.bench.wire import Door
+from tests.bench.floods import BEGINS_S, SECONDS, Figures, Others
+from tests.bench.meter import cpu_s
 from tests.hostile.flooding import bearer, channel
 from tests.support.pipes import CHAT
 from tests.support.rawclient import mint
 from tests.support.records import dialog
-from tests.support.server import Server, started
+from tests.support.server import Server
 
 USERS = 180  # who hide and show themselves in turn: for others, they come and go
 EVERY_S = 0.108  # above the tenth of a second in which changes of a user are told as one
@@ -86,24 +84,7 @@ def _in_turn(until_s: float) -> Iterator[bool]:
         yield number % 2 == 0
 
 
-async def quiet_and_busy(folder: Path, rounds: int) -> Figures:
-    """The medians over the rounds."""
-    found: list[dict[str, float]] = []
-    async with started(Server(folder)) as server:
-        door, meter = Door(server.connect_url, server.secret_file), Meter({"server": [server.pid]})
-        pairs = await open_pairs(door, OTHERS, repeat(TEXT), meter)
-        async with grpc.aio.insecure_channel(server.ready["history"]) as history:
-            others = Others(door, history, pairs, meter, count())
-            running = [asyncio.create_task(pair.run()) for pair in pairs]
-            for turn in range(rounds):
-                print(f"round {turn + 1} of {rounds} ...", file=sys.stderr, flush=True)
-                found.append(await _both(server, others))
-            for task in running:
-                task.cancel()
-    return {"presence": floods.medians(found)}
-
-
-async def _both(server: Server, others: Others) -> dict[str, float]:
+async def _both(server: Server, others: Others, turn: int) -> dict[str, float]:
     await asyncio.sleep(floods.OVER_S)
     quiet = await others.waited(SECONDS)
     changing = await asyncio.create_subprocess_exec(
@@ -125,7 +106,7 @@ async def _both(server: Server, others: Others) -> dict[str, float]:
 def main(rounds: int) -> Figures:
     """On a fresh server, with the limits that it comes with."""
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(quiet_and_busy(Path(folder), rounds))
+        return {"presence": asyncio.run(floods.quiet_and_busy(Path(folder), rounds, _both))}
 
 
 if __name__ == "__main__":
