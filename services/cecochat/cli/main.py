@@ -43,6 +43,7 @@ COMMANDS = {
         "config": "cluster.config",
         "revoke": "operate.revoke",
         "hooks": "operate.hooks",
+        "takeout": "operate.takeout",
         "erase": "operate.erase",
         "sealing": "operate.sealing",
         "status": "cluster.status",

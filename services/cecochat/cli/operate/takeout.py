@@ -1,0 +1,236 @@
+"""`cecochat takeout`: everything that is a user's, in one archive."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Annotated, Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from cecochat.cli import options, target
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
+from cecochat.cli.output import echo, json_line, shown_ms
+from cecochat.domain.printable import as_json as in_json
+
+if TYPE_CHECKING:
+    from cecochat.cli.operate.belongings import Belongings
+    from cecochat.domain.log.ids import UserId
+    from cecochat.settings.settings import Settings
+
+EXAMPLES = (
+    "Examples: cecochat takeout alice --output alice.zip; cecochat takeout alice -o alice.zip "
+    "--with-others"
+)
+ACCESS = "access.json"
+NOT_IN_IT = (
+    "open sessions: servers know them only while they last",
+    "the log: the history has the same events, and receipts as the read marks that they set",
+    "dead letters and parked webhooks, which are kept for 30 days: `cecochat dead list` and "
+    "`cecochat hooks parked` show them",
+    "the index of the search: it has the words of these texts and nothing else",
+    "the key of the user: it opens sealed texts, and stays with the system",
+    "log lines, traces and metrics of servers: they have no texts",
+)
+README = """This archive has everything that a chat system keeps of the user {user}.
+It was made on {at}. Each line of a .jsonl file is one object of JSON;
+times are milliseconds since 1970, and ids are numbers in quotation marks.
+
+{files}
+access.json      revoked tokens of the user, and whether their texts can be opened
+report.json      what was found where, and what is not in this archive
+"""
+
+Report = dict[str, Any]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("takeout", epilog=EXAMPLES)(takeout)
+
+
+def takeout(
+    user: Annotated[str, typer.Argument(help="Whose data to collect.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The archive, a ZIP file, which only you may read. It appears once it is whole.",
+        ),
+    ],
+    with_others: Annotated[
+        bool,
+        typer.Option(
+            "--with-others",
+            help="Also what others wrote in the user's chats, as far as the user sees it.",
+        ),
+    ] = False,
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Collect everything that is a user's in one archive, with plain texts, and report what it has.
+
+    That is: their messages, edits, deletions and reactions in all chats, also in groups that they
+    have left; their chats with settings, read marks and roles; what became of them in groups; their
+    revoked tokens. It reads the stores and changes nothing, and the servers may run.
+    """
+    from cecochat.domain.errors import Refusal
+    from cecochat.domain.log.ids import user_id
+
+    try:
+        checked = user_id(user)
+    except Refusal as refusal:
+        raise UsageError(refusal.message) from None
+    chosen = target.settings(data, settings)
+    with _archive(output) as folder:
+        report = run(_collect(chosen, checked, folder, others=with_others))
+    _print(report, output, as_json=json)
+
+
+# -- the archive
+
+
+@contextmanager
+def _archive(output: Path) -> Iterator[Path]:
+    """Give a folder to write to, and pack what is there then. Both are their owner's alone."""
+    from cecochat.settings import private
+
+    beside = output.with_name(f"{output.name}.new")
+    try:
+        with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
+            yield Path(name)
+            private.make_file(beside)
+            with ZipFile(beside, "w", ZIP_DEFLATED) as packed:
+                for each in sorted(Path(name).iterdir()):
+                    packed.write(each, each.name)
+        beside.replace(output)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+async def _collect(settings: Settings, user: UserId, folder: Path, *, others: bool) -> Report:
+    from cecochat.adapters import build
+    from cecochat.auth.operators import keys_secret
+    from cecochat.cli.operate.belongings import Belongings
+    from cecochat.sealing.keyring import KeyRing
+    from cecochat.sealing.opening import Opening
+
+    async with AsyncExitStack() as stack:
+        keys = await stack.enter_async_context(build.keys(settings))
+        history = await stack.enter_async_context(build.history(settings))
+        ring = KeyRing(keys, keys_secret(settings))
+        await ring.begin()
+        found = Belongings(history, Opening(ring), user)
+        await _write_lines(found, folder, others=others)
+        holes = [each for each in await history.holes() if each.reason != "uncopied"]
+        key = (await keys.get([user])).get(user, b"none")
+    access = {"key": "none" if key == b"none" else "whole" if key else "destroyed"}
+    access |= await _revoked(settings, user)
+    (folder / ACCESS).write_text(f"{in_json(access)}\n")
+    report = _report(settings, user, found, others=others)
+    report["revoked"] = len(access["logins"]) + bool(access["before_ms"])
+    report["holes_in_the_history"] = len(holes)
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
+    (folder / "README.txt").write_text(_readme(report))
+    return report
+
+
+async def _write_lines(found: Belongings, folder: Path, *, others: bool) -> None:
+    from cecochat.cli.operate.belongings import FILES, OTHERS
+
+    files: dict[str, IO[str]] = {}
+    try:
+        for name in FILES:
+            if others or name != OTHERS:
+                files[name] = (folder / name).open("w")
+        with _progress() as chat_done:
+            async for name, value in found.lines(others=others, chat_done=chat_done):
+                files[name].write(f"{in_json(value)}\n")
+    finally:
+        for each in files.values():
+            each.close()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[], None]]:
+    """Count the chats on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("chats"), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda: progress.advance(task)
+
+
+# -- what is elsewhere
+
+
+async def _revoked(settings: Settings, user: UserId) -> dict[str, Any]:
+    from cecochat.adapters import build
+    from cecochat.domain.cluster.revocations import parse
+    from cecochat.ports.configuration import REVOCATIONS
+
+    async with build.configuration(settings) as configuration:
+        revoked = parse((await configuration.get(REVOCATIONS)).value)
+    logins = [each for each in revoked.logins.items() if each[0][0] == user]
+    return {
+        "before_ms": revoked.users.get(user, 0),
+        "logins": [{"sid": sid, "before_ms": ms} for (_, sid), ms in logins],
+    }
+
+
+# -- the report
+
+
+def _report(settings: Settings, user: UserId, found: Belongings, *, others: bool) -> Report:
+    from cecochat.cli.operate.belongings import FILES, OTHERS
+    from cecochat.runtime.clock import now_ms
+    from cecochat.settings import backends
+
+    return {
+        "user": user,
+        "at_ms": now_ms(),
+        "by": getpass.getuser(),
+        "history_in": backends.chosen("history", settings).keeps_in,
+        "keys_in": backends.chosen("keys", settings).keeps_in,
+        "revocations_in": backends.chosen("configuration", settings).keeps_in,
+        "files": {name: found.counts[name] for name in FILES if others or name != OTHERS},
+        "not_in_it": list(NOT_IN_IT),
+    }
+
+
+def _readme(report: Report) -> str:
+    from cecochat.cli.operate.belongings import FILES
+
+    files = "\n".join(f"{name:<17}{FILES[name]}" for name in report["files"])
+    return README.format(user=report["user"], at=shown_ms(report["at_ms"], "minutes"), files=files)
+
+
+def _print(report: Report, output: Path, *, as_json: bool) -> None:
+    from cecochat.cli.operate.belongings import FILES
+
+    if as_json:
+        json_line(report)
+        return
+    echo(f"{output} has everything of {report['user']}, as plain text: keep it safe")
+    echo(f"from the history in {report['history_in']}:")
+    for name, count in report["files"].items():
+        echo(f"  {count:>8}  {FILES[name]}")
+    echo(f"revocations of tokens: {report['revoked']}, from {report['revocations_in']}")
+    if report["holes_in_the_history"]:
+        echo(
+            f"the history has {report['holes_in_the_history']} holes, so messages may be missing: "
+            "see `cecochat holes list`",
+            fg="red",
+            err=True,
+        )

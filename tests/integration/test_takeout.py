@@ -1,0 +1,95 @@
+"""Everything that is a user's is collected in one archive, and nothing that is others'."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+from tests.support.commands import rows, run
+from tests.support.server import Server
+
+
+async def lived(server: Server) -> None:
+    """Alice writes in a dialog and in two groups, one of which she leaves."""
+    out, _ = await run(server, "send", "--as", "alice", "bob", "first words")
+    await run(server, "edit", "--as", "alice", "bob", out.strip(), "better words")
+    out, _ = await run(server, "send", "--as", "alice", "bob", "never mind")
+    await run(server, "delete", "--as", "alice", "bob", out.strip())
+    out, _ = await run(server, "send", "--as", "bob", "alice", "words of bob")
+    await run(server, "react", "--as", "alice", "bob", out.strip(), "👍")
+    await run(server, "set", "--as", "alice", "bob", "--pinned")
+    await run(server, "group", "create", "--as", "bob", "Hikers", "alice", "--id", "g:hikers")
+    await run(server, "send", "--as", "alice", "g:hikers", "on the mountain")
+    await run(server, "group", "leave", "--as", "alice", "g:hikers")
+    await run(server, "send", "--as", "bob", "g:hikers", "she has left")
+    await run(server, "revoke", "alice", "--sid", "phone-7")
+
+
+def names_in(folder: Path, part: str) -> list[str]:
+    return [each.name for each in folder.iterdir() if part in each.name]
+
+
+async def taken_out(
+    server: Server, archive: Path, *more: str
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The report, and the lines of each file of the archive."""
+    (report,) = await rows(server, "takeout", "alice", "--output", str(archive), "--json", *more)
+    with ZipFile(archive) as packed:
+        lines = {
+            name: [json.loads(line) for line in packed.read(name).decode().splitlines()]
+            for name in packed.namelist()
+            if name.endswith(".jsonl")
+        }
+        assert json.loads(packed.read("report.json")) == report
+        assert "alice" in packed.read("README.txt").decode()
+        access = json.loads(packed.read("access.json"))
+    assert access["key"] == "whole"
+    assert [each["sid"] for each in access["logins"]] == ["phone-7"]
+    return report, lines
+
+
+async def test_it_has_all_of_a_user_and_nothing_of_others(server: Server, tmp_path: Path) -> None:
+    await lived(server)
+    report, lines = await taken_out(server, tmp_path / "alice.zip")
+    assert report["files"] == {name: len(found) for name, found in lines.items()}
+    assert [(each["chat_id"], each["text"]) for each in lines["messages.jsonl"]] == [
+        ("d:alice~bob", "better words"),
+        ("d:alice~bob", ""),
+        ("g:hikers", "on the mountain"),
+    ]
+    assert [each["kind"] for each in lines["changes.jsonl"]] == ["edit", "deletion", "reaction"]
+    assert lines["changes.jsonl"][0]["change"]["text"] == "better words"
+    assert [each.get("so_that", "by alice") for each in lines["memberships.jsonl"]] == [
+        ["added"],
+        "by alice",
+    ]
+    dialog, group = lines["chats.jsonl"]
+    assert dialog["settings"] == {"pinned": True}
+    assert (group["name"], group["role"]) == ("Hikers", "left")
+    assert "others.jsonl" not in lines
+    assert "words of bob" not in json.dumps(lines)
+    assert stat.S_IMODE((tmp_path / "alice.zip").stat().st_mode) == 0o600
+    assert names_in(tmp_path, "alice") == ["alice.zip"]
+
+
+async def test_others_are_in_it_as_far_as_the_user_sees_them(
+    server: Server, tmp_path: Path
+) -> None:
+    await lived(server)
+    _, lines = await taken_out(server, tmp_path / "alice.zip", "--with-others")
+    assert [each["text"] for each in lines["others.jsonl"]] == ["words of bob"]
+
+
+async def test_an_erased_user_has_no_texts(server: Server, tmp_path: Path) -> None:
+    await run(server, "send", "--as", "alice", "bob", "soon gone")
+    await run(server, "erase", "alice", "--yes")
+    out, _ = await run(server, "takeout", "alice", "-o", str(tmp_path / "alice.zip"))
+    assert "       1  messages that the user wrote" in out
+    with ZipFile(tmp_path / "alice.zip") as packed:
+        (message,) = packed.read("messages.jsonl").decode().splitlines()
+        assert json.loads(packed.read("access.json"))["key"] == "destroyed"
+    assert json.loads(message)["erased"]
+    assert "soon gone" not in message
