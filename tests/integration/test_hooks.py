@@ -319,6 +319,19 @@ async def test_what_the_log_has_dropped_is_said(tmp_path: Path) -> None:
     assert dropped["data"] == {"partition": 0, "fromOffset": "4", "belowOffset": "7"}
 
 
+async def test_a_place_in_a_lost_end_is_counted(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    async with shop() as told:
+        made = endpoint(told.url)
+        await append(log, Takeover("server", "session", 1), *map(origin, range(3)))
+        await log.commit(made.group, MESSAGES, {0: Place(1, 3)})  # what stands there came later
+        async with hooking(tmp_path, log, {"shop": made}) as registry:
+            await told.until(lambda: len(told.texts) == 3)
+            name = "cecochat_hooks_lost_places_total"
+            assert registry.get_sample_value(name, {"endpoint": "shop"}) == 1
+    await log.close()
+
+
 async def test_what_has_vanished_from_the_middle_is_said(tmp_path: Path) -> None:
     log = await EmbeddedBackplane.open(tmp_path)
     await append(log, Takeover("server", "session", 1), *map(origin, range(5)))

@@ -13,6 +13,8 @@ import httpx
 from cecochat.adapters import build
 from cecochat.domain.hooks.endpoints import Endpoint, adding, removing
 from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.place import Place
+from cecochat.ports.backplane import MESSAGES
 from cecochat.ports.configuration import CONFIGURATION, HOOKS
 from cecochat.ports.history import Hole
 from cecochat.runtime.clock import now_ms
@@ -36,6 +38,7 @@ from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
 from tests.support.scene import Scene, meanwhile, stopped, taken_over
 from tests.support.server import Server
+from tests.support.tampering import opened
 
 # -- clients
 
@@ -200,9 +203,38 @@ async def an_endpoint_refuses_webhooks(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def the_log_drops_what_an_endpoint_was_not_told(scene: Scene) -> AsyncIterator[None]:
+    made = Endpoint("shop", "http://127.0.0.1:9/", now_ms())
+    async with opened({**scene.environment, "CECOCHAT_RETENTION_MS": "1"}) as log:
+        start, _ = await log.bounds(MESSAGES, scene.quiet)
+        await log.release(MESSAGES, scene.quiet, start + 1)
+        await log.trim()
+        await log.commit(made.group, MESSAGES, {scene.quiet: Place(0, start)})
+    async with _added(scene, made):
+        yield
+
+
+@asynccontextmanager
+async def the_log_has_lost_what_an_endpoint_was_told(scene: Scene) -> AsyncIterator[None]:
+    """It seems so: what stands there came later."""
+    made = Endpoint("shop", "http://127.0.0.1:9/", now_ms())
+    async with opened(scene.environment) as log:
+        _, end = await log.bounds(MESSAGES, scene.quiet)
+        await log.commit(made.group, MESSAGES, {scene.quiet: Place(1, end)})
+    async with _added(scene, made):
+        yield
+
+
+@asynccontextmanager
 async def _told(scene: Scene, url: str) -> AsyncIterator[None]:
+    async with _added(scene, Endpoint("shop", url, now_ms())):
+        yield
+
+
+@asynccontextmanager
+async def _added(scene: Scene, made: Endpoint) -> AsyncIterator[None]:
     async with build.configuration(load(scene.environment)) as configuration:
-        await configuration.change(HOOKS, adding(Endpoint("shop", url, now_ms())), by="test")
+        await configuration.change(HOOKS, adding(made), by="test")
         yield
         await configuration.change(HOOKS, removing("shop"), by="test")
 
@@ -217,6 +249,8 @@ class Fault(NamedTuple, Generic[On]):
 OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(an_endpoint_refuses_webhooks, ("HooksParked",)),
     Fault(an_endpoint_is_away, ("HooksWait", "HooksNearRetention")),
+    Fault(the_log_drops_what_an_endpoint_was_not_told, ("HooksDropped",)),
+    Fault(the_log_has_lost_what_an_endpoint_was_told, ("HooksLostPlace",)),
     Fault(tokens_that_nobody_signed, ("TokensRefused",)),
     Fault(a_certificate_that_ends_tomorrow, ("CertificateEnds",)),
     Fault(a_registration_that_nobody_signed, ("RegistrationsUnproven",)),

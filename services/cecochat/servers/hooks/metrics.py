@@ -29,6 +29,9 @@ class HookMetrics:
             "dropped_records",
             "Records that the log had dropped or lost before an endpoint was told of them.",
         )
+        self.lost = counter(
+            "lost_places", "Times that the log had lost an end of which an endpoint was told."
+        )
         self._waiting = Gauge(
             "cecochat_hooks_waiting",
             "Webhooks that were read from the log and are not delivered yet.",
@@ -62,7 +65,8 @@ class OfEndpoint:
     def __init__(self, metrics: HookMetrics, endpoint: str) -> None:
         self._metrics = metrics
         self._endpoint = endpoint
-        for counter in (metrics.taken, metrics.failed, metrics.parked, metrics.dropped):
+        counters = (metrics.taken, metrics.failed, metrics.parked, metrics.dropped, metrics.lost)
+        for counter in counters:
             counter.labels(endpoint)  # begins at 0, so that the first one can be seen as a rise
 
     def answered(self, answer: Answer) -> None:
@@ -79,3 +83,7 @@ class OfEndpoint:
     def dropped(self, records: int) -> None:
         """Count records of which the endpoint is not told."""
         self._metrics.dropped.labels(self._endpoint).inc(records)
+
+    def lost_place(self) -> None:
+        """Count an end of the log that was told and is lost."""
+        self._metrics.lost.labels(self._endpoint).inc()

@@ -112,6 +112,7 @@ class Telling:
         if not await still_holds(self._backplane, self.partition, done, (start, end)):
             first, _ = await goes_on_at(self._backplane, self.partition, done)
             log.error("the log has lost an end that was told", extra=self._fields)
+            self._metrics.lost_place()
             return _Start(Place(0, first))
         if committed.offset < start:
             return self._without(committed.offset, start)
