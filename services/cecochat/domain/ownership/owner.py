@@ -23,7 +23,7 @@ from cecochat.domain.ownership.asking import Asking
 from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.hidden import Hidden
 from cecochat.domain.ownership.incoming import Incoming
-from cecochat.domain.ownership.sent import Accepted, content_of
+from cecochat.domain.ownership.sent import Accepted, SentTable, content_of
 from cecochat.domain.ownership.states import StateRecords
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
@@ -152,6 +152,8 @@ class Owner(Accepting):
             self.epoch = self.fold.epoch
             if self._is_afresh:
                 self.state_soon()
+            if any(record.uncopied):  # it may not know what counted before
+                self.sent = SentTable(self.place, self.limits)
             self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
