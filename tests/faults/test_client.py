@@ -19,6 +19,7 @@ import pytest
 
 from cecochat.auth.minting import mint
 from cecochat.client import (
+    ChatError,
     Client,
     Closed,
     Connecting,
@@ -80,9 +81,12 @@ class Application:
     async def run(self) -> None:
         """Visit after visit, until cancelled."""
         while True:
-            with suppress(NotReachable):
+            try:
                 async with self.opened() as client:
                     await self._visit(client)
+            except ChatError as error:
+                if not error.retriable:  # a start can take longer than a client tries
+                    raise
 
     def opened(self) -> AbstractAsyncContextManager[Client]:
         return connect(

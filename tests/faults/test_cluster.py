@@ -67,7 +67,7 @@ async def all_back(crowd: Crowd) -> None:
         ]
 
     try:
-        await eventually(lambda: not away(), within_s=60, every_s=0.2)
+        await eventually(lambda: not away(), within_s=180, every_s=0.2)
     except AssertionError as error:
         raise AssertionError("\n".join(away())) from error
 

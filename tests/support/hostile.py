@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +21,7 @@ from cecochat.v1.messaging_pb2 import ServerFrame, ServerItem
 from tests.support import operators
 from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
 
-PORTS = (
-    "connect_port", "messaging_port", "history_port", "messaging_health_port",
-    "messaging_websocket_port", "history_http_port", "connect_grpc_port",
-    "materialize_health_port", "history_health_port", "connect_health_port",
-)  # fmt: skip
+PORTS = [each.name for each in fields(Settings) if each.name.endswith("_port")]
 ANSWER_WITHIN_S = 30.0
 MADE_UP = "Internal error from Core"
 CUT_OFF = "cut off under what was written"
