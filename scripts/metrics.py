@@ -15,6 +15,7 @@ from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, REVOCATIONS
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
+from cecochat.servers.connect.attachments import AttachmentMetrics
 from cecochat.servers.connect.backend import BackendMetrics
 from cecochat.servers.connect.lookups import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
@@ -55,7 +56,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
         *EVERY,
     ),
     "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
-    "connect": (ConnectMetrics, BackendMetrics, ASSIGNED, *VERIFYING, *EVERY),
+    "connect": (ConnectMetrics, BackendMetrics, AttachmentMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "hooks": (
         HookMetrics,
         partial(DocumentMetrics, HOOKS),

@@ -19,16 +19,18 @@ from cecochat.domain.errors import Refusal
 from cecochat.runtime.grpc import status_of
 from cecochat.runtime.unary import STATUS, UNSUPPORTED_MEDIA_TYPE
 from cecochat.servers.connect.lookups import CONNECT
-from cecochat.v1 import backend_pb2, directory_pb2, errors_pb2, history_pb2
+from cecochat.v1 import attachments_pb2, backend_pb2, directory_pb2, errors_pb2, history_pb2
 from scripts.protos import descriptors
 
 FILE = "services/cecochat/v1/openapi.json"
 SERVICES = (
+    attachments_pb2.DESCRIPTOR.services_by_name["Attachments"],
     directory_pb2.DESCRIPTOR.services_by_name["Directory"],
     history_pb2.DESCRIPTOR.services_by_name["History"],
     backend_pb2.DESCRIPTOR.services_by_name["Backend"],
 )
 SERVERS = {
+    "Attachments": ("http://127.0.0.1:8080", "A connect server, or the edge in front of it."),
     "Directory": ("http://127.0.0.1:8080", "A connect server, or the edge in front of it."),
     "History": ("http://127.0.0.1:8089", "`history_http` of the lookup."),
     "Backend": ("http://127.0.0.1:8080", "A connect server, or the edge in front of it."),

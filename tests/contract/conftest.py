@@ -14,6 +14,7 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
+from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
@@ -24,6 +25,7 @@ from tests.support.backends import Backends
 OpenBackplane = Callable[..., Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
 OpenSearch = Callable[[], Awaitable[Search]]
+OpenFiles = Callable[[], Awaitable[Files]]
 OpenKeys = Callable[[], Awaitable[Keys]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
@@ -89,6 +91,18 @@ def open_search(request: pytest.FixtureRequest, place: Place, stack: AsyncExitSt
 async def search(open_search: OpenSearch) -> Search:
     """An empty index."""
     return await open_search()
+
+
+@pytest.fixture(params=names("files"))
+def open_files(request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack) -> OpenFiles:
+    """Opens the same store each time; several may be open at once."""
+    return partial(opener(request.param, "files"), place, stack)
+
+
+@pytest.fixture
+async def files(open_files: OpenFiles) -> Files:
+    """A store without any file."""
+    return await open_files()
 
 
 @pytest.fixture(params=names("keys"))

@@ -30,6 +30,7 @@ from tests.support import operators
 from tests.support.hostile import minted, settings
 
 FOR_CLIENTS = "connect-for-clients"
+ATTACHMENTS = ("CreateUpload", "FinishUpload", "GetDownload")
 BACKEND = (
     "Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages", "RevokeTokens",
 )  # fmt: skip
@@ -133,6 +134,9 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("GET", "openapi.json"),
         ("POST", "cecochat.v1.Directory/Lookup"),
         *(("POST", f"cecochat.v1.Backend/{each}") for each in BACKEND),
+        *(("POST", f"cecochat.v1.Attachments/{each}") for each in ATTACHMENTS),
+        ("PUT", "files"),
+        ("GET", "files"),
     }
     queries = {"FindMessage", "GetChats", "GetGroup", "GetMessages", "ListMembers"}
     queries.add("SearchMessages")

@@ -283,6 +283,7 @@ async def cluster(
             backplane=await stack.enter_async_context(build.backplane(chosen)),
             signals=await stack.enter_async_context(build.signals(chosen)),
             history=await stack.enter_async_context(build.history(chosen)),
+            files=await stack.enter_async_context(build.files(chosen)),
             search=await stack.enter_async_context(build.search(chosen)),
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND)
 BACKEND = tuple(
     f"/cecochat.v1.Backend/{each}"
     for each in "Send GetMessages GetChats GetGroup ListMembers SearchMessages RevokeTokens".split()
+)
+ATTACHMENTS = tuple(
+    f"/cecochat.v1.Attachments/{each}" for each in ("CreateUpload", "FinishUpload", "GetDownload")
 )
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
@@ -105,7 +110,7 @@ async def test_both_servers_have_it(up: Running) -> None:
 
 
 def test_it_has_every_path_that_is_asked_here() -> None:
-    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND}
+    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND, *ATTACHMENTS}
 
 
 async def test_answers_are_as_it_says(asking: Asking) -> None:
@@ -168,6 +173,27 @@ async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
     assert int((await asking(revoke, json={"userId": "bob"}))["beforeMs"]) > 0
 
 
+async def test_answers_about_attachments_are_as_it_says(asking: Asking) -> None:
+    create, finish, download = ATTACHMENTS
+    file = {
+        "name": "a.txt",
+        "mediaType": "text/plain",
+        "sizeBytes": "5",
+        "sha256": b64encode(sha256(b"hello").digest()).decode(),
+    }
+    message = {**AB, "clientMessageId": "1"}
+    begun = await asking(create, json={**message, "attachment": file})
+    async with httpx.AsyncClient(base_url=asking.up.addresses.connect) as client:
+        headers = {each["name"]: each["value"] for each in begun["headers"]}
+        assert (await client.put(begun["url"], content=b"hello", headers=headers)).is_success
+    done = await asking(finish, json={**message, "attachment": begun["attachment"]})
+    assert done["attachment"]["receipt"]
+    missing = {**AB, "messageId": "1", "attachmentId": begun["attachment"]["id"]}
+    assert (await asking(download, json=missing))["code"] == "not_found"
+    body = {**message, "attachment": {**file, "sizeBytes": str(1 << 39)}}
+    assert (await asking(create, json=body))["code"] == "resource_exhausted"
+
+
 REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
     "400": lambda ask, path: ask(path, content=b"[]", headers={"content-type": "application/json"}),
     "401": lambda ask, path: ask(path, headers={"authorization": "Bearer nonsense"}),
@@ -183,7 +209,7 @@ REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
 
 
 async def test_every_error_is_as_it_says(asking: Asking) -> None:
-    for path in (*CALLS, *BACKEND):
+    for path in (*CALLS, *BACKEND, *ATTACHMENTS):
         for status, provoke in REFUSED.items():
             await provoke(asking, path)
             assert (path, status) in asking.seen

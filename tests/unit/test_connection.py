@@ -28,6 +28,7 @@ from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.uploads.receipts import Receipts
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Hello
 
@@ -72,7 +73,7 @@ def connection(line: Line, keys: KeyRing) -> Connection:
     host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
     ownership = Ownership(host, Following(UNUSED, registry))
     signalling = Signalling(host.log, EmbeddedSignals(), SignalMetrics(registry), dict)
-    server = MessagingServer(host, ownership, signalling, verifier, keys)
+    server = MessagingServer(host, ownership, signalling, verifier, keys, Receipts(b"secret"))
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

@@ -22,6 +22,8 @@ def good_documents(draw: st.DrawFn) -> dict[str, Any]:
         _, key, default = KEYS[name]
         if name == "web.origins":
             document[name] = draw(st.sampled_from(["", "https://a.example, http://b.example:81"]))
+        elif name == "attachments.types":
+            document[name] = draw(st.sampled_from(["", "*", "image/*, application/pdf"]))
         elif isinstance(default, str):
             document[name] = draw(st.sampled_from(configuration.LOG_LEVELS))
         elif isinstance(default, bool):

@@ -22,6 +22,7 @@ SERVERS = ("messaging", "materialize", "history", "connect", "control", "hooks")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
 PROCESS = (
     *("internal", "documents", "runtime", "auth", "sealing", "settings", "telemetry"),
+    "uploads",
     *CONTRACTS,
 )
 
@@ -32,7 +33,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.websocket": ("domain.errors", "v1"),
     "domain.printable": (),
     "domain.log": ("domain.errors", "v1"),
-    "domain.changes": ("domain.errors", "domain.log", "v1"),
+    "domain.changes": ("domain.errors", "domain.log", "domain.printable", "v1"),
     "domain.search": ("domain.changes", "domain.errors", "domain.log", "v1"),
     "domain.session": ("domain.changes", "domain.errors", "domain.log", "v1"),
     "domain.ownership": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
@@ -46,6 +47,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "settings": ("domain", "v1"),
     "auth": ("settings", *CONTRACTS),
     "sealing": CONTRACTS,
+    "uploads": CONTRACTS,
     "runtime": ("auth", "sealing", "settings", "telemetry", *CONTRACTS),
     "documents": ("runtime", "auth", "telemetry", *CONTRACTS),
     "internal": ("runtime", *CONTRACTS),  # what servers ask each other: both sides

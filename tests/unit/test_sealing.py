@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.adapters.embedded.keys import EmbeddedKeys
 from cecochat.domain.changes.texts import SEALED_MORE_BYTES, SEALED_TAG, text_bytes
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.ownership.sent import content_of
 from cecochat.domain.session import frames
+from cecochat.ports.keys import Erased
 from cecochat.sealing.cipher import UserKey, Wrapping
-from cecochat.sealing.opening import REMEMBERED_BYTES, REMEMBERED_S, Remembered
-from cecochat.v1.events_pb2 import Edit, Event, Mention, Message
+from cecochat.sealing.keyring import KeyRing
+from cecochat.sealing.opening import REMEMBERED_BYTES, REMEMBERED_S, Opening, Remembered
+from cecochat.v1.events_pb2 import Attachment, Edit, Event, Mention, Message
 from cecochat.v1.messaging_pb2 import Send
 
 ALICE = UserId("alice")
@@ -148,3 +152,55 @@ def test_nothing_is_left_once_all_is_to_be_forgotten() -> None:
     memory.remembered.add(chunk(1), b"opened")
     memory.remembered.forget()
     assert memory.remembered.find(chunk(1)) is None
+
+
+FILE = Attachment(
+    id="A" * 24, name="quicksilver.png", media_type="image/png", size_bytes=3, sha256=bytes(32)
+)
+
+
+def carrying(text: str = "", key: UserKey = KEY) -> Send:
+    send = sealed(text, key)
+    send.message.attachments.extend([FILE, Attachment(id="B" * 24, name="b.png")])
+    key.seal(send)
+    return send
+
+
+def test_of_an_attachment_all_but_its_id_is_sealed() -> None:
+    send = carrying()
+    first, second = send.message.attachments
+    assert (first.id, second.id) == ("A" * 24, "B" * 24)
+    assert b"quicksilver" not in send.SerializeToString()
+    assert SEALED_TAG in first.SerializeToString()
+    event = event_of(send)
+    assert KEY.open_attachment(event, event.message.attachments[0])
+    assert event.message.attachments[0] == FILE
+    assert content_of(carrying("hello")) == content_of(carrying("hello"))
+
+
+@pytest.mark.parametrize("changes", [{"chat_id": "d:alice~eve"}, {"client_message_id": "2"}])
+def test_an_attachment_cannot_be_read_elsewhere(changes: dict[str, str]) -> None:
+    event = event_of(carrying(), **changes)
+    first, second = event.message.attachments
+    assert not KEY.open_attachment(event, first)
+    swapped = Attachment(id=second.id, sealed=first.sealed)
+    assert not KEY.open_attachment(event_of(carrying()), swapped)
+
+
+@pytest.mark.parametrize("text", ["", "hello"])
+async def test_attachments_end_with_the_key_of_their_user(text: str, tmp_path: Path) -> None:
+    keys = await EmbeddedKeys.open(tmp_path)
+    ring = KeyRing(keys, b"a secret")
+    await ring.start()
+    key = await ring.own(ALICE)
+    assert key
+    event = event_of(carrying(text, key)).SerializeToString()
+    opening = Opening(ring)
+    ((opened,),) = await opening.events([event])
+    told = Event.FromString(opened).message
+    assert (told.text, told.attachments[0], told.erased) == (text, FILE, False)
+    await keys.destroy(Erased(ALICE, 5_000, "root"))
+    opening.forget([ALICE])
+    ((opened,),) = await opening.events([event])
+    assert Event.FromString(opened).message == Message(erased=True)
+    await keys.close()

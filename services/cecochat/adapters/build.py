@@ -11,6 +11,7 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
+from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
@@ -42,6 +43,13 @@ def search(settings: Settings) -> AbstractAsyncContextManager[Search | None]:
     is_alone = not backends.is_shared("history", settings)
     has_one = settings.search and (is_alone or backends.is_shared("search", settings))
     return _opened("search", settings) if has_one else nullcontext()
+
+
+def files(settings: Settings) -> AbstractAsyncContextManager[Files | None]:
+    """Open the store of attachments; None if there is none, as in a cluster without S3."""
+    is_alone = not backends.is_shared("history", settings)
+    has_one = settings.attachments and (is_alone or backends.is_shared("files", settings))
+    return _opened("files", settings) if has_one else nullcontext()
 
 
 def keys(settings: Settings) -> AbstractAsyncContextManager[Keys]:

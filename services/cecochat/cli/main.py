@@ -32,6 +32,7 @@ COMMANDS = {
         "history": "chat.history",
         "chats": "chat.history",
         "search": "chat.search",
+        "download": "chat.download",
         "set": "chat.settings",
         "connect": "chat.connect",
         "token": "chat.token",

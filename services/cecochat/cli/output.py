@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
+from cecochat.cli.attached import attached_json, said_in
 from cecochat.cli.group_change import change_json, in_words
 from cecochat.domain.printable import as_json, printable
 
@@ -57,7 +58,7 @@ def message_json(message: Message) -> dict[str, Any]:
 
 
 def _changes_json(message: Message) -> dict[str, Any]:
-    """Return what a message has only if it is a reply, or was changed."""
+    """Return what a message has only if it is a reply, carries something, or was changed."""
     ids = {
         "reply_to_id": message.reply_to_id,
         "revision_id": message.revision_id,
@@ -66,6 +67,7 @@ def _changes_json(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {name: str(id_) for name, id_ in ids.items() if id_}
     if message.erased:
         found["erased"] = True
+    found |= attached_json(message)
     if message.reactions:
         found["reactions"] = [
             {"from": each.user_id, "emoji": each.emoji} for each in message.reactions
@@ -128,7 +130,7 @@ def as_it_is(message: Message) -> str:
         return "(erased)"
     edited = " (edited)" if message.revision_id else ""
     reactions = "".join(f"  {each.emoji} {each.user_id}" for each in message.reactions)
-    return f"{message.text}{edited}{reactions}"
+    return f"{said_in(message)}{edited}{reactions}"
 
 
 def print_table(lines: Sequence[tuple[str, ...]]) -> None:

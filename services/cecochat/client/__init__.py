@@ -20,6 +20,7 @@ get: they come from your database and go back there. A malformed one raises
 
 from __future__ import annotations
 
+from cecochat.client.attachments import Attachment
 from cecochat.client.client import Client
 from cecochat.client.connecting import Connecting, connect
 from cecochat.client.errors import (
@@ -51,9 +52,8 @@ from cecochat.client.events import (
     Reconnecting,
     Rejected,
     Sent,
-    Step,
-    Whereabouts,
 )
+from cecochat.client.files import Files
 from cecochat.client.group import Group, GroupChange, GroupOptions, Member, Members, Role
 from cecochat.client.groups import Groups
 from cecochat.client.history import History, open_history
@@ -64,9 +64,11 @@ from cecochat.client.settings import FOR_GOOD, ChatSettings, SettingsChanged
 from cecochat.client.signals import Presence, Signal, SignalRefused, Signals, Typing
 from cecochat.client.state import FileState, State
 from cecochat.client.timeline import Timeline
+from cecochat.client.whereabouts import Step, Whereabouts
 
 __all__ = [
     "FOR_GOOD",
+    "Attachment",
     "CaughtUp",
     "Change",
     "Chat",
@@ -80,6 +82,7 @@ __all__ = [
     "Entry",
     "Event",
     "FileState",
+    "Files",
     "FoundPage",
     "Group",
     "GroupChange",

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from cecochat.client.attachments import Attachment
 from cecochat.client.errors import InvalidArgument
 from cecochat.client.events import Mention
 from cecochat.client.group import ROLES
 from cecochat.client.options import TRANSPORTS
+from cecochat.domain.changes.attachments import ATTACHMENTS_MAX
 from cecochat.domain.changes.rights import EMOJI_MAX_BYTES, MENTIONS_MAX
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import CHANGE_MAX, NAME_MAX
@@ -156,6 +158,17 @@ def check_mentions(mentions: Sequence[Mention], text: str) -> None:
     for each in mentions:
         if each.start < 0 or each.length < 1 or each.start + each.length > len(text):
             raise InvalidArgument(f"{each} is outside of the text: use a part of it")
+
+
+def check_attachments(attachments: Sequence[Attachment]) -> None:
+    """Check what a message is to carry."""
+    if len(attachments) > ATTACHMENTS_MAX:
+        raise InvalidArgument(
+            f"there are {len(attachments)} attachments: use at most {ATTACHMENTS_MAX}, which every "
+            "server accepts"
+        )
+    if any(not each.receipt for each in attachments):
+        raise InvalidArgument("an attachment has no receipt: use what `files.upload` has returned")
 
 
 def check_client_message_id(id_: object) -> None:

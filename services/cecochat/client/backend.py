@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ from itertools import count
 from pathlib import Path
 from random import random
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import uuid4
 
 import httpx
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from typing_extensions import override
 
 from cecochat.client.arguments import (
@@ -38,7 +37,8 @@ from cecochat.client.arguments import (
     check_url,
 )
 from cecochat.client.backoff import BackOff
-from cecochat.client.errors import ChatError, NotReachable, Refused, SendRejected, refused
+from cecochat.client.calling import Answer, Calling
+from cecochat.client.errors import Refused, SendRejected, refused
 from cecochat.client.events import Mention, to_proto
 from cecochat.client.groups import Groups
 from cecochat.client.history import History
@@ -46,7 +46,7 @@ from cecochat.client.lookup import Token, trust
 from cecochat.client.names import chat_of
 from cecochat.client.queries import Queries, Request, Response
 from cecochat.domain.log.ids import ChatId
-from cecochat.v1 import backend_pb2, errors_pb2, events_pb2
+from cecochat.v1 import backend_pb2, events_pb2
 from cecochat.v1.backend_pb2 import (
     BackendSend,
     BackendSendRequest,
@@ -64,8 +64,6 @@ GIVE_UP_S = 60.0
 BATCH = 1_000
 BATCH_BYTES = 3 << 20
 BACK_OFF = BackOff()
-
-Answer = TypeVar("Answer", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +113,7 @@ class Backend:
         is_plain = self._url.startswith("http://")
         verify = False if is_plain else trust(Path(ca_file) if ca_file else None)[0]
         self._http = httpx.AsyncClient(timeout=CALL_TIMEOUT_S, verify=verify)
+        self._calling = Calling(self._url, "Backend", self._http, self._supplied, GIVE_UP_S)
         self._sent: ReadToken | None = None
 
     async def __aenter__(self) -> Self:
@@ -253,37 +252,12 @@ class Backend:
 
     async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
         """Make a call of `cecochat.v1.Backend`, again while its error is retriable."""
-        give_up_s = time.monotonic() + GIVE_UP_S
-        for attempt in count():
-            try:
-                return await self._once(name, request, response)
-            except ChatError as error:
-                wait_s = BACK_OFF.wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
-                if not error.retriable or time.monotonic() + wait_s > give_up_s:
-                    raise
-            await asyncio.sleep(wait_s)
-        raise AssertionError("counted to the end")
+        return await self._calling.call(name, request, response)
 
-    async def _once(self, name: str, request: Message, response: type[Answer]) -> Answer:
+    async def _supplied(self) -> str:
         token = await self._token() if callable(self._token) else self._token
         check_supplied(token)
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/proto"}
-        url = f"{self._url}/cecochat.v1.Backend/{name}"
-        try:
-            answer = await self._http.post(
-                url, content=request.SerializeToString(), headers=headers
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NotReachable(
-                f"the connect server at {self._url} does not answer "
-                f"({type(error).__name__}: {error}): is it running, and is the URL right?"
-            ) from None
-        if not answer.is_success:
-            raise _refused(self._url, answer)
-        try:
-            return response.FromString(answer.content)
-        except DecodeError:
-            raise _stranger(self._url) from None
+        return token
 
 
 class _Calls(Queries):
@@ -371,15 +345,3 @@ def _id_of(outcome: Outcome) -> int:
     if outcome.error:
         raise outcome.error
     return outcome.message_id
-
-
-def _refused(url: str, answer: httpx.Response) -> ChatError:
-    try:
-        value = answer.json()["details"][0]["value"]
-        return refused(errors_pb2.Error.FromString(b64decode(f"{value}===")))
-    except (ValueError, KeyError, TypeError, IndexError, DecodeError):
-        return _stranger(url)
-
-
-def _stranger(url: str) -> NotReachable:
-    return NotReachable(f"what answers at {url} is not a connect server: is the URL right?")

@@ -13,6 +13,7 @@ from cecochat.client.arguments import check_message_id
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, Closed, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Message, Page, Reconnecting, Sender, answered_by
+from cecochat.client.files import Files
 from cecochat.client.groups import Groups
 from cecochat.client.handlers import H, Handlers
 from cecochat.client.history import History
@@ -74,6 +75,7 @@ class Client(Sending):
         self._signals = Signals(device.user_id, self._local.signals)
         self._history = History(device.user_id, calls)
         self._groups = Groups(device.user_id, self._queue, self._history, self._local)
+        self._files = Files(device.user_id, lookup, self.send, self._local.read_token)
         self._handlers = Handlers(device.user_id)
         self._resources = AsyncExitStack()  # what `close` closes
         self._closing = asyncio.Lock()
@@ -100,6 +102,11 @@ class Client(Sending):
     def groups(self) -> Groups:
         """The user's groups: making them, and changing who belongs to them."""
         return self._groups
+
+    @property
+    def files(self) -> Files:
+        """The files that messages carry: sending them, and reading those of others."""
+        return self._files
 
     # -- sending
 

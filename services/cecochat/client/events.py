@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
+from cecochat.client.attachments import Attachment, attachment_of
 from cecochat.client.errors import ChatError, InvalidArgument
 from cecochat.client.group import GroupChange, GroupOptions, Role, group_change_of
 from cecochat.client.settings import ChatSettings, SettingsChanged, settings_event_of
@@ -91,14 +92,15 @@ class Message(_Answerable):
     id: int
     chat_id: str
     user_id: str  # the sender
-    text: str  # empty if it is deleted or erased
+    text: str  # empty if it is deleted or erased, and maybe if it has attachments
     client_message_id: str
     reply_to_id: int = 0  # the message that it answers; 0: none
     mentions: tuple[Mention, ...] = ()
     revision_id: int = 0  # the edit that gave it this text; 0: it has its first text
     deletion_id: int = 0  # 0: it is not deleted
     reactions: tuple[Reaction, ...] = ()  # in the order of their ids
-    erased: bool = False  # its sender was erased, and its text with them
+    erased: bool = False  # its sender was erased, and its text and attachments with them
+    attachments: tuple[Attachment, ...] = ()  # files; none if it is deleted or erased
 
     @property
     def sent_at(self) -> datetime:
@@ -244,37 +246,6 @@ class Chat:
     settings: ChatSettings = field(default_factory=ChatSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step on a message's path.
-
-    - `name`: `accepted`, `acknowledged`, `forwarded`, `delivered` or `materialized`.
-    - `state`: `done`, `waits` or `unknown`.
-    - `at`: when it was done, in UTC; None if that is not recorded.
-    """
-
-    name: str
-    state: str
-    subject: str  # tells apart steps of the same name, such as `to bob`
-    at: datetime | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """How far a message has come.
-
-    `state` is `arrived`, `on_its_way` or `gone`. The last means that the log no longer holds it, so
-    only the history tells about it.
-    """
-
-    message_id: int
-    state: str
-    waits_for: list[str]
-    steps: list[Step]
-    trace_id: str | None
-
-
 def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | SettingsChanged | None:
     """Convert an event of the stream. Return None for a kind that this version does not know."""
     match event.WhichOneof("body"):
@@ -331,6 +302,7 @@ def message_of(event: events_pb2.Event, state: history_pb2.MessageState | None =
             if not each.removed
         ),
         said.erased,
+        tuple(map(attachment_of, said.attachments)),
     )
 
 
@@ -379,21 +351,3 @@ def missing(hole: history_pb2.Hole) -> events_pb2.Event:
         user_id=hole.user_id,
         client_message_id=hole.client_message_id,
     )
-
-
-def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:
-    """Convert the history server's answer about one message."""
-    state = history_pb2.FindMessageResponse.State.Name(answer.state)
-    return Whereabouts(
-        message_id,
-        state.removeprefix("STATE_").lower(),
-        list(answer.waits_for),
-        [_step_of(step) for step in answer.steps],
-        answer.trace_id or None,
-    )
-
-
-def _step_of(step: history_pb2.MessageStep) -> Step:
-    state = history_pb2.MessageStep.State.Name(step.state).removeprefix("STATE_").lower()
-    at = datetime.fromtimestamp(step.at_ms / 1_000, UTC) if step.at_ms else None
-    return Step(step.name, state, step.subject, at, step.text)

@@ -20,12 +20,10 @@ from cecochat.client.events import (
     Chat,
     Message,
     Page,
-    Whereabouts,
     entry_of,
     hole_of,
     message_of,
     receipt_of,
-    whereabouts_of,
 )
 from cecochat.client.group import (
     Group,
@@ -42,6 +40,7 @@ from cecochat.client.names import chat_of, group_id
 from cecochat.client.queries import HistoryCalls, Queries
 from cecochat.client.search import FoundPage, found_page_of
 from cecochat.client.settings import settings_of
+from cecochat.client.whereabouts import Whereabouts, whereabouts_of
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import (

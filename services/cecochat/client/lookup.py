@@ -79,6 +79,7 @@ class Lookup:
     def __init__(self, connect_url: str, token: Token, ca_file: Path | None) -> None:
         self._url = connect_url.rstrip("/")
         self._token = token
+        self.ca_file = ca_file
         self._route: Route | None = None
         self._valid_until_s = 0.0
         self._revoked = ""  # the last token that a server called revoked
@@ -89,6 +90,16 @@ class Lookup:
         import httpx  # takes as long as all the rest of the client
 
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=self.ssl_context or False)
+
+    @property
+    def url(self) -> str:
+        """The address of the connect server, without a slash at its end."""
+        return self._url
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """What reaches the connect server."""
+        return self._http
 
     @property
     def renewable(self) -> bool:

@@ -9,13 +9,15 @@ from functools import partial
 from uuid import uuid4
 
 from cecochat.client.arguments import (
+    check_attachments,
     check_client_message_id,
     check_emoji,
     check_mentions,
     check_message_id,
     check_text,
 )
-from cecochat.client.errors import ChatError
+from cecochat.client.attachments import Attachment, attachment_proto
+from cecochat.client.errors import ChatError, Refused
 from cecochat.client.events import (
     Change,
     Deletion,
@@ -63,6 +65,7 @@ class Sending(ABC):
         client_message_id: str | None = None,
         reply_to_id: int = 0,
         mentions: Sequence[Mention] = (),
+        attachments: Sequence[Attachment] = (),
     ) -> int:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
@@ -73,7 +76,8 @@ class Sending(ABC):
         client is sent again by itself.
 
         `reply_to_id` is the message of the same chat that it answers. At most 50 `mentions` say
-        which users the text names.
+        which users the text names. `attachments` are what `files.upload` has returned for this
+        message, which needs no text then.
 
         Raises `InvalidArgument`, `SendRejected`, `Closed`, `NotRead`, or the error that ended the
         client.
@@ -84,6 +88,7 @@ class Sending(ABC):
             client_message_id=client_message_id,
             reply_to_id=reply_to_id,
             mentions=mentions,
+            attachments=attachments,
         )
         return await (await posting)
 
@@ -95,17 +100,21 @@ class Sending(ABC):
         client_message_id: str | None = None,
         reply_to_id: int = 0,
         mentions: Sequence[Mention] = (),
+        attachments: Sequence[Attachment] = (),
     ) -> asyncio.Future[int]:
         """Queue a message, and return a future with its id. Use this for many messages in a row.
 
         It waits while 1,000 messages are unanswered. It raises as `send`, and so does the future.
         """
         send = Send(chat_id=chat_of(self.user_id, to))
-        self._check_text(text, mentions)
+        if text or not attachments:
+            self._check_text(text, mentions)
+        self._check_attachments(attachments)
         check_message_id("reply_to_id", reply_to_id)
         message = send.message
         message.text, message.reply_to_id = text, reply_to_id
         message.mentions.extend(map(to_proto, mentions))
+        message.attachments.extend(map(attachment_proto, attachments))
         return await self._queue(send, client_message_id)
 
     # -- changes of messages
@@ -197,6 +206,11 @@ class Sending(ABC):
     def _check_text(self, text: str, mentions: Sequence[Mention]) -> None:
         check_text(text, self._local.welcome.limits.frame_max_bytes)
         check_mentions(mentions, text)
+
+    def _check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        check_attachments(attachments)
+        if attachments and not self._local.welcome.takes_attachments:
+            raise Refused("unimplemented", "this server takes no attachments: send text alone")
 
     async def _queue(self, send: Send, client_message_id: str | None) -> asyncio.Future[int]:
         if client_message_id is None:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from cecochat.client import client, connecting
+from cecochat.client.attachments import Attachment
 from cecochat.client.background import AN_ACK, Background, background
 from cecochat.client.errors import ChatError, Closed, InvalidArgument
 from cecochat.client.events import (
@@ -40,6 +41,7 @@ from cecochat.client.events import (
 from cecochat.client.options import TransportName
 from cecochat.client.settings import ChatSettings, SettingsChanged
 from cecochat.client.state import State
+from cecochat.client.syncfiles import Files
 from cecochat.client.syncgroups import Groups
 from cecochat.client.syncqueries import WAIT_S, Queries
 
@@ -49,7 +51,7 @@ CLOSE_S = 10.0
 LOOK_S = 1.0  # how often a loop over events sees whether its client has been closed
 LOOKUP_S = 12.0  # the last lookup may end that much later than it should
 
-__all__ = ["Client", "Groups", "Posted", "connect"]
+__all__ = ["Client", "Files", "Groups", "Posted", "connect"]
 
 
 def connect(
@@ -129,6 +131,11 @@ class Client(Queries):
         """The user's groups: making them, and changing who belongs to them."""
         return Groups(self._client.groups, self._behind)
 
+    @property
+    def files(self) -> Files:
+        """The files that messages carry: sending them, and reading those of others."""
+        return Files(self._client.files, self._behind)
+
     def send(
         self,
         to: str,
@@ -137,6 +144,7 @@ class Client(Queries):
         client_message_id: str | None = None,
         reply_to_id: int = 0,
         mentions: Sequence[Mention] = (),
+        attachments: Sequence[Attachment] = (),
         timeout_s: float = WAIT_S,
     ) -> int:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
@@ -145,7 +153,14 @@ class Client(Queries):
         accepted. To try again, send it with the `client_message_id` of the error, so that it is not
         doubled. The same goes for `edit`, `delete`, `react`, `set_chat` and `groups`.
         """
-        sending = partial(self._client.send, to, text, reply_to_id=reply_to_id, mentions=mentions)
+        sending = partial(
+            self._client.send,
+            to,
+            text,
+            reply_to_id=reply_to_id,
+            mentions=mentions,
+            attachments=attachments,
+        )
         return self._behind.do(sending, client_message_id, timeout_s)
 
     def edit(

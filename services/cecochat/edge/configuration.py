@@ -30,7 +30,9 @@ RELOADS_MAX = 10
 """After so many reloads, a worker that still serves old streams ends them."""
 
 PATHS: dict[Service, str] = {
-    "connect": "path_beg /v1/ /cecochat.v1.Directory/ /openapi.json",
+    "connect": (
+        "path_beg /v1/ /cecochat.v1.Directory/ /cecochat.v1.Attachments/ /files /openapi.json"
+    ),
     "messaging": "path_beg /cecochat.v1.Messaging/",
     "history": "path_beg /cecochat.v1.History/",
 }

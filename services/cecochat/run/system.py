@@ -48,6 +48,7 @@ BACKEND_RETRY_S = 1.0
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")  # and with an index, materialize
+WITH_FILES: tuple[Service, ...] = ("connect",)
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
     "materialize": materialize,
@@ -232,6 +233,7 @@ async def serving(
             history=service in WITH_HISTORY,
             signals=service == "messaging",
             keys=service in WITH_KEYS,
+            files=service in WITH_FILES,
             clients=service in FOR_CLIENTS,
         ) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -280,12 +282,13 @@ async def opened(
     history: bool = True,
     signals: bool = True,
     keys: bool = True,
+    files: bool = True,
     clients: bool = True,
 ) -> AsyncIterator[Parts]:
     """Open the ports on the adapters that the settings choose.
 
-    It waits for backends that do not answer yet. `history`, `signals`, `keys`: whether to open
-    those ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
+    It waits for backends that do not answer yet. `history`, `signals`, `keys`, `files`: whether
+    to open those ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
@@ -307,6 +310,7 @@ async def opened(
             signals=await _enter(stack, lambda: build.signals(settings)) if signals else None,
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
             search=await _enter(stack, lambda: build.search(settings)) if history else None,
+            files=await _enter(stack, lambda: build.files(settings)) if files else None,
             certificate=await stack.enter_async_context(
                 certificates.following(settings.tls if clients else None)
             ),

@@ -20,7 +20,7 @@ from cecochat.v1 import errors_pb2
 
 PREFLIGHT_S: Final = 7_200  # browsers keep an answer for no longer
 PREFLIGHT: Final = {
-    "access-control-allow-methods": "GET, POST",
+    "access-control-allow-methods": "GET, POST, PUT",
     "access-control-allow-headers": (
         "authorization, connect-protocol-version, connect-timeout-ms, content-encoding, "
         "content-type, traceparent"

@@ -15,6 +15,7 @@ from cecochat.auth.tokens import Verifier
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
+from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
@@ -35,6 +36,7 @@ class Parts:
     history: History | None  # for the servers that read or write it
     search: Search | None  # None: there is none, or this server has no use for it
     signals: Signals | None  # for messaging servers
+    files: Files | None  # what messages carry; None: no store, or this server has no use for it
     keys: KeyRing | None  # for the servers that take or show texts
     configuration: Configuration
     discovery: Discovery

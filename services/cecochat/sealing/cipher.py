@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from cecochat.domain.changes.texts import said
+from cecochat.domain.changes.texts import attached, said
 from cecochat.domain.log.ids import UserId
-from cecochat.v1.events_pb2 import Event
+from cecochat.v1.events_pb2 import Attachment, Event
 from cecochat.v1.messaging_pb2 import Send
 
 KEY_BYTES = 64  # AES-256-SIV has two keys of 32 bytes
@@ -48,11 +48,18 @@ class UserKey:
         self._siv = AESSIV(key)
 
     def seal(self, send: Send) -> None:
-        """Replace the text of a send of this user, if it has one, by the sealed text."""
+        """Replace the text of a send of this user, if it has one, by the sealed text, and likewise
+        what it says of attachments.
+        """
         body = said(send)
         if body is not None and body.text:
             body.sealed = self._siv.encrypt(body.text.encode(), self._about(send))
             body.ClearField("text")
+        for each in attached(send):
+            id_, each.id = each.id, ""
+            about = [*self._about(send), id_.encode()]
+            sealed = self._siv.encrypt(each.SerializeToString(deterministic=True), about)
+            each.CopyFrom(Attachment(id=id_, sealed=sealed))
 
     def open(self, event: Event, sealed: bytes) -> str | None:
         """Return the text that was sealed in an event of this user; None: it was not sealed for
@@ -62,6 +69,19 @@ class UserKey:
             return self._siv.decrypt(sealed, self._about(event)).decode()
         except InvalidTag:
             return None
+
+    def open_attachment(self, event: Event, attachment: Attachment) -> bool:
+        """Put what was sealed of an attachment in its place. Return whether it was sealed for this
+        event with this key.
+        """
+        about = [*self._about(event), attachment.id.encode()]
+        try:
+            opened = self._siv.decrypt(attachment.sealed, about)
+        except InvalidTag:
+            return False
+        attachment.ClearField("sealed")
+        attachment.MergeFromString(opened)
+        return True
 
     def _about(self, of: Send | Event) -> list[bytes]:
         """Return what a sealed text belongs to: it cannot be read anywhere else."""

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from cecochat.domain.changes.texts import SEALED_TAG, said
+from cecochat.domain.changes.texts import SEALED_TAG, attached, said
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.frames import Chunk
 from cecochat.sealing.keyring import Found, KeyRing
-from cecochat.v1.events_pb2 import Event
+from cecochat.v1.events_pb2 import Attachment, Event
 from cecochat.v1.messaging_pb2 import ServerFrame
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,18 @@ def _opened(event: Event, keys: Found) -> bytes:
 
 
 def _open(event: Event, keys: Found) -> None:
-    """Put the text of an event in place of the sealed one, or mark it as erased."""
+    """Put the text of an event in place of the sealed one, or mark it as erased. Attachments are
+    told with their text, or not at all.
+    """
+    _open_text(event, keys)
+    if not all(_open_attachment(event, each, keys) for each in attached(event)):
+        event.message.erased = True
+        event.message.ClearField("text")
+    if event.message.erased:
+        del event.message.mentions[:], event.message.attachments[:]
+
+
+def _open_text(event: Event, keys: Found) -> None:
     body = said(event)
     if body is None or not body.sealed:
         return
@@ -87,6 +98,12 @@ def _open(event: Event, keys: Found) -> None:
         del body.mentions[:]
     else:
         body.text = text
+
+
+def _open_attachment(event: Event, attachment: Attachment, keys: Found) -> bool:
+    """Return whether the attachment can be told, which is also so if it is not sealed."""
+    key = keys.get(UserId(event.user_id))
+    return not attachment.sealed or bool(key and key.open_attachment(event, attachment))
 
 
 def _text(event: Event, sealed: bytes, keys: Found) -> str | None:

@@ -12,7 +12,15 @@ from cecochat.settings import folders
 from cecochat.settings.settings import Settings, variable
 
 Port = Literal[
-    "backplane", "signals", "history", "search", "keys", "configuration", "discovery", "deployment"
+    "backplane",
+    "signals",
+    "history",
+    "search",
+    "files",
+    "keys",
+    "configuration",
+    "discovery",
+    "deployment",
 ]
 DATA: tuple[Port, ...] = ("backplane", "history", "keys", "configuration", "discovery")
 """The ports that all servers of a cluster have to share."""

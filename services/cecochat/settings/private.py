@@ -23,10 +23,13 @@ OTHERS = 0o077
 DATABASES = ("log.db", "history.db", "configuration.db", "search.db", "keys.db")
 PARTS = ("", "-wal", "-shm", "-journal")
 OURS = frozenset(
-    {"log.lock", "token-secret", "cluster-secret", "keys-secret", "control"}
+    {"log.lock", "token-secret", "cluster-secret", "keys-secret", "files-secret", "control"}
+    | {"files"}
     | {name + part for name in DATABASES for part in PARTS}
 )
 """What CecoChat keeps in a data folder."""
+UNWALKED = ("files",)
+"""Folders with too many files to look at each, which the rights of the folder protect."""
 SECRETS = ("_key_file", "_secret_file", "_password_file", "_token_file")
 """A setting that names a file with a secret has one of these endings."""
 
@@ -123,7 +126,8 @@ def _ours(folder: Path) -> Iterator[Path]:
         path = folder / name
         if not path.is_symlink():
             yield path
-            yield from sorted(each for each in path.rglob("*") if not each.is_symlink())
+            if name not in UNWALKED:
+                yield from sorted(each for each in path.rglob("*") if not each.is_symlink())
 
 
 def _names(folder: Path) -> set[str]:

@@ -102,6 +102,9 @@ class Settings:
         choices=LOG_FORMATS,
     )
     search: bool = setting(True, "index the words of messages for searches; embedded only")
+    attachments: bool = setting(
+        True, "let messages carry files, in a folder of the data folder or in S3; in a cluster, S3"
+    )
     namespace: str = setting(
         "cecochat",
         "prefix of this system's topics, keyspace, keys and services in shared backends",

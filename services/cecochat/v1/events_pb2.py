@@ -24,39 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65\x63ochat/v1/events.proto\x12\x0b\x63\x65\x63ochat.v1\"\xea\x03\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x03 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x04 \x01(\t\x12\x15\n\rrecipient_ids\x18\x05 \x03(\t\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x12-\n\x08settings\x18\x12 \x01(\x0b\x32\x19.cecochat.v1.ChatSettingsH\x00\x42\x06\n\x04\x62ody\"u\n\x07Message\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0breply_to_id\x18\x02 \x01(\x03\x12&\n\x08mentions\x18\x03 \x03(\x0b\x32\x14.cecochat.v1.Mention\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\x12\x0f\n\x06sealed\x18\xff\x0f \x01(\x0c\"9\n\x07Mention\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x07Receipt\x12\x17\n\x0f\x64\x65livered_up_to\x18\x01 \x01(\x03\x12\x12\n\nread_up_to\x18\x02 \x01(\x03\"q\n\x04\x45\x64it\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x08mentions\x18\x03 \x03(\x0b\x32\x14.cecochat.v1.Mention\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\x12\x0f\n\x06sealed\x18\xff\x0f \x01(\x0c\"0\n\x08\x44\x65letion\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61s_admin\x18\x02 \x01(\x08\">\n\x08Reaction\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\r\n\x05\x65moji\x18\x02 \x01(\t\x12\x0f\n\x07removed\x18\x03 \x01(\x08\"\xb6\x01\n\nMembership\x12\x11\n\tadded_ids\x18\x01 \x03(\t\x12\x13\n\x0bremoved_ids\x18\x02 \x03(\t\x12.\n\x0c\x61ppointments\x18\x03 \x03(\x0b\x32\x18.cecochat.v1.Appointment\x12\x13\n\x0binvited_ids\x18\x04 \x03(\t\x12*\n\x07options\x18\x05 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x0f\n\x07\x63reates\x18\x06 \x01(\x08\"H\n\x0c\x43hatSettings\x12\x16\n\x0emuted_until_ms\x18\x01 \x01(\x03\x12\x10\n\x08\x61rchived\x18\x02 \x01(\x08\x12\x0e\n\x06pinned\x18\x03 \x01(\x08\"?\n\x0b\x41ppointment\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\"U\n\x0cGroupOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nis_channel\x18\x02 \x01(\x08\x12\x0f\n\x07is_open\x18\x03 \x01(\x08\x12\x12\n\nhides_past\x18\x04 \x01(\x08\"\x18\n\x06Typing\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\"0\n\x08Presence\x12\x0e\n\x06online\x18\x01 \x01(\x08\x12\x14\n\x0clast_seen_ms\x18\x02 \x01(\x03*M\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65\x63ochat/v1/events.proto\x12\x0b\x63\x65\x63ochat.v1\"\xea\x03\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x03 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x04 \x01(\t\x12\x15\n\rrecipient_ids\x18\x05 \x03(\t\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x12-\n\x08settings\x18\x12 \x01(\x0b\x32\x19.cecochat.v1.ChatSettingsH\x00\x42\x06\n\x04\x62ody\"\xa3\x01\n\x07Message\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0breply_to_id\x18\x02 \x01(\x03\x12&\n\x08mentions\x18\x03 \x03(\x0b\x32\x14.cecochat.v1.Mention\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\x12,\n\x0b\x61ttachments\x18\x05 \x03(\x0b\x32\x17.cecochat.v1.Attachment\x12\x0f\n\x06sealed\x18\xff\x0f \x01(\x0c\"\x80\x01\n\nAttachment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\x12\x0f\n\x07receipt\x18\x06 \x01(\x0c\x12\x0f\n\x06sealed\x18\xff\x0f \x01(\x0c\"9\n\x07Mention\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x07Receipt\x12\x17\n\x0f\x64\x65livered_up_to\x18\x01 \x01(\x03\x12\x12\n\nread_up_to\x18\x02 \x01(\x03\"q\n\x04\x45\x64it\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x08mentions\x18\x03 \x03(\x0b\x32\x14.cecochat.v1.Mention\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\x12\x0f\n\x06sealed\x18\xff\x0f \x01(\x0c\"0\n\x08\x44\x65letion\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61s_admin\x18\x02 \x01(\x08\">\n\x08Reaction\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\r\n\x05\x65moji\x18\x02 \x01(\t\x12\x0f\n\x07removed\x18\x03 \x01(\x08\"\xb6\x01\n\nMembership\x12\x11\n\tadded_ids\x18\x01 \x03(\t\x12\x13\n\x0bremoved_ids\x18\x02 \x03(\t\x12.\n\x0c\x61ppointments\x18\x03 \x03(\x0b\x32\x18.cecochat.v1.Appointment\x12\x13\n\x0binvited_ids\x18\x04 \x03(\t\x12*\n\x07options\x18\x05 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x0f\n\x07\x63reates\x18\x06 \x01(\x08\"H\n\x0c\x43hatSettings\x12\x16\n\x0emuted_until_ms\x18\x01 \x01(\x03\x12\x10\n\x08\x61rchived\x18\x02 \x01(\x08\x12\x0e\n\x06pinned\x18\x03 \x01(\x08\"?\n\x0b\x41ppointment\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\"U\n\x0cGroupOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nis_channel\x18\x02 \x01(\x08\x12\x0f\n\x07is_open\x18\x03 \x01(\x08\x12\x12\n\nhides_past\x18\x04 \x01(\x08\"\x18\n\x06Typing\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\"0\n\x08Presence\x12\x0e\n\x06online\x18\x01 \x01(\x08\x12\x14\n\x0clast_seen_ms\x18\x02 \x01(\x03*M\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cecochat.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1484
-  _globals['_ROLE']._serialized_end=1561
+  _globals['_ROLE']._serialized_start=1662
+  _globals['_ROLE']._serialized_end=1739
   _globals['_EVENT']._serialized_start=42
   _globals['_EVENT']._serialized_end=532
-  _globals['_MESSAGE']._serialized_start=534
-  _globals['_MESSAGE']._serialized_end=651
-  _globals['_MENTION']._serialized_start=653
-  _globals['_MENTION']._serialized_end=710
-  _globals['_RECEIPT']._serialized_start=712
-  _globals['_RECEIPT']._serialized_end=766
-  _globals['_EDIT']._serialized_start=768
-  _globals['_EDIT']._serialized_end=881
-  _globals['_DELETION']._serialized_start=883
-  _globals['_DELETION']._serialized_end=931
-  _globals['_REACTION']._serialized_start=933
-  _globals['_REACTION']._serialized_end=995
-  _globals['_MEMBERSHIP']._serialized_start=998
-  _globals['_MEMBERSHIP']._serialized_end=1180
-  _globals['_CHATSETTINGS']._serialized_start=1182
-  _globals['_CHATSETTINGS']._serialized_end=1254
-  _globals['_APPOINTMENT']._serialized_start=1256
-  _globals['_APPOINTMENT']._serialized_end=1319
-  _globals['_GROUPOPTIONS']._serialized_start=1321
-  _globals['_GROUPOPTIONS']._serialized_end=1406
-  _globals['_TYPING']._serialized_start=1408
-  _globals['_TYPING']._serialized_end=1432
-  _globals['_PRESENCE']._serialized_start=1434
-  _globals['_PRESENCE']._serialized_end=1482
+  _globals['_MESSAGE']._serialized_start=535
+  _globals['_MESSAGE']._serialized_end=698
+  _globals['_ATTACHMENT']._serialized_start=701
+  _globals['_ATTACHMENT']._serialized_end=829
+  _globals['_MENTION']._serialized_start=831
+  _globals['_MENTION']._serialized_end=888
+  _globals['_RECEIPT']._serialized_start=890
+  _globals['_RECEIPT']._serialized_end=944
+  _globals['_EDIT']._serialized_start=946
+  _globals['_EDIT']._serialized_end=1059
+  _globals['_DELETION']._serialized_start=1061
+  _globals['_DELETION']._serialized_end=1109
+  _globals['_REACTION']._serialized_start=1111
+  _globals['_REACTION']._serialized_end=1173
+  _globals['_MEMBERSHIP']._serialized_start=1176
+  _globals['_MEMBERSHIP']._serialized_end=1358
+  _globals['_CHATSETTINGS']._serialized_start=1360
+  _globals['_CHATSETTINGS']._serialized_end=1432
+  _globals['_APPOINTMENT']._serialized_start=1434
+  _globals['_APPOINTMENT']._serialized_end=1497
+  _globals['_GROUPOPTIONS']._serialized_start=1499
+  _globals['_GROUPOPTIONS']._serialized_end=1584
+  _globals['_TYPING']._serialized_start=1586
+  _globals['_TYPING']._serialized_end=1610
+  _globals['_PRESENCE']._serialized_start=1612
+  _globals['_PRESENCE']._serialized_end=1660
 # @@protoc_insertion_point(module_scope)

@@ -135,15 +135,16 @@ class Message(_message.Message):
     REPLY_TO_ID_FIELD_NUMBER: _builtins.int
     MENTIONS_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits)."""
+    """1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits). It may be empty if something is attached."""
     reply_to_id: _builtins.int
     """The message of the same chat that this one answers; 0: none. It is quoted as it is now, so nothing that was edited or deleted lives
     on in quotes.
     """
     erased: _builtins.bool
-    """The user who wrote it was erased, and its text is gone."""
+    """The user who wrote it was erased, and its text and attachments are gone."""
     sealed: _builtins.bytes
     """Never reaches clients, and is refused from them: the text as the log and the history hold it, encrypted with the key of the user who
     wrote it. The two bytes of its tag are in no UTF-8 text, so that a server finds sealed texts quickly.
@@ -152,6 +153,10 @@ class Message(_message.Message):
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]:
         """At most 50."""
 
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Files in a store, at most 10 and each once. An edit leaves them as they are, and a deletion takes them away."""
+
     def __init__(
         self,
         *,
@@ -159,15 +164,61 @@ class Message(_message.Message):
         reply_to_id: _builtins.int = ...,
         mentions: _abc.Iterable[Global___Mention] | None = ...,
         erased: _builtins.bool = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
         sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "mentions", b"mentions", "reply_to_id", b"reply_to_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "erased", b"erased", "mentions", b"mentions", "reply_to_id", b"reply_to_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """A file that was uploaded for one message (see `attachments.proto`). To read it, ask `Attachments.GetDownload`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Given by the server. It stands for all that is here, the user, the chat and the client_message_id, so none of them can be changed."""
+    name: _builtins.str
+    """The file's name, for people: 1 to 255 bytes of UTF-8 without control characters or `/`."""
+    media_type: _builtins.str
+    """What the sender says that it is, such as `image/png`. Believe it only after the content."""
+    size_bytes: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of its content, 32 bytes."""
+    receipt: _builtins.bytes
+    """Only in sends: what `FinishUpload` gave to show that the file is there. Never in events."""
+    sealed: _builtins.bytes
+    """As in Message: its name, media type, size and hash."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+        receipt: _builtins.bytes = ...,
+        sealed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "media_type", b"media_type", "name", b"name", "receipt", b"receipt", "sealed", b"sealed", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
 
 @_typing.final
 class Mention(_message.Message):

@@ -454,6 +454,7 @@ class Welcome(_message.Message):
     ANSWERS_PROBES_FIELD_NUMBER: _builtins.int
     TAKES_SIGNALS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    TAKES_ATTACHMENTS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
@@ -468,6 +469,8 @@ class Welcome(_message.Message):
     """Whether the server answers `ClientFrame.probe`."""
     takes_signals: _builtins.bool
     """Whether the server takes `watch`, `typing` and `invisible`."""
+    takes_attachments: _builtins.bool
+    """Whether the server takes messages with attachments; another one would drop these."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Where this session starts: the place that the client is taken to have reached. If a gap follows, this is its end: take it over only
@@ -503,10 +506,11 @@ class Welcome(_message.Message):
         answers_probes: _builtins.bool = ...,
         takes_signals: _builtins.bool = ...,
         token: Global___ReadToken | None = ...,
+        takes_attachments: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "takes_signals", b"takes_signals", "token", b"token", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "takes_attachments", b"takes_attachments", "takes_signals", b"takes_signals", "token", b"token", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@
 
 import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
-import type { Appointment, ChatSettings, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
+import type { Appointment, Attachment, ChatSettings, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
 import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState, SearchMessagesRequest, SearchMessagesResponse } from "./cecochat/v1/history_pb.js";
 
@@ -23,12 +23,24 @@ export const MentionSchema: Schema<Mention> = [
   [3, "length", 5, 0],
 ];
 
+export const AttachmentSchema: Schema<Attachment> = [
+  "cecochat.v1.Attachment",
+  [1, "id", 9, 0],
+  [2, "name", 9, 0],
+  [3, "mediaType", 9, 0],
+  [4, "sizeBytes", 3, 0],
+  [5, "sha256", 12, 0],
+  [6, "receipt", 12, 0],
+  [2047, "sealed", 12, 0],
+];
+
 export const MessageSchema: Schema<Message> = [
   "cecochat.v1.Message",
   [1, "text", 9, 0],
   [2, "replyToId", 3, 0],
   [3, "mentions", 11, 1, MentionSchema],
   [4, "erased", 8, 0],
+  [5, "attachments", 11, 1, AttachmentSchema],
   [2047, "sealed", 12, 0],
 ];
 
@@ -207,6 +219,7 @@ export const WelcomeSchema: Schema<Welcome> = [
   [10, "answersProbes", 8, 0],
   [11, "takesSignals", 8, 0],
   [12, "token", 11, 3, ReadTokenSchema],
+  [13, "takesAttachments", 8, 0],
 ];
 
 export const DeliveredSchema: Schema<Delivered> = [

@@ -11,6 +11,7 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
+from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
 from cecochat.ports.search import Search
@@ -67,6 +68,18 @@ async def search(settings: Settings) -> AsyncGenerator[Search]:
     from cecochat.adapters.embedded.search import EmbeddedSearch
 
     opened = await EmbeddedSearch.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def files(settings: Settings) -> AsyncGenerator[Files]:
+    """Open the folder of attachments."""
+    from cecochat.adapters.embedded.files import EmbeddedFiles
+
+    opened = await EmbeddedFiles.open(settings.data_dir)
     try:
         yield opened
     finally:
@@ -139,6 +152,7 @@ BACKEND: Final = Backend(
         "signals": signals,
         "history": history,
         "search": search,
+        "files": files,
         "keys": keys,
         "configuration": configuration,
         "discovery": discovery,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cecochat.cli.attached import said_in
 from cecochat.cli.group_change import some
 from cecochat.client import Message, Presence, Receipt, Signal, Typing
 from cecochat.domain.log.ids import is_group
@@ -73,7 +74,7 @@ class Conversation:
         self._ids.add(message.id)
         self._settle(len(self._open))
         at = message.sent_at.astimezone()
-        self._settled.append(Line(at, message.user_id, message.text, message.id))
+        self._settled.append(Line(at, message.user_id, said_in(message), message.id))
 
     def mark(self, receipt: Receipt) -> None:
         """Note how far the other user has received and read. In a group there are many others, and

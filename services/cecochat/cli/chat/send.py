@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ from cecochat.cli.tracing import tracing
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from cecochat.client import Client
 
@@ -35,7 +36,11 @@ def send(
     to: options.Chat,
     text: Annotated[
         str, typer.Argument(help="The text, or `-` to send each line of standard input.")
-    ],
+    ] = "",
+    attach: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A file to send with the message; up to 10 of them."),
+    ] = None,
     reply_to: Annotated[
         int,
         typer.Option(metavar="ID", min=0, help="The id of the message that this one answers."),
@@ -49,14 +54,22 @@ def send(
         typer.Option("--trace", help="Trace the messages. CECOCHAT_OTLP_URL says where spans go."),
     ] = False,
 ) -> None:
-    """Send messages, and print the id of each once it can no longer be lost."""
+    """Send messages, and print the id of each once it can no longer be lost.
+
+    A message that carries files needs no text.
+    """
+    if attach and text == "-":
+        raise UsageError("--attach is for one message: give its text, or none")
+    if not attach and not text:
+        raise UsageError("there is no text: give one, or --attach FILE")
     with tracing() if trace else nullcontext(nullcontext()) as span:
-        run(_send(to, text, reply_to, as_, connect, token, json, span))
+        run(_send(to, text, attach or (), reply_to, as_, connect, token, json, span))
 
 
 async def _send(
     to: str,
     text: str,
+    files: Sequence[Path],
     reply_to: int,
     as_: str | None,
     url: str | None,
@@ -70,18 +83,32 @@ async def _send(
         answers: Answers = asyncio.Queue(maxsize=1_000)
         with span:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_post(client, to, text, reply_to, answers))
+                group.create_task(_post(client, to, text, files, reply_to, answers))
                 sent, refused = await _print_ids(answers, as_json)
     if refused:
         raise SomeRefused(f"{refused} of {refused + sent} messages were refused")
 
 
-async def _post(client: Client, to: str, text: str, reply_to: int, answers: Answers) -> None:
+async def _post(
+    client: Client,
+    to: str,
+    text: str,
+    files: Sequence[Path],
+    reply_to: int,
+    answers: Answers,
+) -> None:
+    from uuid import uuid4
+
     if text == "-":
         async for line in _lines():
             await answers.put(await client.post(to, line, reply_to_id=reply_to))
     else:
-        await answers.put(await client.post(to, text, reply_to_id=reply_to))
+        id_ = uuid4().hex
+        attached = [await client.files.upload(to, each, client_message_id=id_) for each in files]
+        posted = await client.post(
+            to, text, client_message_id=id_, reply_to_id=reply_to, attachments=attached
+        )
+        await answers.put(posted)
     await answers.put(None)
 
 

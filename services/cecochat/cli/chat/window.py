@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from cecochat.cli.attached import said_in
 from cecochat.cli.chat.conversation import Conversation, at
 from cecochat.cli.chat.screen import Screen, screen_for
 from cecochat.cli.errors import Failed
@@ -284,14 +285,14 @@ def _elsewhere(me: str, entry: Entry) -> str:
     where = peer_of(me, entry.chat_id)
     if isinstance(entry, Message):
         who = f"{entry.user_id}: " if is_group(entry.chat_id) else ""
-        return f"[{where}] {who}{beginning(entry.text, 200)}"
+        return f"[{where}] {who}{beginning(said_in(entry), 200)}"
     named = (*entry.added, *entry.removed)
     return f"[{where}] {in_words(entry)}" if me in named else ""
 
 
 def _news(change: Change, before: Message) -> str:
     """Say what somebody has done to a message, which was like this before."""
-    said = f"“{beginning(before.text, 40)}”"
+    said = f"“{beginning(said_in(before), 40)}”"
     match change:
         case Edit(user_id=user, text=text):
             return f"-- {user} edited {said}: {text} --"

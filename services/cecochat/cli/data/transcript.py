@@ -52,10 +52,14 @@ def read(path: Path) -> Transcript:
 
 
 def _entry(path: Path, number: int, line: str, name: str) -> Entry | None:
-    """Return the message of a line, or None if its text was gone before it was exported."""
+    """Return the message of a line, or None if it has no text: it was gone when it was
+    exported, or the message carried files alone, which are not in an export.
+    """
     try:
         fields = json.loads(line)
         if fields.get("deletion_id") or fields.get("erased"):
+            return None
+        if fields.get("attachments") and not fields.get("text"):
             return None
         sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
         is_dialog = not to.startswith("g:") or f"{fields.get('chat_id')}".startswith("d:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from cecochat.domain.changes import texts
+from cecochat.domain.changes import attachments, texts
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log.ids import partition_in, user_id
 from cecochat.v1 import errors_pb2
@@ -19,8 +19,12 @@ MENTIONS_MAX = 50
 
 
 def check_message(message: Message, text_max_bytes: int, id_max: Callable[[], int]) -> None:
-    """Check a new message. `id_max` is only asked if it is a reply. Raises `Refusal`."""
-    check_text("message", message, text_max_bytes)
+    """Check a new message. `id_max` is only asked if it is a reply, or carries something. Raises
+    `Refusal`.
+    """
+    if texts.has_text(message) or not message.attachments:
+        check_text("message", message, text_max_bytes)
+    attachments.check_sent(message.attachments, id_max)
     if message.reply_to_id:
         _check_id("message.reply_to_id", message.reply_to_id, id_max())
     _check_mentions(message.mentions)
@@ -76,6 +80,8 @@ def check_plain(body: Message | Edit) -> None:
     """
     if body.sealed or body.erased:
         raise Invalid("sealed and erased are for servers: send the text as it is")
+    if isinstance(body, Message) and any(each.sealed for each in body.attachments):
+        raise Invalid("sealed is for servers: send attachments as FinishUpload gave them")
     for each in body.mentions:
         if each.start < 0 or each.length < 1 or each.start + each.length > len(body.text):
             raise Invalid(

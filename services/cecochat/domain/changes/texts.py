@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from cecochat.v1.events_pb2 import Edit, Event, Message
+from cecochat.v1.events_pb2 import Attachment, Edit, Event, Message
 from cecochat.v1.messaging_pb2 import Send
 
 SEALED_TAG: Final = b"\xfa\x7f"
@@ -23,6 +24,11 @@ def said(of: Send | Event) -> Message | Edit | None:
         case "edit":
             return of.edit
     return None
+
+
+def attached(to: Send | Event) -> Sequence[Attachment]:
+    """Return what a message carries. Nothing else carries anything."""
+    return to.message.attachments if to.HasField("message") else ()
 
 
 def has_text(body: Message | Edit) -> bool:

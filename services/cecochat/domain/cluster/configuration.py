@@ -202,6 +202,44 @@ class Config:
     connect_backoff_jitter: float = _key(
         "connect.backoff.jitter", 0.5, "", 0, 1, "the part of a wait that is random", "connect"
     )
+    attachments_max_bytes: int = _key(
+        "attachments.max_bytes",
+        25 << 20,
+        "bytes",
+        0,
+        5 << 30,
+        "the largest file that may be attached; 0: none may",
+        "connect",
+    )
+    attachments_types: str = _key(
+        "attachments.types",
+        "*",
+        "",
+        0,
+        0,
+        "which media types may be attached, as their senders name them: image/*, application/pdf "
+        "and so on, separated by commas; *: any",
+        "connect",
+    )
+    attachments_rate_per_user: float = _key(
+        "attachments.rate_per_user",
+        5.0,
+        "calls/s",
+        0.1,
+        1e6,
+        "how many calls for attachments a user may make for long; each connect server counts for "
+        "itself; to begin an upload counts as 5, and to finish or to read one as 1",
+        "connect",
+    )
+    attachments_burst: int = _key(
+        "attachments.burst",
+        200,
+        "calls",
+        5,
+        1_000_000,
+        "how many calls for attachments a user may make at once",
+        "connect",
+    )
     drain_spread_s: float = _key(
         "drain.spread_s",
         2.0,

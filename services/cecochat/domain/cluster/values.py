@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cecochat.domain.cluster.configuration import KEYS, LOG_LEVELS, Config, Key
+from cecochat.domain.cluster.media import media_types
 from cecochat.domain.cluster.origins import origins
 from cecochat.domain.errors import InvalidSettings
 
@@ -41,6 +42,9 @@ def check(name: str, value: Any) -> Any:
     _, key, default = _key_of(name)
     if name == "web.origins":
         origins(value)
+        return value
+    if name == "attachments.types":
+        media_types(value)
         return value
     if isinstance(default, str):
         if value not in LOG_LEVELS:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from cecochat.auth.tokens import Identity, Verifier, bearer
+from cecochat.auth.tokens import Identity, Verifier
 from cecochat.documents.revocations import revoke, until_now_ms
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import Revocation
-from cecochat.domain.errors import Invalid, Refusal, Unavailable
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
 from cecochat.domain.log.chain import PartitionOf
 from cecochat.domain.log.scope import is_of_group
@@ -23,10 +21,8 @@ from cecochat.domain.ownership.calls import Called
 from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import Query
 from cecochat.ports.configuration import Configuration
-from cecochat.runtime.arriving import Arrivals
-from cecochat.runtime.exchange import Exchange, deadline
-from cecochat.runtime.grpc import INTERNAL
-from cecochat.runtime.tarpit import Tarpit
+from cecochat.runtime.exchange import Exchange
+from cecochat.servers.connect.answering import Answering, Call
 from cecochat.servers.connect.passing import Passed, Passing
 from cecochat.v1 import backend_pb2, errors_pb2, history_pb2
 from cecochat.v1.backend_pb2 import (
@@ -39,8 +35,6 @@ from cecochat.v1.backend_pb2 import (
 )
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 
-log = logging.getLogger(__name__)
-
 SERVICE: Final = "cecochat.v1.Backend"
 SENDS_MAX: Final = 1_000
 REQUEST_MAX_BYTES: Final = 4 << 20
@@ -49,15 +43,6 @@ ANSWER_S: Final = 25.0
 SENDS_A_LOOKUP: Final = 20
 """How many sends weigh as much as a lookup, for the number of servers."""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
-
-
-class Call(NamedTuple):
-    """A call, and who answers it."""
-
-    name: str
-    request: type[Message]
-    response: type[Message]
-    answer: Callable[[Identity, Any], Awaitable[bytes]]
 
 
 class BackendMetrics:
@@ -94,8 +79,7 @@ class Backend:
         self._metrics = metrics
         self._carry = carry  # how many lookups a call weighs
         self._rates = Rates("calls")
-        self._arrivals = Arrivals()
-        self._tarpit = Tarpit()
+        self._answering = Answering(verifier, metrics.seconds, ANSWER_S)
         self._config = Config()
         self.offered = (
             Call("Send", BackendSendRequest, BackendSendResponse, self._send),
@@ -110,30 +94,7 @@ class Backend:
 
     async def respond(self, call: Call, exchange: Exchange) -> Refusal | None:
         """Answer a call, or return why it is refused, after the wait that a flood has to expect."""
-        begun_s = time.monotonic()
-        refusal: Refusal | None = None
-        try:
-            caller = self._verifier.verify(bearer(exchange.authorization))
-            async with self._arrivals.soon():
-                request = await exchange.read(call.request)
-            async with deadline(exchange, ANSWER_S):
-                answer = await call.answer(caller, request)
-            await exchange.write(exchange.encoded(answer))
-        except Refusal as refused:
-            refusal = refused.detached()
-        except (Unavailable, TimeoutError) as error:
-            why = str(error) or "the other servers are too slow: try again"
-            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, why, 1_000)
-        except Exception:
-            log.exception("%s failed", call.name)
-            refusal = INTERNAL
-        finally:
-            code = refusal.name if refusal else "ok"
-            self._metrics.seconds.labels(call.name, code).observe(time.monotonic() - begun_s)
-        if refusal:
-            exchange.drop()
-            await self._tarpit.hold(refusal)
-        return refusal
+        return await self._answering.respond(call, exchange)
 
     def _charge(self, caller: Identity, calls: int) -> None:
         self._carry(1 + calls // SENDS_A_LOOKUP)
@@ -192,11 +153,7 @@ class Backend:
         self._charge(caller, 1)
         user_id = ids.user_id(request.user_id)
         asked = request.request.SerializeToString()
-        said = await self._passing.query(Query(user_id=user_id, call=name, request=asked))
-        if said.WhichOneof("answer") == "refused":
-            error = said.refused
-            raise Refusal(error.code, error.message, error.retry_after_ms)
-        return said.response
+        return await self._passing.ask(Query(user_id=user_id, call=name, request=asked))
 
     # -- users
 

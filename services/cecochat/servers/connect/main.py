@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
@@ -14,16 +15,19 @@ from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
+from cecochat.ports.files import ServedFiles
 from cecochat.runtime import grpc, http, internal, openapi, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.servers.connect import calling, development, front, page
+from cecochat.servers.connect import attachments, calling, development, front, page
 from cecochat.servers.connect.backend import Backend, BackendMetrics
+from cecochat.servers.connect.files import add_files
 from cecochat.servers.connect.lookups import ConnectMetrics, add_routes
 from cecochat.servers.connect.passing import ASK_S, Passing
 from cecochat.servers.connect.server import Directory
+from cecochat.uploads.receipts import Receipts
 
 
 @asynccontextmanager
@@ -55,6 +59,18 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         metrics.carry,
     )
     over_grpc = calling.add(for_clients, backend)
+    receipts = Receipts(cluster_secret(parts.settings))
+    carried = attachments.Attachments(
+        parts.files,
+        receipts,
+        passing,
+        log.partition_of,
+        verifier,
+        attachments.AttachmentMetrics(registry),
+    )
+    attachments.add(for_clients, carried)
+    if isinstance(parts.files, ServedFiles):
+        add_files(for_clients, parts.files)
     openapi.add_route(for_clients)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
@@ -70,6 +86,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         directory.configure(config)
         verifier.configure(config)
         backend.configure(config)
+        carried.configure(config)
         origins.configure(config)
 
     settings = parts.settings

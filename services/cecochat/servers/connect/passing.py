@@ -135,6 +135,16 @@ class Passing:
             return NOWHERE
         return Place(token.clocks.get(partition, 0), token.offsets[partition])
 
+    async def ask(self, query: Query) -> bytes:
+        """Return what a history server answers a query, serialized. Raises `Refusal`, also if that
+        server refuses.
+        """
+        said = await self.query(query)
+        if said.WhichOneof("answer") == "refused":
+            error = said.refused
+            raise Refusal(error.code, error.message, error.retry_after_ms)
+        return said.response
+
     async def query(self, query: Query) -> Queried:
         """Have a history server answer a query. Raises `Refusal`."""
         for _ in range(max(1, len(self._histories()))):

@@ -8,6 +8,7 @@ from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ownership.calls import Called, Decision
 from cecochat.domain.session import intake
 from cecochat.sealing.keyring import KeyRing
+from cecochat.uploads.receipts import Receipts
 
 Decide = Callable[[int, Sequence[Called]], Awaitable[list[Decision] | None]]
 
@@ -15,9 +16,10 @@ Decide = Callable[[int, Sequence[Called]], Awaitable[list[Decision] | None]]
 class Calling:
     """Seals sends for the owner that decides about them."""
 
-    def __init__(self, decide: Decide, keys: KeyRing) -> None:
+    def __init__(self, decide: Decide, keys: KeyRing, receipts: Receipts) -> None:
         self._decide = decide
         self._keys = keys
+        self._receipts = receipts
 
     async def call(self, partition: int, sends: Sequence[Called]) -> list[Decision] | None:
         """Decide about sends in a partition; None if this server does not own it, or not yet, or
@@ -42,6 +44,7 @@ class Calling:
         """Seal the text of a send, or return why it is refused."""
         try:
             intake.check_plain(called.send)
+            self._receipts.check(called.user_id, called.send)
             if key := await self._keys.own(called.user_id):
                 key.seal(called.send)
         except Refusal as refusal:

@@ -22,11 +22,12 @@ from cecochat.ports.reading import appended_at_ms, between, fold_at, known_fold_
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.flag import Flag
 from cecochat.servers.messaging.gate import Gate
+from cecochat.servers.messaging.limits import limits
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.refusals import HELLO_TIMEOUT_S, log_away, no_hello
 from cecochat.servers.messaging.texts import Texts
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, Welcome
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Connection:
             queue_max_bytes=gate.config.queue_max_bytes,
             wake=self._wake,
         )
-        self._texts = Texts(self.session, gate.keys, gate.opening)
+        self._texts = Texts(self.session, gate.keys, gate.opening, gate.receipts)
 
     # -- life
 
@@ -246,24 +247,18 @@ class Connection:
         raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
 
     def _welcome(self, partition: ReadyPartition, offset: int) -> Welcome:
-        config, log = self._gate.config, partition.log
+        log = partition.log
         return Welcome(
             session_id=self.session.id,
             position=Position(log_id=log.id, partition=partition.partition, offset=offset),
-            limits=Limits(
-                frame_max_bytes=intake.FRAME_MAX_BYTES,
-                text_max_bytes=config.text_max_bytes,
-                sends_per_frame_max=intake.SENDS_PER_FRAME_MAX,
-                queue_max_bytes=config.queue_max_bytes,
-                sends_rate_per_s=config.sends_rate_per_user,
-                sends_burst=config.sends_burst,
-            ),
+            limits=limits(self._gate.config),
             server_time_ms=now_ms(),
             user_id=self.session.user_id,
             server_id=self._gate.server_id,
             partition_count=log.partitions,
             answers_probes=True,
             takes_signals=True,
+            takes_attachments=True,
         )
 
     async def _replay(self, partition: ReadyPartition) -> None:

@@ -15,6 +15,7 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.replaying import Replays
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.uploads.receipts import Receipts
 
 
 class Gate(Protocol):
@@ -27,6 +28,7 @@ class Gate(Protocol):
     signalling: Signalling
     keys: KeyRing
     opening: Opening
+    receipts: Receipts
 
     @property
     def config(self) -> Config:

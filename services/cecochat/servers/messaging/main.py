@@ -10,6 +10,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
@@ -35,6 +36,7 @@ from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.servers.messaging.signalling import Signalling
 from cecochat.servers.messaging.transport import websocket as over_websocket
 from cecochat.servers.messaging.transport.grpc import service
+from cecochat.uploads.receipts import Receipts
 
 
 @asynccontextmanager
@@ -55,7 +57,8 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     http = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
     ownership = Ownership(host, following, InternalClient(http))
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
-    server = MessagingServer(host, ownership, signalling, verifier, parts.keys)
+    receipts = Receipts(cluster_secret(settings))
+    server = MessagingServer(host, ownership, signalling, verifier, parts.keys, receipts)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
 
@@ -67,7 +70,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
     routes.asked(ownership.answer)
-    routes.called(Calling(ownership.call, parts.keys).call)
+    routes.called(Calling(ownership.call, parts.keys, receipts).call)
     routes.sessions(partial(user_sessions, server))
 
     def configure(config: Config) -> None:

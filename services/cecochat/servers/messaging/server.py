@@ -24,6 +24,7 @@ from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.servers.messaging.replaying import Replays
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.uploads.receipts import Receipts
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class MessagingServer:
         signalling: Signalling,
         verifier: Verifier,
         keys: KeyRing,
+        receipts: Receipts,
     ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
@@ -56,6 +58,7 @@ class MessagingServer:
         self.verifier = verifier
         self.keys = keys
         self.opening = Opening(keys)
+        self.receipts = receipts
         self._limits, self._send_limits = host.limits, host.send_limits
         self._config = Config()
         self._connections: set[Connection] = set()

@@ -13,6 +13,7 @@ from cecochat.sealing.cipher import UserKey
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.refusals import keys_away
+from cecochat.uploads.receipts import Receipts
 from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,13 @@ log = logging.getLogger(__name__)
 class Texts:
     """Seals and opens the texts of one session."""
 
-    def __init__(self, session: Session, keys: KeyRing, opening: Opening) -> None:
+    def __init__(
+        self, session: Session, keys: KeyRing, opening: Opening, receipts: Receipts
+    ) -> None:
         self._session = session
         self._keys = keys
         self._opening = opening
+        self._receipts = receipts
         self._key: UserKey | None = None
 
     async def begin(self) -> None:
@@ -38,8 +42,11 @@ class Texts:
             raise keys_away() from None
 
     def seal(self, send: Send) -> None:
-        """Check what only the plain text of a send shows, and seal the text. Raises `Refusal`."""
+        """Check what only the plain send shows, and the receipts of what it carries, and seal it.
+        Raises `Refusal`.
+        """
         intake.check_plain(send)
+        self._receipts.check(self._session.user_id, send)
         if self._key:
             self._key.seal(send)
 

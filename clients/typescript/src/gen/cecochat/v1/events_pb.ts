@@ -10,7 +10,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/events.proto.
  */
 export const file_cecochat_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIuoDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAEi0KCHNldHRpbmdzGBIgASgLMhkuY2Vjb2NoYXQudjEuQ2hhdFNldHRpbmdzSABCBgoEYm9keSJ1CgdNZXNzYWdlEgwKBHRleHQYASABKAkSEwoLcmVwbHlfdG9faWQYAiABKAMSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uEg4KBmVyYXNlZBgEIAEoCBIPCgZzZWFsZWQY/w8gASgMIjkKB01lbnRpb24SDwoHdXNlcl9pZBgBIAEoCRINCgVzdGFydBgCIAEoBRIOCgZsZW5ndGgYAyABKAUiNgoHUmVjZWlwdBIXCg9kZWxpdmVyZWRfdXBfdG8YASABKAMSEgoKcmVhZF91cF90bxgCIAEoAyJxCgRFZGl0EhIKCm1lc3NhZ2VfaWQYASABKAMSDAoEdGV4dBgCIAEoCRImCghtZW50aW9ucxgDIAMoCzIULmNlY29jaGF0LnYxLk1lbnRpb24SDgoGZXJhc2VkGAQgASgIEg8KBnNlYWxlZBj/DyABKAwiMAoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxIQCghhc19hZG1pbhgCIAEoCCI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgitgEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMSDwoHY3JlYXRlcxgGIAEoCCJICgxDaGF0U2V0dGluZ3MSFgoObXV0ZWRfdW50aWxfbXMYASABKAMSEAoIYXJjaGl2ZWQYAiABKAgSDgoGcGlubmVkGAMgASgIIj8KC0FwcG9pbnRtZW50Eg8KB3VzZXJfaWQYASABKAkSHwoEcm9sZRgCIAEoDjIRLmNlY29jaGF0LnYxLlJvbGUiVQoMR3JvdXBPcHRpb25zEgwKBG5hbWUYASABKAkSEgoKaXNfY2hhbm5lbBgCIAEoCBIPCgdpc19vcGVuGAMgASgIEhIKCmhpZGVzX3Bhc3QYBCABKAgiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIwCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAgSFAoMbGFzdF9zZWVuX21zGAIgASgDKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9BRE1JThACEg4KClJPTEVfT1dORVIQA2IGcHJvdG8z");
+  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIuoDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAEi0KCHNldHRpbmdzGBIgASgLMhkuY2Vjb2NoYXQudjEuQ2hhdFNldHRpbmdzSABCBgoEYm9keSKjAQoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJEhMKC3JlcGx5X3RvX2lkGAIgASgDEiYKCG1lbnRpb25zGAMgAygLMhQuY2Vjb2NoYXQudjEuTWVudGlvbhIOCgZlcmFzZWQYBCABKAgSLAoLYXR0YWNobWVudHMYBSADKAsyFy5jZWNvY2hhdC52MS5BdHRhY2htZW50Eg8KBnNlYWxlZBj/DyABKAwigAEKCkF0dGFjaG1lbnQSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRISCgptZWRpYV90eXBlGAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAMSDgoGc2hhMjU2GAUgASgMEg8KB3JlY2VpcHQYBiABKAwSDwoGc2VhbGVkGP8PIAEoDCI5CgdNZW50aW9uEg8KB3VzZXJfaWQYASABKAkSDQoFc3RhcnQYAiABKAUSDgoGbGVuZ3RoGAMgASgFIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMicQoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uEg4KBmVyYXNlZBgEIAEoCBIPCgZzZWFsZWQY/w8gASgMIjAKCERlbGV0aW9uEhIKCm1lc3NhZ2VfaWQYASABKAMSEAoIYXNfYWRtaW4YAiABKAgiPgoIUmVhY3Rpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxINCgVlbW9qaRgCIAEoCRIPCgdyZW1vdmVkGAMgASgIIrYBCgpNZW1iZXJzaGlwEhEKCWFkZGVkX2lkcxgBIAMoCRITCgtyZW1vdmVkX2lkcxgCIAMoCRIuCgxhcHBvaW50bWVudHMYAyADKAsyGC5jZWNvY2hhdC52MS5BcHBvaW50bWVudBITCgtpbnZpdGVkX2lkcxgEIAMoCRIqCgdvcHRpb25zGAUgASgLMhkuY2Vjb2NoYXQudjEuR3JvdXBPcHRpb25zEg8KB2NyZWF0ZXMYBiABKAgiSAoMQ2hhdFNldHRpbmdzEhYKDm11dGVkX3VudGlsX21zGAEgASgDEhAKCGFyY2hpdmVkGAIgASgIEg4KBnBpbm5lZBgDIAEoCCI/CgtBcHBvaW50bWVudBIPCgd1c2VyX2lkGAEgASgJEh8KBHJvbGUYAiABKA4yES5jZWNvY2hhdC52MS5Sb2xlIlUKDEdyb3VwT3B0aW9ucxIMCgRuYW1lGAEgASgJEhIKCmlzX2NoYW5uZWwYAiABKAgSDwoHaXNfb3BlbhgDIAEoCBISCgpoaWRlc19wYXN0GAQgASgIIhgKBlR5cGluZxIOCgZhY3RpdmUYASABKAgiMAoIUHJlc2VuY2USDgoGb25saW5lGAEgASgIEhQKDGxhc3Rfc2Vlbl9tcxgCIAEoAypNCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfQURNSU4QAhIOCgpST0xFX09XTkVSEANiBnByb3RvMw");
 
 /**
  * Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy.
@@ -134,7 +134,7 @@ export const EventSchema: GenMessage<Event> = /*@__PURE__*/
  */
 export type Message = Message$1<"cecochat.v1.Message"> & {
   /**
-   * 1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits).
+   * 1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits). It may be empty if something is attached.
    *
    * @generated from field: string text = 1;
    */
@@ -156,11 +156,18 @@ export type Message = Message$1<"cecochat.v1.Message"> & {
   mentions: Mention[];
 
   /**
-   * The user who wrote it was erased, and its text is gone.
+   * The user who wrote it was erased, and its text and attachments are gone.
    *
    * @generated from field: bool erased = 4;
    */
   erased: boolean;
+
+  /**
+   * Files in a store, at most 10 and each once. An edit leaves them as they are, and a deletion takes them away.
+   *
+   * @generated from field: repeated cecochat.v1.Attachment attachments = 5;
+   */
+  attachments: Attachment[];
 
   /**
    * Never reaches clients, and is refused from them: the text as the log and the history hold it, encrypted with the key of the user who
@@ -177,6 +184,67 @@ export type Message = Message$1<"cecochat.v1.Message"> & {
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_events, 1);
+
+/**
+ * A file that was uploaded for one message (see `attachments.proto`). To read it, ask `Attachments.GetDownload`.
+ *
+ * @generated from message cecochat.v1.Attachment
+ */
+export type Attachment = Message$1<"cecochat.v1.Attachment"> & {
+  /**
+   * Given by the server. It stands for all that is here, the user, the chat and the client_message_id, so none of them can be changed.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The file's name, for people: 1 to 255 bytes of UTF-8 without control characters or `/`.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * What the sender says that it is, such as `image/png`. Believe it only after the content.
+   *
+   * @generated from field: string media_type = 3;
+   */
+  mediaType: string;
+
+  /**
+   * @generated from field: int64 size_bytes = 4;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * SHA-256 of its content, 32 bytes.
+   *
+   * @generated from field: bytes sha256 = 5;
+   */
+  sha256: Uint8Array;
+
+  /**
+   * Only in sends: what `FinishUpload` gave to show that the file is there. Never in events.
+   *
+   * @generated from field: bytes receipt = 6;
+   */
+  receipt: Uint8Array;
+
+  /**
+   * As in Message: its name, media type, size and hash.
+   *
+   * @generated from field: bytes sealed = 2047;
+   */
+  sealed: Uint8Array;
+};
+
+/**
+ * Describes the message cecochat.v1.Attachment.
+ * Use `create(AttachmentSchema)` to create a new message.
+ */
+export const AttachmentSchema: GenMessage<Attachment> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_events, 2);
 
 /**
  * A user whom a text names. Places are counted in Unicode code points.
@@ -205,7 +273,7 @@ export type Mention = Message$1<"cecochat.v1.Mention"> & {
  * Use `create(MentionSchema)` to create a new message.
  */
 export const MentionSchema: GenMessage<Mention> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 2);
+  messageDesc(file_cecochat_v1_events, 3);
 
 /**
  * How far `user_id` has received and read a chat, as message ids. Marks only move up; 0 leaves a mark where it is.
@@ -229,7 +297,7 @@ export type Receipt = Message$1<"cecochat.v1.Receipt"> & {
  * Use `create(ReceiptSchema)` to create a new message.
  */
 export const ReceiptSchema: GenMessage<Receipt> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 3);
+  messageDesc(file_cecochat_v1_events, 4);
 
 /**
  * Another text for a message. It counts if `user_id` wrote the message; of several, the one with the highest id. The id of the edit is the
@@ -275,7 +343,7 @@ export type Edit = Message$1<"cecochat.v1.Edit"> & {
  * Use `create(EditSchema)` to create a new message.
  */
 export const EditSchema: GenMessage<Edit> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 4);
+  messageDesc(file_cecochat_v1_events, 5);
 
 /**
  * Deletes a message for everybody and for good. It counts if `user_id` wrote the message, or `as_admin` is set.
@@ -301,7 +369,7 @@ export type Deletion = Message$1<"cecochat.v1.Deletion"> & {
  * Use `create(DeletionSchema)` to create a new message.
  */
 export const DeletionSchema: GenMessage<Deletion> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 5);
+  messageDesc(file_cecochat_v1_events, 6);
 
 /**
  * Adds an emoji to a message, or takes it back. Of those of one user with one emoji, the one with the highest id counts, and of one user
@@ -333,7 +401,7 @@ export type Reaction = Message$1<"cecochat.v1.Reaction"> & {
  * Use `create(ReactionSchema)` to create a new message.
  */
 export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 6);
+  messageDesc(file_cecochat_v1_events, 7);
 
 /**
  * What changes in a group: all that is given is so from this event on.
@@ -390,7 +458,7 @@ export type Membership = Message$1<"cecochat.v1.Membership"> & {
  * Use `create(MembershipSchema)` to create a new message.
  */
 export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 7);
+  messageDesc(file_cecochat_v1_events, 8);
 
 /**
  * How a user wants to have a chat. All of it is given each time, and the one with the highest id counts.
@@ -421,7 +489,7 @@ export type ChatSettings = Message$1<"cecochat.v1.ChatSettings"> & {
  * Use `create(ChatSettingsSchema)` to create a new message.
  */
 export const ChatSettingsSchema: GenMessage<ChatSettings> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 8);
+  messageDesc(file_cecochat_v1_events, 9);
 
 /**
  * @generated from message cecochat.v1.Appointment
@@ -443,7 +511,7 @@ export type Appointment = Message$1<"cecochat.v1.Appointment"> & {
  * Use `create(AppointmentSchema)` to create a new message.
  */
 export const AppointmentSchema: GenMessage<Appointment> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 9);
+  messageDesc(file_cecochat_v1_events, 10);
 
 /**
  * @generated from message cecochat.v1.GroupOptions
@@ -483,7 +551,7 @@ export type GroupOptions = Message$1<"cecochat.v1.GroupOptions"> & {
  * Use `create(GroupOptionsSchema)` to create a new message.
  */
 export const GroupOptionsSchema: GenMessage<GroupOptions> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 10);
+  messageDesc(file_cecochat_v1_events, 11);
 
 /**
  * Never an event: it comes as a `Signal`.
@@ -502,7 +570,7 @@ export type Typing = Message$1<"cecochat.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 11);
+  messageDesc(file_cecochat_v1_events, 12);
 
 /**
  * Never an event: it comes as a `Signal`.
@@ -528,7 +596,7 @@ export type Presence = Message$1<"cecochat.v1.Presence"> & {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 12);
+  messageDesc(file_cecochat_v1_events, 13);
 
 /**
  * What a member of a group may do; each role may do what those before it may.

@@ -1,0 +1,19 @@
+"""The limits of a stream, as its client is told them."""
+
+from __future__ import annotations
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.session import intake
+from cecochat.v1.messaging_pb2 import Limits
+
+
+def limits(config: Config) -> Limits:
+    """Return the limits that are in force for a new stream."""
+    return Limits(
+        frame_max_bytes=intake.FRAME_MAX_BYTES,
+        text_max_bytes=config.text_max_bytes,
+        sends_per_frame_max=intake.SENDS_PER_FRAME_MAX,
+        queue_max_bytes=config.queue_max_bytes,
+        sends_rate_per_s=config.sends_rate_per_user,
+        sends_burst=config.sends_burst,
+    )
