@@ -19,6 +19,7 @@ from pathlib import Path
 
 # The log is the last: what the copied history lacks, it then gets from the log.
 DATABASES = ("configuration.db", "history.db", "log.db")
+MODERATION = "moderation.db"
 SECRETS = ("token-secret", "cluster-secret", "keys-secret")
 KEYS = "keys.db"
 
@@ -30,6 +31,8 @@ def back_up(data: Path, folder: Path) -> Path:
     beside.mkdir(mode=0o700)
     for name in DATABASES:
         copy(data / name, beside / name)
+    if (data / MODERATION).exists():  # older versions have none
+        copy(data / MODERATION, beside / MODERATION)
     for name in SECRETS:
         if (data / name).exists():
             shutil.copy2(data / name, beside / name)

@@ -17,6 +17,7 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
+from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from tests.contract.openers import Place, names, opener
@@ -27,6 +28,7 @@ OpenHistory = Callable[[], Awaitable[History]]
 OpenSearch = Callable[[], Awaitable[Search]]
 OpenFiles = Callable[[], Awaitable[Files]]
 OpenKeys = Callable[[], Awaitable[Keys]]
+OpenModeration = Callable[[], Awaitable[Moderation]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
 
@@ -115,6 +117,20 @@ def open_keys(request: pytest.FixtureRequest, place: Place, stack: AsyncExitStac
 async def keys(open_keys: OpenKeys) -> Keys:
     """No keys yet."""
     return await open_keys()
+
+
+@pytest.fixture(params=names("moderation"))
+def open_moderation(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenModeration:
+    """Opens the same store each time; several may be open at once."""
+    return partial(opener(request.param, "moderation"), place, stack)
+
+
+@pytest.fixture
+async def moderation(open_moderation: OpenModeration) -> Moderation:
+    """A store without anything yet."""
+    return await open_moderation()
 
 
 @pytest.fixture(params=names("configuration"))

@@ -285,6 +285,7 @@ async def cluster(
             history=await stack.enter_async_context(build.history(chosen)),
             files=await stack.enter_async_context(build.files(chosen)),
             search=await stack.enter_async_context(build.search(chosen)),
+            moderation=await stack.enter_async_context(build.moderation(chosen)),
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),
             verifier=Verifier(secret=SECRET),

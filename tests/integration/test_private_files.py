@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.adapters.embedded import backplane, configuration, folder, history, keys, search
+from cecochat.adapters.embedded import (
+    backplane,
+    configuration,
+    folder,
+    history,
+    keys,
+    moderation,
+    search,
+)
 from cecochat.settings import private
 from tests.support.server import CECOCHAT, Server, command
 
@@ -59,8 +67,11 @@ def open_to_others(folder: Path) -> list[str]:
     return [f"{each} {each.stat().st_mode:o}" for each in every if each.stat().st_mode & 0o077]
 
 
+OF_ADAPTERS = (backplane, configuration, history, keys, moderation, search)
+
+
 def test_the_names_are_those_of_the_adapters() -> None:
-    files = {each.FILE for each in (backplane, configuration, history, keys, search)}
+    files = {each.FILE for each in OF_ADAPTERS}
     assert set(private.DATABASES) == files
     assert folder.LOCK_FILE in private.OURS
 

@@ -194,7 +194,7 @@ async def assert_scraped(machine: Machine) -> None:
 
 def databases(data: Path) -> None:
     data.mkdir(parents=True)
-    for name in ("log.db", "history.db", "configuration.db"):
+    for name in ("log.db", "history.db", "configuration.db", "moderation.db"):
         with closing(sqlite3.connect(data / name)) as database:
             database.execute("CREATE TABLE rows AS SELECT 1 AS one")
             database.commit()

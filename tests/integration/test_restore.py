@@ -39,6 +39,7 @@ async def test_the_folder_is_that_of_the_same_log(copy: Path, tmp_path: Path) ->
     said = await restore(copy, tmp_path / "again", code=0)
     assert log_id(tmp_path / "again") == log_id(copy)
     assert f"Its log is {log_id(copy)}, and ends at 20" in said
+    assert (tmp_path / "again" / "moderation.db").exists()
     async with running(tmp_path / "again"):
         pass
 

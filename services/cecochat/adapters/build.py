@@ -14,6 +14,7 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
+from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.settings import backends
@@ -57,6 +58,11 @@ def keys(settings: Settings) -> AbstractAsyncContextManager[Keys]:
     there yet says whether the system is new.
     """
     return _opened("keys", settings)
+
+
+def moderation(settings: Settings) -> AbstractAsyncContextManager[Moderation]:
+    """Open the store of reports, the audit log and blocks."""
+    return _opened("moderation", settings)
 
 
 def configuration(settings: Settings) -> AbstractAsyncContextManager[Configuration]:

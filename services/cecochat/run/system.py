@@ -49,6 +49,7 @@ BACKEND_RETRY_S = 1.0
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")  # and with an index, materialize
 WITH_FILES: tuple[Service, ...] = ("connect",)
+WITH_MODERATION: tuple[Service, ...] = ("messaging", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
     "materialize": materialize,
@@ -234,6 +235,7 @@ async def serving(
             signals=service == "messaging",
             keys=service in WITH_KEYS,
             files=service in WITH_FILES,
+            moderation=service in WITH_MODERATION,
             clients=service in FOR_CLIENTS,
         ) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -283,12 +285,14 @@ async def opened(
     signals: bool = True,
     keys: bool = True,
     files: bool = True,
+    moderation: bool = True,
     clients: bool = True,
 ) -> AsyncIterator[Parts]:
     """Open the ports on the adapters that the settings choose.
 
-    It waits for backends that do not answer yet. `history`, `signals`, `keys`, `files`: whether
-    to open those ports, too. `clients`: whether clients send tokens here. Raises `InvalidSettings`.
+    It waits for backends that do not answer yet. `history`, `signals`, `keys`, `files`,
+    `moderation`: whether to open those ports, too. `clients`: whether clients send tokens here.
+    Raises `InvalidSettings`.
     """
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
@@ -304,6 +308,9 @@ async def opened(
         parts = Parts(
             settings=settings,
             keys=await _enter(stack, lambda: keyring(settings)) if keys else None,
+            moderation=await _enter(stack, lambda: build.moderation(settings))
+            if moderation
+            else None,
             configuration=await _enter(stack, lambda: build.configuration(settings)),
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),

@@ -17,6 +17,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.files import Files
 from cecochat.ports.history import History
+from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.runtime.asking import Asking, of_server
@@ -38,6 +39,7 @@ class Parts:
     signals: Signals | None  # for messaging servers
     files: Files | None  # what messages carry; None: no store, or this server has no use for it
     keys: KeyRing | None  # for the servers that take or show texts
+    moderation: Moderation | None  # for messaging and history servers
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier

@@ -18,11 +18,19 @@ Port = Literal[
     "search",
     "files",
     "keys",
+    "moderation",
     "configuration",
     "discovery",
     "deployment",
 ]
-DATA: tuple[Port, ...] = ("backplane", "history", "keys", "configuration", "discovery")
+DATA: tuple[Port, ...] = (
+    "backplane",
+    "history",
+    "keys",
+    "moderation",
+    "configuration",
+    "discovery",
+)
 """The ports that all servers of a cluster have to share."""
 Open = Callable[..., AbstractAsyncContextManager[Any]]
 """It takes `Settings`. That of a backplane also takes `clock`, which its retention follows."""

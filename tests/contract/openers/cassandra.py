@@ -15,6 +15,7 @@ from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.keys import CassandraKeys
+from cecochat.adapters.cassandra.moderation import SUFFIX, CassandraModeration
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from tests.contract.openers import Place
 
@@ -36,6 +37,16 @@ async def keys(place: Place, stack: AsyncExitStack) -> CassandraKeys:
     settings = CassandraSettings((place.backends.address("cassandra"),), namespace=place.namespace)
     opened = await CassandraKeys.open(settings)
     stack.push_async_callback(drop_keyspace, replace(settings, namespace=f"{place.namespace}_keys"))
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+async def moderation(place: Place, stack: AsyncExitStack) -> CassandraModeration:
+    """In a keyspace of the test's own."""
+    settings = CassandraSettings((place.backends.address("cassandra"),), namespace=place.namespace)
+    opened = await CassandraModeration.open(settings)
+    namespace = f"{place.namespace}{SUFFIX}"
+    stack.push_async_callback(drop_keyspace, replace(settings, namespace=namespace))
     stack.push_async_callback(opened.close)
     return opened
 

@@ -1,4 +1,6 @@
-"""The backend on Cassandra or ScyllaDB, which serves the history and the keys of users."""
+"""The backend on Cassandra or ScyllaDB, which serves the history, the keys of users, and what
+moderation stores.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
+from cecochat.ports.moderation import Moderation
 from cecochat.settings.backends import Backend
 from cecochat.settings.settings import Settings
 from cecochat.settings.tls import secret
@@ -57,6 +60,18 @@ async def keys(settings: Settings) -> AsyncGenerator[Keys]:
         await opened.close()
 
 
+@asynccontextmanager
+async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
+    """Open reports, the audit log and blocks in Cassandra."""
+    from cecochat.adapters.cassandra.moderation import CassandraModeration
+
+    opened = await CassandraModeration.open(_settings(settings))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
 def _settings(settings: Settings) -> CassandraSettings:
     from cecochat.adapters.cassandra.settings import CassandraSettings
 
@@ -76,7 +91,7 @@ def _settings(settings: Settings) -> CassandraSettings:
 
 BACKEND: Final = Backend(
     name="cassandra",
-    ports={"history": history, "keys": keys},
+    ports={"history": history, "keys": keys, "moderation": moderation},
     chosen_by="cassandra",
     variables=CassandraVariables,
     shared=True,

@@ -4,19 +4,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from cassandra import ConsistencyLevel
-from cassandra.query import PreparedStatement
 from typing_extensions import override
 
-from cecochat.adapters.cassandra.database import Database, Rows
-from cecochat.adapters.cassandra.schema import Migration, Schema, migrate
+from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.keyspace import Keyspace
+from cecochat.adapters.cassandra.schema import Migration, Schema
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.keys import Erased, Keys
 
@@ -57,12 +54,10 @@ CQL: Final = {
 class CassandraKeys(Keys):
     """All keys in the keyspace of the history's name and `_keys`."""
 
-    def __init__(
-        self, database: Database, statements: dict[str, PreparedStatement], is_new: bool
-    ) -> None:
+    def __init__(self, keyspace: Keyspace, is_new: bool) -> None:
         """Use `open` instead."""
-        self._database = database
-        self._statements = statements
+        self._keyspace = keyspace
+        self._run = keyspace.run
         self.is_new = is_new
 
     @classmethod
@@ -70,28 +65,11 @@ class CassandraKeys(Keys):
         """Open the keys, or create the keyspace. `settings` are those of the history. Raises
         `InvalidSettings`, and `Unavailable` within `settings.open_timeout_s`.
         """
+        keyspace = await Keyspace.open(settings, "_keys", MIGRATIONS, CQL)
         try:
-            async with asyncio.timeout(settings.open_timeout_s):
-                return await cls._open(settings)
-        except TimeoutError:
-            raise Unavailable(
-                f"Cassandra at {', '.join(settings.addresses)} was not ready within"
-                f" {settings.open_timeout_s:g} s"
-            ) from None
-
-    @classmethod
-    async def _open(cls, settings: CassandraSettings) -> CassandraKeys:
-        own = replace(settings, namespace=f"{settings.namespace}_keys")
-        database = await Database.connect(own)
-        try:
-            await migrate(database, own, MIGRATIONS)
-            made = await database.prepare(
-                each.format(keyspace=own.namespace) for each in CQL.values()
-            )
-            statements = dict(zip(CQL, made, strict=True))
-            return cls(database, statements, await _lacks_messages(database, settings))
+            return cls(keyspace, await _lacks_messages(keyspace.database, settings))
         except BaseException:
-            await database.close()
+            await keyspace.close()
             raise
 
     @override
@@ -137,13 +115,7 @@ class CassandraKeys(Keys):
 
     @override
     async def close(self) -> None:
-        await self._database.close()
-
-    async def _run(self, name: str, *values: Any, at: int | None = None) -> Rows:
-        bound = self._statements[name].bind(values)
-        if at is not None:
-            bound.consistency_level = at
-        return await self._database.run(bound)
+        await self._keyspace.close()
 
 
 async def _lacks_messages(database: Database, settings: CassandraSettings) -> bool:

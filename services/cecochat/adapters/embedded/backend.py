@@ -14,6 +14,7 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.files import Files
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
+from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
 from cecochat.ports.trimming import trimming
@@ -99,6 +100,18 @@ async def keys(settings: Settings) -> AsyncGenerator[Keys]:
 
 
 @asynccontextmanager
+async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
+    """Open reports, the audit log and blocks in SQLite."""
+    from cecochat.adapters.embedded.moderation import EmbeddedModeration
+
+    opened = await EmbeddedModeration.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
 async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
     """Open the configuration in SQLite."""
     from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -154,6 +167,7 @@ BACKEND: Final = Backend(
         "search": search,
         "files": files,
         "keys": keys,
+        "moderation": moderation,
         "configuration": configuration,
         "discovery": discovery,
         "deployment": deployment,

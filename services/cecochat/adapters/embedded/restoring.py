@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from cecochat.adapters.embedded import backplane, configuration, history, keys
+from cecochat.adapters.embedded import backplane, configuration, history, keys, moderation
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.domain.errors import CecochatError
 from cecochat.settings import private
 
 DATABASES = (backplane.FILE, history.FILE, configuration.FILE)
+NOT_IN_ALL = (keys.FILE, moderation.FILE)  # copies of older versions lack them
 SECRETS = ("token-secret", "cluster-secret", "keys-secret")
 
 
@@ -44,7 +45,7 @@ def restored(copy: Path, folder: Path, of_keys: Path | None = None) -> Restored:
         try:
             return _copied(copy, folder, of_keys)
         except BaseException:
-            for name in (*DATABASES, keys.FILE):
+            for name in (*DATABASES, *NOT_IN_ALL):
                 (folder / name).unlink(missing_ok=True)
             raise
     finally:
@@ -52,7 +53,7 @@ def restored(copy: Path, folder: Path, of_keys: Path | None = None) -> Restored:
 
 
 def _refuse_to_replace(folder: Path) -> None:
-    if there := [name for name in (*DATABASES, keys.FILE) if (folder / name).exists()]:
+    if there := [name for name in (*DATABASES, *NOT_IN_ALL) if (folder / name).exists()]:
         raise CannotRestore(
             f"{folder} has {', '.join(there)} already: move that folder away first, since nothing "
             "else has what came after the copy"
@@ -63,6 +64,8 @@ def _copied(copy: Path, folder: Path, of_keys: Path) -> Restored:
     sources = {name: copy / name for name in DATABASES}
     if has_keys := of_keys.exists():
         sources[keys.FILE] = of_keys
+    if (of_moderation := copy / moderation.FILE).exists():
+        sources[moderation.FILE] = of_moderation
     for name, source in sources.items():
         try:
             _copy_database(source, folder / name)

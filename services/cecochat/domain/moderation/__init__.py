@@ -1,0 +1,1 @@
+"""What users report, and what moderators do about it."""
