@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, REVOCATIONS
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, RETENTION, REVOCATIONS
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.servers.connect.attachments import AttachmentMetrics
 from cecochat.servers.connect.backend import BackendMetrics
@@ -26,6 +26,7 @@ from cecochat.servers.hooks.metrics import HookMetrics
 from cecochat.servers.materialize.auditor import AuditMetrics
 from cecochat.servers.materialize.indexing import search_lag
 from cecochat.servers.materialize.metrics import MaterializeMetrics
+from cecochat.servers.materialize.sweeping import SweepMetrics
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.telemetry.tracing import SpanCounts
@@ -44,21 +45,25 @@ def _expiry(registry: CollectorRegistry) -> None:
 
 
 EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans, _unproven, _expiry)
+TELLING = partial(DocumentMetrics, RETENTION)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
-    "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, *VERIFYING, *EVERY),
+    "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, TELLING, *VERIFYING, *EVERY),
     "materialize": (
         MaterializeMetrics,
         AuditMetrics,
         search_lag,
+        SweepMetrics,
+        TELLING,
         partial(DocumentMetrics, REVOCATIONS),
         *EVERY,
     ),
-    "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
+    "history": (QueryMetrics, history_holes, TELLING, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, BackendMetrics, AttachmentMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "hooks": (
         HookMetrics,
+        TELLING,
         partial(DocumentMetrics, HOOKS),
         partial(DocumentMetrics, REVOCATIONS),
         *EVERY,

@@ -1,7 +1,7 @@
 """The rules less one each. Those about what a device is told are in `device_rules`, those about
 logs that are cut in `cut_rules`, telling what a log has lost in `loss_rules`, recipients in the
 sender's partition in `home_rules`, groups in `group_rules`, changes of messages in `change_rules`,
-and versions of the assignment in `assignment_rules`.
+what is too old in `aging_rules`, and versions of the assignment in `assignment_rules`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.ownership.sent import SentTable
 from tests.sim import oracle, without
 from tests.sim.ablation import HAND_OVERS, Override, ablation
+from tests.sim.aging_rules import AGING_RULES
 from tests.sim.assignment_rules import ASSIGNMENT_RULES
 from tests.sim.call_rules import CALL_RULES
 from tests.sim.change_rules import CHANGE_RULES
@@ -281,6 +282,7 @@ ABLATIONS = [
     *GROUP_RULES,
     *CHANGE_RULES,
     *CALL_RULES,
+    *AGING_RULES,
     *LOSS_RULES,
     *CUT_RULES,
     *VANISH_RULES,

@@ -152,7 +152,7 @@ class Client:
         """A person sees an event, and what it does to the messages that are there."""
         shown = Shown(event.user_id, int(event.client_message_id), event.chat_id, event.id)
         self.record.shown.append(shown)
-        if event.HasField("message"):
+        if event.HasField("message") and not event.message.expired:
             self.messages.append(shown)
         if change := event_of(event):
             self.timeline.add(change)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cecochat.client.events import Message, message_of
 from cecochat.domain.changes.about import about
+from cecochat.domain.changes.texts import age_id, blank
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.groups.changes import Seen
 from cecochat.domain.log.fold import Fold
@@ -49,6 +50,7 @@ class History:
         self._changes: dict[int, Membership] = {}  # of the group
         self._belonging: Spans[str] = Spans()
         self._changed: dict[int, dict[int, Event]] = {}  # message id -> changes of it by id
+        self.kept_from = 0  # what has a lower id is too old
         self.told: dict[str, Hole] = {}  # ranges of what may be missing, by what they are
 
     def write(self, event: Event) -> None:
@@ -100,7 +102,7 @@ class History:
 
     def page(self, user: str, chat: str, after: int, limit: int) -> tuple[list[Event], bool]:
         """The next messages of a chat that the user may read, above an id, in order, those that are
-        missing without their content; and whether there are more.
+        missing or too old without their content; and whether there are more.
         """
         rows = [
             row
@@ -113,7 +115,15 @@ class History:
 
     def _shown(self, user: str, row: Row) -> Event:
         event = self.rows.get(row)
-        return self._folded(user, event)[0] if event else _missing(row)
+        return self.told_of(self._folded(user, event)[0]) if event else _missing(row)
+
+    def told_of(self, event: Event) -> Event:
+        """An event as it goes out: what is too old has no content."""
+        if age_id(event) >= self.kept_from:
+            return event
+        told = Event.FromString(event.SerializeToString())
+        blank(told)
+        return told
 
     def message(self, user: str, event: Event) -> Message:
         """A message as a user sees it now."""
@@ -123,7 +133,7 @@ class History:
         """What everybody sees of each message now."""
         for row, event in self.rows.items():
             for user in USERS if event.HasField("message") else ():
-                if self._may_read(user, row):
+                if self._may_read(user, row) and row.id >= self.kept_from:
                     yield View(user, row.id, now_of(self.message(user, event)))
 
     def _folded(self, user: str, event: Event) -> tuple[Event, MessageState | None]:

@@ -92,7 +92,7 @@ class People(State):
         """A person reads the newest messages of a chat in the history."""
         client = self.clients[name]
         events, _ = self.history.page(client.user, chat, after=0, limit=1_000)
-        page = events[-LOOK:]
+        page = [event for event in events if event.id >= self.history.kept_from][-LOOK:]
         ids = tuple(event.id for event in page if event.WhichOneof("body"))
         told = frozenset(event.id for event in page if not event.WhichOneof("body"))
         self.looks.append(Look(client.user, chat, ids, told))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
+from tests.sim.aging import Ages
 from tests.sim.assigning import Upheavals
 from tests.sim.calling import Calls
 from tests.sim.changing import Changes
@@ -46,7 +47,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes | Calls
+Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes | Calls | Ages
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -92,7 +93,7 @@ def random_run(
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
     aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights)]
-    aside.append(Calls(seed, weights))
+    aside += [Calls(seed, weights), Ages(seed, weights)]
     first = unfit(seed, more) + upgrades.first()
     return _run(shape, _drawn(rng, steps, more, aside, (first, founding(seed, more))))
 

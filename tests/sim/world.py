@@ -2,6 +2,7 @@
 names:
 
 - `people`: who writes and reads, on which devices
+- `aging`: what chats do not keep any more
 - `changing`: who edits, deletes and reacts
 - `network`: what is on its way, to the log and to devices
 - `nodes`: clocks, pauses and crashes
@@ -22,6 +23,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+from tests.sim.aging import Aging
 from tests.sim.asking import Asks
 from tests.sim.calling import Calling
 from tests.sim.changing import Changing
@@ -38,7 +40,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(Changing, Owners, Asks, Calling, Materializing, Upgrading, Vanishing):
+class World(Aging, Changing, Owners, Asks, Calling, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -61,7 +63,11 @@ class World(Changing, Owners, Asks, Calling, Materializing, Upgrading, Vanishing
         """What the oracle judges."""
         for client in self.clients.values():
             client.record.unanswered = [int(each) for each in client.device.outbox]
-            client.record.messages = {each.id: now_of(each) for each in client.timeline.messages()}
+            client.record.messages = {
+                each.id: now_of(each)
+                for each in client.timeline.messages()
+                if each.id >= self.history.kept_from
+            }
         again = self.brought_again()
         for client in self.clients.values():
             client.record.brought_again = again[client.user]

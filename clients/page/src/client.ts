@@ -125,7 +125,7 @@ class Adapter implements Client {
   }
 
   private plain(given: GivenMessage): Message {
-    const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId, erased } = given;
+    const { id, userId, text, sentAt, clientMessageId, missing, replyToId, revisionId, deletionId, erased, expired } = given;
     return {
       id,
       from: userId,
@@ -136,8 +136,9 @@ class Adapter implements Client {
       mentionsMe: !!given.mentions?.some((each) => each.userId === this.me),
       changeId: deletionId || revisionId || undefined,
       edited: !!revisionId,
-      deleted: !!deletionId || !!erased,
+      deleted: !!deletionId || !!erased || !!expired,
       erased: !!erased,
+      expired: !!expired,
       reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
     };
   }

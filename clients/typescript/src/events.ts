@@ -64,7 +64,7 @@ export interface Message {
   chatId: string;
   /** The sender. */
   userId: string;
-  /** Empty if it is deleted or erased. */
+  /** Empty if it is deleted, erased or expired. */
   text: string;
   clientMessageId: string;
   /** When the server accepted it. */
@@ -82,6 +82,8 @@ export interface Message {
   missing?: true;
   /** Set if its sender was erased, and its text with them. */
   erased?: true;
+  /** Set if its chat does not keep it any more. Only the last message of a chat in a list can be. */
+  expired?: true;
 }
 
 /** How far `userId` has received and read a chat; 0n means nothing new. */
@@ -203,9 +205,11 @@ function saidIn({
   replyToId,
   mentions,
   erased,
-}: Said): Pick<Message, "text" | "replyToId" | "mentions" | "erased"> {
+  expired,
+}: Said): Pick<Message, "text" | "replyToId" | "mentions" | "erased" | "expired"> {
   const named = mentions.length > 0 && { mentions: mentions.map(mentionOf) };
-  return { text, ...(replyToId && { replyToId }), ...named, ...(erased && { erased }) };
+  const gone = { ...(erased && { erased }), ...(expired && { expired }) };
+  return { text, ...(replyToId && { replyToId }), ...named, ...gone };
 }
 
 export function mentionOf({ userId, start, length }: Mention): Mention {
@@ -277,9 +281,10 @@ export function foundFrom({ messages, states, hasMore }: SearchMessagesResponse)
   return { messages: messages.map((event) => messageOf(event, stateOf.get(event.id))), hasMore };
 }
 
-/** Convert an event of the stream. Return nothing for a kind that is not known. */
+/** Convert an event of the stream. Return nothing for a kind that is not known, nor for what is not kept any more. */
 export function occurrenceOf(event: Event): Occurrence | undefined {
   const { chatId, userId, body } = event;
+  if ((body.case === "message" || body.case === "edit") && body.value.expired) return undefined;
   switch (body.case) {
     case "message":
       return { name: "message", value: messageOf(event) };

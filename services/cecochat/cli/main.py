@@ -44,6 +44,7 @@ COMMANDS = {
         "config": "cluster.config",
         "revoke": "operate.revoke",
         "hooks": "operate.hooks",
+        "retention": "operate.retention",
         "takeout": "operate.takeout",
         "erase": "operate.erase",
         "sealing": "operate.sealing",

@@ -65,8 +65,7 @@ def _changes_json(message: Message) -> dict[str, Any]:
         "deletion_id": message.deletion_id,
     }
     found: dict[str, Any] = {name: str(id_) for name, id_ in ids.items() if id_}
-    if message.erased:
-        found["erased"] = True
+    found |= {name: True for name in ("erased", "expired") if getattr(message, name)}
     found |= attached_json(message)
     if message.reactions:
         found["reactions"] = [
@@ -128,6 +127,8 @@ def as_it_is(message: Message) -> str:
         return "(deleted)"
     if message.erased:
         return "(erased)"
+    if message.expired:
+        return "(expired)"
     edited = " (edited)" if message.revision_id else ""
     reactions = "".join(f"  {each.emoji} {each.user_id}" for each in message.reactions)
     return f"{said_in(message)}{edited}{reactions}"

@@ -92,7 +92,7 @@ class Message(_Answerable):
     id: int
     chat_id: str
     user_id: str  # the sender
-    text: str  # empty if it is deleted or erased, and maybe if it has attachments
+    text: str  # empty if it is deleted, erased or expired, and maybe if it has attachments
     client_message_id: str
     reply_to_id: int = 0  # the message that it answers; 0: none
     mentions: tuple[Mention, ...] = ()
@@ -100,7 +100,8 @@ class Message(_Answerable):
     deletion_id: int = 0  # 0: it is not deleted
     reactions: tuple[Reaction, ...] = ()  # in the order of their ids
     erased: bool = False  # its sender was erased, and its text and attachments with them
-    attachments: tuple[Attachment, ...] = ()  # files; none if it is deleted or erased
+    attachments: tuple[Attachment, ...] = ()  # files; none if it is deleted, erased or expired
+    expired: bool = False  # its chat does not keep it any more; only in a list of chats
 
     @property
     def sent_at(self) -> datetime:
@@ -303,6 +304,7 @@ def message_of(event: events_pb2.Event, state: history_pb2.MessageState | None =
         ),
         said.erased,
         tuple(map(attachment_of, said.attachments)),
+        said.expired,
     )
 
 

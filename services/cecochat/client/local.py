@@ -161,6 +161,8 @@ class LocalDevice:
 
     def _event(self, happening: Any) -> Event | None:
         match happening:
+            case domain.Received(event) if event.message.expired or event.edit.expired:
+                return None  # there was something, which is not kept any more
             case domain.Received(event):
                 if event.HasField("membership"):
                     self.group_changes[ChatId(event.chat_id)] = event.id

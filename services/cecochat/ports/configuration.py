@@ -13,6 +13,7 @@ CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"
 REVOCATIONS: Final = "revocations"
 HOOKS: Final = "hooks"
+RETENTION: Final = "retention"
 
 
 class Document(NamedTuple):

@@ -285,6 +285,21 @@ class History(ABC):
         Raises `Unavailable`. Some rows may be stored then, and the same call can be made again.
         """
 
+    @abstractmethod
+    async def blank(self, rows: Sequence[MessageRow]) -> None:
+        """Store these messages and edits, whose events say nothing any more, over those that are
+        there. Nobody is unread or mentioned by them, and neither `write` nor time brings back what
+        was there: writing the old ones again changes nothing. What is not there stays absent.
+
+        Raises `Unavailable`. Some rows may be stored then, and the same call can be made again.
+        """
+
+    @abstractmethod
+    async def purge(self) -> None:
+        """Leave nothing that `blank` has replaced in the database's files, as far as that is up to
+        this server. Raises `Unavailable`.
+        """
+
     # Reads show a message only if every valid origin of its partition with a lower id is stored,
     # so that nobody sees a later message of a sender without an earlier one.
 

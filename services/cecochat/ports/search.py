@@ -61,6 +61,12 @@ class Search(ABC):
         """
 
     @abstractmethod
+    async def purge(self) -> None:
+        """Leave no byte in its files of what was removed with `write`, but for words that others
+        wrote, too.
+        """
+
+    @abstractmethod
     async def clear(self) -> None:
         """Remove everything, with the progress of all logs."""
 

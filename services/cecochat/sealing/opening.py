@@ -1,4 +1,6 @@
-"""Opens sealed texts for those who may read them. All else goes through as it is."""
+"""Opens sealed texts for those who may read them, and takes out what is too old. All else goes
+through as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from cecochat.domain.changes.texts import SEALED_TAG, attached, said
+from cecochat.domain.changes.texts import SEALED_TAG, age_id, attached, blank, said
+from cecochat.domain.cluster.retention import Retention
 from cecochat.domain.cluster.revocations import Revocations
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, time_ms
 from cecochat.domain.session.frames import Chunk
 from cecochat.sealing.keyring import Found, KeyRing
 from cecochat.v1.events_pb2 import Attachment, Event
@@ -16,6 +19,7 @@ from cecochat.v1.messaging_pb2 import ServerFrame
 
 log = logging.getLogger(__name__)
 
+NEVER_MS = 1 << 62
 REMEMBERED_S = 30.0
 REMEMBERED_BYTES = 2 << 20
 
@@ -23,17 +27,25 @@ REMEMBERED_BYTES = 2 << 20
 class Opening:
     """Opens events, and what is queued for sessions, with the keys of a ring."""
 
-    def __init__(self, ring: KeyRing, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._ring = ring
         self._opened = Remembered(clock)
         self._revoked = Revocations()
+        self._retention = Retention()
+        self._limits = False  # whether there is a rule that may make something too old
+        self._now_ms = now_ms
 
     async def events(self, *lists: Sequence[bytes]) -> list[list[bytes]]:
         """Return these lists of serialized events with their texts. Raises `Unavailable`."""
-        found = (each for events in lists for each in events if SEALED_TAG in each)
-        sealed = {each: Event.FromString(each) for each in found}
-        keys = await self._keys(sealed.values()) if sealed else {}
-        opened = {each: _opened(event, keys) for each, event in sealed.items()}
+        found = (each for events in lists for each in events if self._concerns(each))
+        parsed = {each: Event.FromString(each) for each in found}
+        keys = await self._keys(parsed.values()) if parsed else {}
+        opened = {each: self._told(event, keys) for each, event in parsed.items()}
         return [[opened.get(each, each) for each in events] for events in lists]
 
     async def frame(self, chunks: Sequence[Chunk]) -> bytes:
@@ -41,15 +53,29 @@ class Opening:
         is remembered for the others. Raises `Unavailable`.
         """
         frame = b"".join(chunks)
-        if SEALED_TAG not in frame:
+        if not self._concerns(frame):
             return frame
-        found = {each: self._opened.find(each) for each in chunks if SEALED_TAG in each}
+        now_ms = self._now_ms()
+        found = {each: self._opened.find(each, now_ms) for each in chunks if self._concerns(each)}
         if new := {each: ServerFrame.FromString(each) for each in found if not found[each]}:
-            keys = await self._keys(parsed.items[0].delivered.event for parsed in new.values())
+            events = {each: _delivered(parsed) for each, parsed in new.items()}
+            keys = await self._keys(event for event in events.values() if event)
             for chunk, parsed in new.items():
-                _open(parsed.items[0].delivered.event, keys)
-                found[chunk] = self._opened.add(chunk, parsed.SerializeToString())
+                if event := events[chunk]:
+                    self._tell(event, keys)
+                    opened, until_ms = parsed.SerializeToString(), self._until_ms(event)
+                    found[chunk] = self._opened.add(chunk, opened, until_ms)
         return b"".join([found.get(each) or each for each in chunks])
+
+    def keep(self, retention: Retention) -> None:
+        """Follow other rules of how long chats keep their messages."""
+        self._retention = retention
+        self._limits = retention.is_set
+        self._opened.forget()
+
+    def kept_from(self, chat_id: str) -> int:
+        """Return the lowest id that a message of a chat may have now without being too old."""
+        return self._retention.kept_from(chat_id, self._now_ms()) if self._limits else 0
 
     def follow(self, revoked: Revocations) -> None:
         """Forget the keys of those whose tokens were revoked since the last call: they may have
@@ -66,13 +92,42 @@ class Opening:
         self._ring.forget(user_ids)
         self._opened.forget()
 
+    def _concerns(self, raw: bytes) -> bool:
+        """Return whether some bytes may hold what must not go out as it is."""
+        return self._limits or SEALED_TAG in raw
+
+    def _until_ms(self, event: Event) -> int:
+        """Return until when what an event says is kept, in ms since 1970."""
+        keep_s = self._retention.keep_s(event.chat_id)
+        return time_ms(age_id(event)) + keep_s * 1_000 if keep_s else NEVER_MS
+
+    def _told(self, event: Event, keys: Found) -> bytes:
+        self._tell(event, keys)
+        return event.SerializeToString()
+
+    def _tell(self, event: Event, keys: Found) -> None:
+        """Make of an event what is told: nothing of what is too old, or else its text."""
+        if self._limits and age_id(event) < self.kept_from(event.chat_id):
+            blank(event)
+        else:
+            _open(event, keys)
+
     async def _keys(self, events: Iterable[Event]) -> Found:
-        return await self._ring.of({UserId(event.user_id) for event in events})
+        """Return the keys that it takes to open these events."""
+        users = {UserId(event.user_id) for event in events if _is_sealed(event)}
+        return await self._ring.of(users) if users else {}
 
 
-def _opened(event: Event, keys: Found) -> bytes:
-    _open(event, keys)
-    return event.SerializeToString()
+def _delivered(frame: ServerFrame) -> Event | None:
+    """Return the event that the only item of a frame delivers; None: it delivers none."""
+    item = frame.items[0]
+    return item.delivered.event if item.HasField("delivered") else None
+
+
+def _is_sealed(event: Event) -> bool:
+    """Return whether it takes a key to tell an event."""
+    body = said(event)
+    return bool(body and body.sealed) or any(each.sealed for each in attached(event))
 
 
 def _open(event: Event, keys: Found) -> None:
@@ -119,23 +174,26 @@ def _text(event: Event, sealed: bytes, keys: Found) -> str | None:
 
 
 class Remembered:
-    """Opened chunks by chunk, for at most twice `REMEMBERED_S` and `REMEMBERED_BYTES`."""
+    """Opened chunks by chunk, for at most twice `REMEMBERED_S` and `REMEMBERED_BYTES`, each as long
+    as what it says is kept.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._young: dict[Chunk, bytes] = {}
-        self._old: dict[Chunk, bytes] = {}
+        self._young: dict[Chunk, tuple[bytes, int]] = {}
+        self._old: dict[Chunk, tuple[bytes, int]] = {}
         self._bytes = 0  # of the young
         self._since_s = clock()
 
-    def find(self, chunk: Chunk) -> bytes | None:
-        """Return a chunk as it was opened, if that is still known."""
+    def find(self, chunk: Chunk, now_ms: int = 0) -> bytes | None:
+        """Return a chunk as it was opened, if that is still known and kept."""
         self._turn()
-        return self._young.get(chunk) or self._old.get(chunk)
+        opened, until_ms = self._young.get(chunk) or self._old.get(chunk) or (None, 0)
+        return opened if now_ms <= until_ms else None
 
-    def add(self, chunk: Chunk, opened: bytes) -> bytes:
-        """Remember a chunk as it was opened, and return that."""
-        self._young[chunk] = opened
+    def add(self, chunk: Chunk, opened: bytes, until_ms: int = NEVER_MS) -> bytes:
+        """Remember a chunk as it was opened until a time in ms since 1970, and return it."""
+        self._young[chunk] = opened, until_ms
         self._bytes += len(chunk) + len(opened)
         self._turn()
         return opened

@@ -136,6 +136,7 @@ class Message(_message.Message):
     MENTIONS_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits). It may be empty if something is attached."""
@@ -145,6 +146,10 @@ class Message(_message.Message):
     """
     erased: _builtins.bool
     """The user who wrote it was erased, and its text and attachments are gone."""
+    expired: _builtins.bool
+    """The message is older than its chat keeps messages, and its text and attachments are gone. Do not show it: it is only told so that a
+    device knows that a send of its own was accepted.
+    """
     sealed: _builtins.bytes
     """Never reaches clients, and is refused from them: the text as the log and the history hold it, encrypted with the key of the user who
     wrote it. The two bytes of its tag are in no UTF-8 text, so that a server finds sealed texts quickly.
@@ -165,11 +170,12 @@ class Message(_message.Message):
         mentions: _abc.Iterable[Global___Mention] | None = ...,
         erased: _builtins.bool = ...,
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        expired: _builtins.bool = ...,
         sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "erased", b"erased", "mentions", b"mentions", "reply_to_id", b"reply_to_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "erased", b"erased", "expired", b"expired", "mentions", b"mentions", "reply_to_id", b"reply_to_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,12 +289,15 @@ class Edit(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     MENTIONS_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
     text: _builtins.str
     """Never empty when it is sent. If the message is deleted, the history gives it without its text."""
     erased: _builtins.bool
     """As in Message."""
+    expired: _builtins.bool
+    """As in Message, of the message that it changes."""
     sealed: _builtins.bytes
     """As in Message."""
     @_builtins.property
@@ -300,11 +309,12 @@ class Edit(_message.Message):
         text: _builtins.str = ...,
         mentions: _abc.Iterable[Global___Mention] | None = ...,
         erased: _builtins.bool = ...,
+        expired: _builtins.bool = ...,
         sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "mentions", b"mentions", "message_id", b"message_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "expired", b"expired", "mentions", b"mentions", "message_id", b"message_id", "sealed", b"sealed", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

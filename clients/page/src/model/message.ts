@@ -20,11 +20,14 @@ export interface Message {
   readonly deleted?: boolean;
   /** It is gone because its sender was erased. */
   readonly erased?: boolean;
+  /** It is gone because its chat does not keep it any more. */
+  readonly expired?: boolean;
   readonly reactions?: readonly Reaction[];
 }
 
 /** What is shown in place of a message that is gone. */
-export function goneInWords({ erased }: Message): string {
+export function goneInWords({ erased, expired }: Message): string {
+  if (expired) return "An expired message";
   return erased ? "An erased message" : "A deleted message";
 }
 

@@ -41,6 +41,7 @@ export const MessageSchema: Schema<Message> = [
   [3, "mentions", 11, 1, MentionSchema],
   [4, "erased", 8, 0],
   [5, "attachments", 11, 1, AttachmentSchema],
+  [6, "expired", 8, 0],
   [2047, "sealed", 12, 0],
 ];
 
@@ -56,6 +57,7 @@ export const EditSchema: Schema<Edit> = [
   [2, "text", 9, 0],
   [3, "mentions", 11, 1, MentionSchema],
   [4, "erased", 8, 0],
+  [5, "expired", 8, 0],
   [2047, "sealed", 12, 0],
 ];
 

@@ -54,6 +54,33 @@ def pointers(
         yield make.raise_changed.bind((chat_id, id_, at_us or greatest_us(id_)))
 
 
+def blank_pointer(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
+    """Return the statement that stores a change that says nothing in the place of itself, among
+    those that count.
+    """
+    assert row.about is not None
+    message_id, kind, key = row.about
+    place = (row.chat_id, bucket_of(message_id), kind, message_id, key)
+    id_ = ID.pack(row.message_id)
+    return make.raise_standing.bind((*place, id_ + row.event, id_, at_us))
+
+
+async def standing(
+    database: Database, make: Statements, rows: Sequence[MessageRow]
+) -> list[MessageRow]:
+    """Return those of these changes that count."""
+
+    async def counts(row: MessageRow) -> bool:
+        assert row.about is not None
+        message_id, kind, key = row.about
+        place = (row.chat_id, bucket_of(message_id), kind, message_id, key)
+        found = await database.run(make.standing.bind(place))
+        return bool(found) and ID.unpack_from(found[0][0])[0] == row.message_id
+
+    known = await asyncio.gather(*map(counts, rows))
+    return [row for row, does_count in zip(rows, known, strict=True) if does_count]
+
+
 def _mentioned(row: MessageRow) -> bytes | None:
     """Return whom an edit mentions, as it is stored even of nobody; None if it is no edit."""
     if row.about is None or row.about.kind != "edit":

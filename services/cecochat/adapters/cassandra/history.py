@@ -108,6 +108,16 @@ class CassandraHistory(History):
         self._writer.forget()
 
     @override
+    async def blank(self, rows: Sequence[MessageRow]) -> None:
+        changed = [row for row in rows if row.about]
+        standing = await changes.standing(self._database, self._statements, changed)
+        await self._writer.blank(rows, standing)
+
+    @override
+    async def purge(self) -> None:
+        """Do nothing: compaction drops what was replaced, which is up to the database."""
+
+    @override
     async def progress(self, log_id: str) -> dict[int, Place]:
         """Like the port says. It also forgets what is cached: the caller may write again what the
         database has lost, including the index of buckets.

@@ -72,6 +72,16 @@ def message_row(
     return make.insert_message.bind((*values, mentioned, at_us))
 
 
+def blank_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
+    """Return the statement that stores a message or a change that says nothing over what is there:
+    it is by nobody, as far as it is counted.
+    """
+    if row.about:
+        return insert(make, row, at_us)
+    id_ = row.message_id
+    return make.insert_message.bind((row.chat_id, bucket_of(id_), id_, "", row.event, None, at_us))
+
+
 async def refused(
     database: Database, make: Statements, messages: Sequence[MessageRow], marks: Sequence[MarkRow]
 ) -> list[tuple[Row, str]]:

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from cassandra import InvalidRequest
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
-from cecochat.adapters.cassandra.changes import pointers
+from cecochat.adapters.cassandra.changes import blank_pointer, pointers
 from cecochat.adapters.cassandra.database import Database
-from cecochat.adapters.cassandra.holes import message_row, put_holes, refused
+from cecochat.adapters.cassandra.holes import blank_row, message_row, put_holes, refused
 from cecochat.adapters.cassandra.members import change_rows
 from cecochat.adapters.cassandra.reached import rows_of
 from cecochat.adapters.cassandra.settings import CassandraSettings
@@ -156,6 +156,14 @@ class Writer:
         await self._put(
             [*_chat_rows(make, messages), *pointers(make, messages), *_mark_rows(make, marks)]
         )
+
+    async def blank(self, rows: Sequence[MessageRow], standing: Sequence[MessageRow]) -> None:
+        """Write rows that say nothing over those that are there, with the current time as the
+        timestamp. `standing` are those of them that are changes that count.
+        """
+        make, now_us = self._statements, time.time_ns() // 1_000
+        await self._put(blank_row(make, row, now_us) for row in rows)
+        await self._put(blank_pointer(make, row, now_us) for row in standing)
 
     async def overrule(self, lacking: Lacking, marks: Sequence[MarkRow]) -> None:
         """Write what is lacking over whatever is there, even deletions, with the current time as

@@ -27,6 +27,7 @@ SCHEMA = (
 )
 _NEW = Rows("INSERT OR ROLLBACK INTO changes", 3, "ON CONFLICT DO NOTHING")
 _RESTORED = Rows("INSERT OR REPLACE INTO changes", 3)
+_BLANKED = "UPDATE changes SET event = ? WHERE chat_id = ? AND change_id = ?"
 _STANDING = Rows(
     "INSERT OR ROLLBACK INTO standing_changes",
     5,
@@ -48,6 +49,12 @@ def write(
     all_ = [(row.chat_id, row.message_id, row.event) for row, _ in changes]
     (_RESTORED if restored else _NEW).write(connection, all_)
     _STANDING.write(connection, [(row.chat_id, *about, row.message_id) for row, about in changes])
+
+
+def blank(connection: sqlite3.Connection, rows: Sequence[MessageRow]) -> None:
+    """Store these changes over those that are there."""
+    named = [(row.event, row.chat_id, row.message_id) for row in rows]
+    connection.executemany(_BLANKED, named)
 
 
 def read(

@@ -18,7 +18,7 @@ LACKING_MESSAGES = """WITH wanted (number, chat, id, event, names) AS (VALUES {r
     SELECT number, messages.event IS NULL FROM wanted
     LEFT JOIN messages ON messages.chat_id = chat AND message_id = id
     LEFT JOIN mentions ON mentions.chat_id = chat AND event_id = id
-    WHERE messages.event IS NOT wanted.event OR user_ids IS NOT names"""
+    WHERE messages.event IS NOT wanted.event OR nullif(user_ids, '') IS NOT names"""
 LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
     SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
     WHERE coalesce(last_message_id, 0) < id"""
@@ -35,7 +35,7 @@ LACKING_CHANGES = """WITH wanted (number, chat, id, event, names, message, kind,
         AND standing.key = wanted.key
     LEFT JOIN mentions ON mentions.chat_id = chat AND event_id = id
     WHERE changes.event IS NOT wanted.event OR coalesce(standing.change_id, 0) < id
-    OR user_ids IS NOT names"""
+    OR nullif(user_ids, '') IS NOT names"""
 LACKING_PEOPLE = """WITH wanted (number, chat, user, id, role, invited, partition) AS
     (VALUES {rows})
     SELECT number, 0 FROM wanted EXCEPT

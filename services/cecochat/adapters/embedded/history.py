@@ -16,6 +16,7 @@ from cecochat.adapters.embedded import chats as lists
 from cecochat.adapters.embedded import groups as group_tables
 from cecochat.adapters.embedded import holes as hole_table
 from cecochat.adapters.embedded import mentions as mention_table
+from cecochat.adapters.embedded.blanking import blank
 from cecochat.adapters.embedded.comparing import lacking
 from cecochat.adapters.embedded.groups import EmbeddedGroups
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
@@ -191,6 +192,14 @@ class EmbeddedHistory(History):
     async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
         await self._submit(self._restores, _Written(messages, marks, None))
 
+    @override
+    async def blank(self, rows: Sequence[MessageRow]) -> None:
+        await self.database.write(partial(blank, rows))
+
+    @override
+    async def purge(self) -> None:
+        await self.database.empty_wal()
+
     async def _submit(self, writes: _Writes, written: _Written) -> None:
         try:
             await self.database.submit(writes, written)
@@ -355,9 +364,7 @@ def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
 
 
 def _is_too_big(error: sqlite3.Error) -> bool:
-    """Return whether SQLite says that a row or a value is too big. Its other errors are about the
-    file, the disk or the lock.
-    """
+    """Return whether SQLite says that a row or a value is too big, and not that a file fails."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG
 
 

@@ -19,6 +19,7 @@ SCHEMA = (
 )
 _NEW = Rows("INSERT OR ROLLBACK INTO mentions", 3, "ON CONFLICT DO NOTHING")
 _RESTORED = Rows("INSERT OR REPLACE INTO mentions", 3)
+_BLANKED = "UPDATE mentions SET user_ids = '' WHERE chat_id = ? AND event_id = ?"
 _NOBODY = "DELETE FROM mentions WHERE chat_id = ? AND event_id = ?"
 
 
@@ -31,6 +32,13 @@ def write(
     if restored:
         others = ((row.chat_id, row.message_id) for row in rows if not row.mentioned)
         connection.executemany(_NOBODY, others)
+
+
+def blank(connection: sqlite3.Connection, rows: Sequence[MessageRow]) -> None:
+    """Store that these messages and edits mention nobody any more. The rows stay, so that writing
+    the old ones again changes nothing.
+    """
+    connection.executemany(_BLANKED, [(row.chat_id, row.message_id) for row in rows])
 
 
 def names(row: MessageRow) -> str | None:

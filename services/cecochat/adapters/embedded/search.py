@@ -132,9 +132,16 @@ class EmbeddedSearch(Search):
     async def forget(self, user_id: UserId) -> None:
         def remove(connection: sqlite3.Connection) -> None:
             connection.execute(FORGOTTEN, (user_id,))
-            connection.execute(MERGED)  # or the index would keep what it is told to leave out
 
         await self.database.write(remove)
+        await self.purge()
+
+    @override
+    async def purge(self) -> None:
+        def merge_all(connection: sqlite3.Connection) -> None:
+            connection.execute(MERGED)  # or the index would keep what it is told to leave out
+
+        await self.database.write(merge_all)
         await self.database.empty_wal()
 
     @override

@@ -57,7 +57,7 @@ def _entry(path: Path, number: int, line: str, name: str) -> Entry | None:
     """
     try:
         fields = json.loads(line)
-        if fields.get("deletion_id") or fields.get("erased"):
+        if fields.get("deletion_id") or fields.get("erased") or fields.get("expired"):
             return None
         if fields.get("attachments") and not fields.get("text"):
             return None

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from cecochat.domain.changes.about import about
 from cecochat.domain.changes.changes import Changes
+from cecochat.domain.changes.texts import said
 from cecochat.domain.log.ids import ChatId, UserId, is_group, time_ms
 from cecochat.ports.history import ChatRow, History
 from cecochat.sealing.opening import Opening
@@ -42,6 +43,7 @@ class Belongings:
         self._opening = opening
         self._user = user_id
         self.counts: Counter[str] = Counter()
+        self.expired = 0  # of the messages and edits of the user, left out as too old
 
     async def lines(self, *, others: bool, chat_done: Callable[[], None]) -> AsyncIterator[Line]:
         """Yield all lines, one chat after the other. Raises `Unavailable`."""
@@ -71,6 +73,9 @@ class Belongings:
             changes = await self._changes(chat_id, [event.id for event in written])
             for event in events:
                 is_own = event.user_id == self._user
+                if (body := said(event)) and body.expired:
+                    self.expired += is_own
+                    continue
                 if event.HasField("message"):
                     if is_own or (others and (seen is None or seen.covers(event.id))):
                         yield OWN if is_own else OTHERS, _message(event, changes.get(event.id, ()))

@@ -23,6 +23,7 @@ from cecochat.domain.printable import as_json as in_json
 
 if TYPE_CHECKING:
     from cecochat.cli.operate.belongings import Belongings
+    from cecochat.domain.cluster.retention import Retention
     from cecochat.domain.log.ids import UserId
     from cecochat.settings.settings import Settings
 
@@ -131,7 +132,9 @@ async def _collect(settings: Settings, user: UserId, folder: Path, *, others: bo
         history = await stack.enter_async_context(build.history(settings))
         ring = KeyRing(keys, keys_secret(settings))
         await ring.begin()
-        found = Belongings(history, Opening(ring), user)
+        opening = Opening(ring)
+        opening.keep(await _retention(settings))
+        found = Belongings(history, opening, user)
         await _write_lines(found, folder, others=others)
         holes = [each for each in await history.holes() if each.reason != "uncopied"]
         key = (await keys.get([user])).get(user, b"none")
@@ -175,6 +178,15 @@ def _progress() -> Iterator[Callable[[], None]]:
 # -- what is elsewhere
 
 
+async def _retention(settings: Settings) -> Retention:
+    from cecochat.adapters import build
+    from cecochat.domain.cluster.retention import parse
+    from cecochat.ports.configuration import RETENTION
+
+    async with build.configuration(settings) as configuration:
+        return parse((await configuration.get(RETENTION)).value)
+
+
 async def _revoked(settings: Settings, user: UserId) -> dict[str, Any]:
     from cecochat.adapters import build
     from cecochat.domain.cluster.revocations import parse
@@ -205,6 +217,7 @@ def _report(settings: Settings, user: UserId, found: Belongings, *, others: bool
         "keys_in": backends.chosen("keys", settings).keeps_in,
         "revocations_in": backends.chosen("configuration", settings).keeps_in,
         "files": {name: found.counts[name] for name in FILES if others or name != OTHERS},
+        "too_old": found.expired,
         "not_in_it": list(NOT_IN_IT),
     }
 
@@ -226,7 +239,10 @@ def _print(report: Report, output: Path, *, as_json: bool) -> None:
     echo(f"from the history in {report['history_in']}:")
     for name, count in report["files"].items():
         echo(f"  {count:>8}  {FILES[name]}")
-    echo(f"revocations of tokens: {report['revoked']}, from {report['revocations_in']}")
+    echo(
+        f"revocations of tokens: {report['revoked']}, from {report['revocations_in']}\n"
+        f"texts that are left out, as their chats do not keep them any more: {report['too_old']}"
+    )
     if report["holes_in_the_history"]:
         echo(
             f"the history has {report['holes_in_the_history']} holes, so messages may be missing: "

@@ -78,8 +78,8 @@ def check_plain(body: Message | Edit) -> None:
     """Check what only the plain text shows. It depends on the body alone, so a repeat has the same
     outcome. Raises `Refusal`.
     """
-    if body.sealed or body.erased:
-        raise Invalid("sealed and erased are for servers: send the text as it is")
+    if body.sealed or body.erased or body.expired:
+        raise Invalid("sealed, erased and expired are for servers: send the text as it is")
     if isinstance(body, Message) and any(each.sealed for each in body.attachments):
         raise Invalid("sealed is for servers: send attachments as FinishUpload gave them")
     for each in body.mentions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from cecochat.domain.changes.about import about
 from cecochat.v1.events_pb2 import Attachment, Edit, Event, Message
 from cecochat.v1.messaging_pb2 import Send
 
@@ -47,3 +48,26 @@ def text_bytes(body: Message | Edit) -> int:
     """Return how long the text is in UTF-8, also if it is sealed."""
     sealed = len(body.sealed)
     return sealed - SEALED_MORE_BYTES if sealed else len(body.text.encode())
+
+
+def age_id(event: Event) -> int:
+    """Return the id by which an event is too old to be kept: that of the message if it is a change
+    of one, since a text gets no younger by an edit.
+    """
+    change = about(event)
+    return min(event.id, change.message_id) if change else event.id
+
+
+def blank(event: Event) -> bool:
+    """Take out what an event says, since its chat does not keep it any more. Who wrote it and what
+    it changes stays. Returns whether there was anything.
+    """
+    body = said(event)
+    if body is None or body.expired:
+        return False
+    message_id = body.message_id if isinstance(body, Edit) else 0
+    body.Clear()
+    body.expired = True
+    if isinstance(body, Edit):
+        body.message_id = message_id
+    return True

@@ -9,10 +9,16 @@ from functools import partial
 from cecochat.adapters import build
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
-from cecochat.domain.cluster import assignment, revocations, values
+from cecochat.domain.cluster import assignment, retention, revocations, values
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks import endpoints
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, REVOCATIONS
+from cecochat.ports.configuration import (
+    ASSIGNMENT,
+    CONFIGURATION,
+    HOOKS,
+    RETENTION,
+    REVOCATIONS,
+)
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
 from cecochat.runtime.lifetime import registered, running
@@ -44,6 +50,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             ASSIGNMENT: partial(assignment.parse, partitions=partitions),
             REVOCATIONS: revocations.parse,
             HOOKS: endpoints.parse,
+            RETENTION: retention.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

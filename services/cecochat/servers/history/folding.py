@@ -49,6 +49,8 @@ def folded(event: bytes, changes: Mapping[int, Sequence[bytes]]) -> Folded:
 
 
 def _message(message: Event, changes: Sequence[bytes]) -> Folded:
+    if message.message.expired:
+        return Folded(message.SerializeToString())
     standing = Changes(map(Event.FromString, changes))
     now = standing.of(message)
     state = MessageState(

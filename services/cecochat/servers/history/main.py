@@ -8,6 +8,7 @@ from functools import partial
 
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
+from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
@@ -45,6 +46,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings = parts.settings
     log = await Log.of(parts.backplane)
     opening = Opening(parts.keys)
+    retention = KnownRetention(opening.keep)
     queries = Queries(parts.history, opening, log, tracer)
     searching = Searching(parts.history, parts.search, log, queries)
     live = partial(parts.discovery.live, "messaging")
@@ -92,6 +94,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             running(
                 follow(following, configure),
                 follow_revocations(following, verifier, opening.follow),
+                retention.follow(following),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
                 facts.run(),
@@ -99,6 +102,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         this = instance(parts, "history", server_id, port, health_port, web_port)
         await verifier.informed.wait()
+        await retention.informed.wait()
         await stack.enter_async_context(registered(parts.discovery, this))
         await stack.enter_async_context(grpc.said_to_serve(health, over_grpc))
         yield this

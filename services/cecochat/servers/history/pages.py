@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from cecochat.servers.history.folding import Folded
+from cecochat.v1.events_pb2 import Event
+
+
+def not_too_old(found: list[Folded], kept_from: int) -> list[Folded]:
+    """Return those of these events that are not too old: whose ids are at least `kept_from`."""
+    return [each for each in found if Event.FromString(each.event).id >= kept_from]
 
 
 def page_within(found: list[Folded], max_bytes: int, *, oldest_first: bool) -> list[Folded]:

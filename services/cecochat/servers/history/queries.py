@@ -19,7 +19,7 @@ from cecochat.ports.history import ChatRow, History, Hole, MarkRow, Page
 from cecochat.sealing.opening import Opening
 from cecochat.servers.history.folding import Folded, changed_ids, folded
 from cecochat.servers.history.holes import ALL, of_chat, of_user
-from cecochat.servers.history.pages import first_within, page_within
+from cecochat.servers.history.pages import first_within, not_too_old, page_within
 from cecochat.servers.history.sight import changes_seen, group_page
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
@@ -75,13 +75,17 @@ class Queries:
             read = partial(group_page, self._history, user_id, chat_id, seen)
             if not is_group(chat_id):
                 read = partial(self._history.chat_page, chat_id)
+            kept_from = 0 if request.with_changes else self._opening.kept_from(chat_id)
             found, marks, holes = await read(
-                before=before, after=after, limit=limit, with_changes=request.with_changes
+                before=before,
+                after=after if after is None else max(after, kept_from - 1),
+                limit=limit,
+                with_changes=request.with_changes,
             )
-        events = await self.folded(chat_id, found.events, seen)
+        events, has_more = await self._shown(chat_id, found, seen, is_cut=bool(kept_from))
         max_bytes = self.config.history_page_max_bytes
         kept = page_within(events, max_bytes, oldest_first=after is not None)
-        page = Page([each.event for each in kept], found.has_more or len(kept) < len(events))
+        page = Page([each.event for each in kept], has_more or len(kept) < len(events))
         rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
         rest.states.extend(each.state for each in kept if each.state)
         if request.count_read_of and is_group(chat_id) and seen.role:
@@ -110,6 +114,18 @@ class Queries:
             return await access.seen(self._history, user_id, chat_id)
         with self._reading("members"):
             return await access.seen(self._history, user_id, chat_id)
+
+    async def _shown(
+        self, chat_id: ChatId, page: Page, seen: Seen, *, is_cut: bool
+    ) -> tuple[list[Folded], bool]:
+        """Return the events of a page as they go out, and whether there are more. If it is cut,
+        nothing is among them that its chat does not keep any more.
+        """
+        events = await self.folded(chat_id, page.events, seen)
+        if not is_cut:
+            return events, page.has_more
+        shown = not_too_old(events, self._opening.kept_from(chat_id))
+        return shown, page.has_more and len(shown) == len(events)
 
     async def folded(self, chat_id: ChatId, events: list[bytes], seen: Seen) -> list[Folded]:
         """Return events of a chat as they go out, with all changes that are stored by now."""

@@ -136,7 +136,7 @@ def _by_chat(found: Sequence[Found]) -> dict[ChatId, list[Found]]:
 def _text_of(folded: Folded) -> int:
     """Return the id of the event whose text a message has; 0: it has none any more."""
     event, state = Event.FromString(folded.event), folded.state
-    if event.message.erased or (state and state.deletion_id):
+    if event.message.erased or event.message.expired or (state and state.deletion_id):
         return 0
     return (state and state.revision_id) or event.id
 

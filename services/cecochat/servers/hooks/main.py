@@ -9,6 +9,7 @@ from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow, valid
 from cecochat.documents.remembered import show_memory
+from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks.endpoints import parse
@@ -40,6 +41,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     app = internal.app(parts.guard, "hooks", server_id, registry, lambda: None)
     assert parts.keys, "they are opened for hook servers"
     opening = Opening(parts.keys)
+    retention = KnownRetention(opening.keep)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(posting.client())
         poster = posting.Poster(http, Signer(cluster_secret(settings)), opening)
@@ -55,7 +57,8 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, _nothing),
                 _follow_endpoints(following, worker),
                 follow_revocations(following, parts.verifier, opening.follow),
-                worker.run(),
+                retention.follow(following),
+                _run(worker, retention),
                 watch_loop(registry),
             )
         )
@@ -68,6 +71,11 @@ async def _follow_endpoints(following: Following, worker: Hooks) -> None:
     async with aclosing(valid(following, HOOKS, parse)) as versions:
         async for _, endpoints in versions:
             worker.apply(endpoints)
+
+
+async def _run(worker: Hooks, retention: KnownRetention) -> None:
+    await retention.informed.wait()
+    await worker.run()
 
 
 def _nothing(_: Config) -> None:

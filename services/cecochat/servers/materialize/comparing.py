@@ -25,7 +25,7 @@ from cecochat.ports.reading import (
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
-from cecochat.servers.materialize.rows import rows_of
+from cecochat.servers.materialize.rows import blank_row, rows_of
 from cecochat.v1.events_pb2 import Event
 
 log = logging.getLogger(__name__)
@@ -307,9 +307,10 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
             marks.append(each.row)
             of_mark.setdefault((each.row.user_id, each.row.chat_id), each)
     lacking = await history.lacking(messages, marks)
+    other = await _but_for_blanks(history, lacking.other)
     return [
         *(MissingRow("absent", row.user_id, of_message[row.message_id]) for row in lacking.absent),
-        *(MissingRow("other", row.user_id, of_message[row.message_id]) for row in lacking.other),
+        *(MissingRow("other", row.user_id, of_message[row.message_id]) for row in other),
         *(
             MissingRow("chat", user_id, of_message[row.message_id])
             for user_id, row in lacking.chats
@@ -319,6 +320,16 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
             for row in lacking.marks
         ),
     ]
+
+
+async def _but_for_blanks(history: History, rows: Sequence[MessageRow]) -> list[MessageRow]:
+    """Return those of these rows that the history has otherwise, and not only without what they
+    say because its chat does not keep that any more.
+    """
+    blanks = [blank for row in rows if (blank := blank_row(row))]
+    differ = {row.message_id for row in (await history.lacking(blanks, [])).other} if blanks else ()
+    known = {blank.message_id for blank in blanks}.difference(differ)
+    return [row for row in rows if row.message_id not in known]
 
 
 def hole_of(log_id: str, each: MissingRow) -> Hole:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.domain.cluster.retention import Retention
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
@@ -72,6 +73,10 @@ class Indexer:
             except (Unavailable, Trimmed) as error:
                 log.warning("the search is not kept up now: %s", error)
                 await asyncio.sleep(RETRY_S)
+
+    def keep(self, retention: Retention) -> None:
+        """Follow other rules of what is too old to be indexed."""
+        self._opening.keep(retention)
 
     def look_for_erased(self, _: Revocations) -> None:
         """Note that somebody may have been erased."""

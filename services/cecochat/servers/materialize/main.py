@@ -9,8 +9,10 @@ from typing import Any
 from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
+from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.retention import Retention
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
@@ -22,6 +24,7 @@ from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.indexing import Indexer
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.servers.materialize.routes import add_routes
+from cecochat.servers.materialize.sweeping import Sweeper
 from cecochat.servers.materialize.worker import Materializer
 
 
@@ -49,10 +52,20 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate
 
+    sweeper = Sweeper(
+        parts.history, parts.search, log.partitions, lambda: worker.partitions, registry
+    )
     indexer = None
     if parts.search:
         assert parts.keys, "they are opened where there is an index"
         indexer = Indexer(log, parts.history, parts.search, parts.keys, registry)
+
+    def keep(rules: Retention) -> None:
+        sweeper.keep(rules)
+        if indexer:
+            indexer.keep(rules)
+
+    retention = KnownRetention(keep)
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
@@ -63,7 +76,9 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 worker.run(),
                 auditor.run(),
-                *(_indexing(indexer, following, parts.verifier) if indexer else ()),
+                retention.follow(following),
+                sweeper.run(),
+                *(_indexing(indexer, following, parts.verifier, retention) if indexer else ()),
                 watch_loop(registry),
             )
         )
@@ -73,8 +88,14 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
 
 def _indexing(
-    indexer: Indexer, following: Following, verifier: Verifier
+    indexer: Indexer, following: Following, verifier: Verifier, retention: KnownRetention
 ) -> tuple[Coroutine[Any, Any, None], ...]:
     """Return what keeps an index up with the log, and with who is erased."""
     erased = follow_revocations(following, verifier, indexer.look_for_erased)
-    return indexer.run(), indexer.forget_erased(), erased
+    return _index(indexer, retention), indexer.forget_erased(), erased
+
+
+async def _index(indexer: Indexer, retention: KnownRetention) -> None:
+    """Index nothing until it is known what is too old."""
+    await retention.informed.wait()
+    await indexer.run()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cecochat.domain.changes.about import about
 from cecochat.domain.changes.mentions import mentioned
+from cecochat.domain.changes.texts import blank
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.groups.changes import standings
@@ -141,6 +142,16 @@ class Rows:
         at = self.marks.index(row)
         del self.marks[at]
         return self._mark_records.pop(at)
+
+
+def blank_row(row: MessageRow) -> MessageRow | None:
+    """Return the row of a message or an edit that says nothing any more; None if it says nothing
+    now.
+    """
+    event = Event.FromString(row.event)
+    if not blank(event):
+        return None
+    return row._replace(event=event.SerializeToString(), mentioned=())
 
 
 def _settings(event: Event) -> bytes:

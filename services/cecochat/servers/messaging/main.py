@@ -13,6 +13,7 @@ from sanic.response import json as json_response
 from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
+from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.client import InternalClient
@@ -59,6 +60,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
     receipts = Receipts(cluster_secret(settings))
     server = MessagingServer(host, ownership, signalling, verifier, parts.keys, receipts)
+    retention = KnownRetention(server.opening.keep)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
 
@@ -98,6 +100,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             running(
                 follow(following, configure),
                 follow_revocations(following, verifier, server.end_revoked),
+                retention.follow(following),
                 server.check_tokens(),
                 ownership.run(),
                 signalling.run(),
@@ -108,6 +111,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         this = instance(parts, "messaging", server_id, port, health_port, websocket_port)
         await stack.enter_async_context(registered(parts.discovery, this))
         await verifier.informed.wait()
+        await retention.informed.wait()
         await ownership.until_ready()
         signalling.owned()
         await stack.enter_async_context(grpc.said_to_serve(health, chat))

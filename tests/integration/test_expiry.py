@@ -1,0 +1,159 @@
+"""What a chat does not keep any more is told by nothing from that moment on, and then removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.adapters.embedded.search import EmbeddedSearch
+from cecochat.auth.minting import mint
+from cecochat.domain.cluster.retention import Retention, with_rule
+from cecochat.domain.log.ids import UserId
+from cecochat.servers.materialize.sweeping import LATE_MS, Sweeper
+from tests.integration import streams
+from tests.support.commands import rows, run
+from tests.support.eventually import eventually
+from tests.support.left import places_of
+from tests.support.server import Server, started
+
+KEEP_S = 2
+PARTITIONS = 16
+
+
+def token(server: Server, user: str) -> str:
+    return mint(server.secret_file.read_bytes(), UserId(user), 600)
+
+
+async def texts(server: Server, chat: str) -> list[str]:
+    found = await rows(server, "history", "--as", "bob", chat, "--json")
+    return [each["text"] for each in found if "text" in each]
+
+
+async def shown(server: Server, chat: str, text: str) -> bool:
+    return await texts(server, chat) == [text]
+
+
+async def outlived(since_s: float) -> None:
+    """Until what was sent before that is too old, by a rule of which servers know."""
+    known_s = time.time() + 2
+    await eventually(lambda: time.time() > max(since_s + KEEP_S, known_s))
+
+
+async def test_it_is_told_by_nothing_from_that_moment_on(server: Server) -> None:
+    await run(server, "group", "create", "--as", "alice", "Hikers", "bob", "--id", "g:hikers")
+    async with streams.caught_up(server.ready["messaging"], token(server, "bob")) as bob:
+        position = deepcopy(bob.position)
+    out, _ = await run(server, "send", "--as", "alice", "bob", "quicksilver one")
+    await run(server, "edit", "--as", "alice", "bob", out.strip(), "salamander two")
+    await run(server, "send", "--as", "alice", "g:hikers", "thunderstruck stays")
+    sent_s = time.time()
+    assert await texts(server, "alice") == ["salamander two"]
+    await run(server, "retention", "set", "d:alice~bob", f"{KEEP_S}s")
+    await outlived(sent_s)
+
+    (report,) = await rows(server, "takeout", "alice", "-o", str(server.folder / "a.zip"), "--json")
+    assert (report["files"]["messages.jsonl"], report["too_old"]) == (1, 2)
+    assert await texts(server, "alice") == []
+    assert await texts(server, "g:hikers") == ["thunderstruck stays"]
+    for word in ("quicksilver", "salamander"):
+        assert await rows(server, "search", "--as", "bob", word, "--json") == []
+    (dialog,) = [
+        each for each in await rows(server, "chats", "--as", "bob", "--json")
+        if each["chat_id"] == "d:alice~bob"
+    ]  # fmt: skip
+    assert (dialog["last_message"]["text"], dialog["last_message"]["expired"]) == ("", True)
+    out, _ = await run(server, "export", "--as", "bob", "alice")
+    assert out == ""
+    async with streams.opened(server.ready["messaging"], token(server, "bob")) as late:
+        await late.hello(position)
+        assert (await late.until_texts(2))[-1] == "thunderstruck stays"
+        assert "salamander" not in str(late.items)
+        assert "quicksilver" not in str(late.items)
+    await run(server, "retention", "set", "d:alice~bob", "1h")
+    await run(server, "send", "--as", "alice", "bob", "the chat goes on")
+    await eventually(lambda: shown(server, "alice", "the chat goes on"))
+
+
+async def test_what_is_gone_comes_back_by_no_other_rule(server: Server) -> None:
+    await run(server, "send", "--as", "alice", "bob", "once and never again")
+    sent_s = time.time()
+    await run(server, "retention", "set", "dialogs", f"{KEEP_S}s")
+    await outlived(sent_s)
+    out, _ = await run(server, "retention", "set", "dialogs", "forever")
+    assert "dialogs: forever" in out
+    assert await texts(server, "alice") == []
+    out, _ = await run(server, "retention", "list")
+    assert out.splitlines()[1].startswith("dialogs  forever")
+    for words in (("set", "everything", "1d"), ("set", "groups", "soon"), ("unset", "dialogs")):
+        await run(server, "retention", *words, code=2)
+
+
+@asynccontextmanager
+async def opened(server: Server) -> AsyncIterator[tuple[EmbeddedHistory, EmbeddedSearch]]:
+    """The history and the index of a server that is down."""
+    history, search = (
+        await EmbeddedHistory.open(server.data),
+        await EmbeddedSearch.open(server.data),
+    )
+    try:
+        yield history, search
+    finally:
+        await history.close()
+        await search.close()
+
+
+async def swept(server: Server, retention: Retention, later_ms: int) -> list[int]:
+    """How many texts two sweeps remove."""
+    async with opened(server) as (history, search):
+        mine = range(PARTITIONS)
+        sweeper = Sweeper(history, search, PARTITIONS, lambda: mine, CollectorRegistry())
+        sweeper.keep(retention)
+        at_ms = time.time_ns() // 1_000_000 + later_ms
+        return [await sweeper.sweep(at_ms), await sweeper.sweep(at_ms + 1_000)]
+
+
+def left(folder: Path, words: list[bytes]) -> set[str]:
+    """The names of the files of the history and the index that have one of these."""
+    names = {Path(each).name for each in places_of(words, folder)}
+    return {each for each in names if each.startswith(("history.db", "search.db"))}
+
+
+async def test_a_sweep_removes_it_and_an_audit_does_not_miss_it(server: Server) -> None:
+    """Without the keys nobody reads the history's sealed texts, so their bytes are looked for."""
+    out, _ = await run(server, "send", "--as", "alice", "bob", "quicksilver one")
+    await run(server, "edit", "--as", "alice", "bob", out.strip(), "salamander two")
+    words = [b"quicksilver", b"salamander"]
+    await eventually(lambda: left(server.data, words) != set())
+    await server.terminate()
+    sealed = await texts_in(server)
+    assert len(sealed) == 2
+    assert left(server.data, sealed) == {"history.db"}
+
+    retention = with_rule(Retention(), "dialogs", KEEP_S, time.time_ns() // 1_000_000)
+    assert await swept(server, retention, later_ms=KEEP_S * 1_000) == [0, 0], "it may be too early"
+    assert await swept(server, retention, later_ms=KEEP_S * 1_000 + LATE_MS + 1) == [2, 0]
+    assert left(server.data, [*words, *sealed]) == set()
+
+    async with started(Server(server.folder)) as again:
+        out, _ = await run(again, "audit")
+        assert "nothing is missing" in out
+
+
+async def texts_in(server: Server) -> list[bytes]:
+    """The sealed texts that the history of a server that is down has."""
+    from cecochat.domain.changes.texts import said
+    from cecochat.domain.log.ids import ChatId
+    from cecochat.v1.events_pb2 import Event
+
+    async with opened(server) as (history, _):
+        page = await history.messages(
+            ChatId("d:alice~bob"), before=None, after=0, limit=100, with_changes=True
+        )
+    bodies = [said(Event.FromString(each)) for each in page.events]
+    return [body.sealed for body in bodies if body]
