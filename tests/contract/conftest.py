@@ -20,6 +20,7 @@ from cecochat.ports.keys import Keys
 from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
+from cecochat.ports.silences import Silences
 from tests.contract.openers import Place, names, opener
 from tests.support.backends import Backends
 
@@ -29,6 +30,7 @@ OpenSearch = Callable[[], Awaitable[Search]]
 OpenFiles = Callable[[], Awaitable[Files]]
 OpenKeys = Callable[[], Awaitable[Keys]]
 OpenModeration = Callable[[], Awaitable[Moderation]]
+OpenSilences = Callable[[], Awaitable[Silences]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
 
@@ -131,6 +133,20 @@ def open_moderation(
 async def moderation(open_moderation: OpenModeration) -> Moderation:
     """A store without anything yet."""
     return await open_moderation()
+
+
+@pytest.fixture(params=names("silences"))
+def open_silences(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenSilences:
+    """Opens the same store each time; several may be open at once."""
+    return partial(opener(request.param, "silences"), place, stack)
+
+
+@pytest.fixture
+async def silences(open_silences: OpenSilences) -> Silences:
+    """An empty store."""
+    return await open_silences()
 
 
 @pytest.fixture(params=names("configuration"))

@@ -286,6 +286,7 @@ async def cluster(
             files=await stack.enter_async_context(build.files(chosen)),
             search=await stack.enter_async_context(build.search(chosen)),
             moderation=await stack.enter_async_context(build.moderation(chosen)),
+            silences=None,
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),
             verifier=Verifier(secret=SECRET),

@@ -9,36 +9,36 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry
-from sanic import Request
-from sanic.response import HTTPResponse, empty
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.silences import EmbeddedSilences
 from cecochat.auth.hooks import Signer
-from cecochat.domain.hooks.endpoints import Decide, Endpoint, adding, changing, removing
+from cecochat.domain.hooks.endpoints import Endpoint, adding, changing, removing
 from cecochat.domain.hooks.told import KINDS
 from cecochat.domain.log.ids import UserId, message_id, stamp_at
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord, Origin, State, Takeover, encode
+from cecochat.internal.client import InternalClient
 from cecochat.ports.backplane import MESSAGES, Log, NewRecord
 from cecochat.ports.burying import Burial
-from cecochat.ports.configuration import HOOKS
 from cecochat.run.system import keyring
-from cecochat.runtime import http
 from cecochat.runtime.clock import now_ms
 from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks import posting
 from cecochat.servers.hooks.metrics import HookMetrics
+from cecochat.servers.hooks.people import People
 from cecochat.servers.hooks.worker import Hooks
 from cecochat.v1.events_pb2 import Event, GroupOptions, Membership, Message
 from cecochat.v1.messaging_pb2 import Send
+from tests.integration.shops import change, endpoint, shop
 from tests.integration.streams import message, receipt
 from tests.integration.systems import Running, metric, running, settings, until_metric
 from tests.support import operators
@@ -48,50 +48,6 @@ from tests.support.hooks import free_port
 CHAT = "d:alice~bob"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webhooks" / "receiver.py"
 DOWN = "http://127.0.0.1:9/hooks"
-
-
-@dataclass
-class Shop:
-    """An endpoint, and what it took."""
-
-    url: str = ""
-    told: list[dict[str, Any]] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    answer: Callable[[dict[str, Any]], int] = lambda _: 204
-
-    @property
-    def kinds(self) -> list[str]:
-        return [body["type"] for body in self.told]
-
-    @property
-    def texts(self) -> list[str]:
-        messages = [body for body in self.told if body["type"] == "message.created"]
-        return [body["data"]["message"]["text"] for body in messages]
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        await eventually(holds, within_s=20.0)
-
-
-@asynccontextmanager
-async def shop() -> AsyncIterator[Shop]:
-    made, app = Shop(), http.app("shop")
-
-    @app.post("/hooks")
-    async def hooks(request: Request) -> HTTPResponse:
-        body = json.loads(request.body)
-        status = made.answer(body)
-        if status == 204:
-            made.told.append(body)
-            made.ids.append(request.headers["webhook-id"])
-        return empty(status)
-
-    async with http.serving(app, "127.0.0.1", 0) as port:
-        made.url = f"http://127.0.0.1:{port}/hooks"
-        yield made
-
-
-async def change(system: Running, decide: Decide) -> None:
-    await system.configuration.change(HOOKS, decide, by="test")
 
 
 async def followed(system: Running, version: int) -> None:
@@ -114,10 +70,6 @@ async def shown(system: Running, name: str) -> bool:
     async with operators.client() as client:
         text = (await client.get(f"{system.addresses.health['hooks']}/metrics")).text
     return f"cecochat_hooks_{name}{{" in text
-
-
-def endpoint(url: str, name: str = "shop", **fields: Any) -> Endpoint:
-    return Endpoint(name, url, now_ms(), **fields)
 
 
 async def test_an_endpoint_is_told_all_kinds_in_order(tmp_path: Path) -> None:
@@ -286,7 +238,10 @@ async def hooking(
     registry = CollectorRegistry()
     async with posting.client() as client, keyring(settings(folder)) as ring:
         poster = posting.Poster(client, Signer(bytes(32)), Opening(ring))
-        server = Hooks(await Log.of(log), poster, Burial(log), HookMetrics(registry))
+        silences = await EmbeddedSilences.open(folder)
+        known = await Log.of(log)
+        nobody = People(InternalClient(client), list, list, known.id)
+        server = Hooks(known, poster, Burial(log), HookMetrics(registry), nobody, silences)
         server.apply(endpoints)
         task = asyncio.create_task(server.run())
         try:
@@ -294,6 +249,7 @@ async def hooking(
         finally:
             task.cancel()
             await asyncio.wait([task])
+            await silences.close()
 
 
 async def test_what_the_log_has_dropped_is_said(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cecochat.adapters.embedded import (
     keys,
     moderation,
     search,
+    silences,
 )
 from cecochat.settings import private
 from tests.support.server import CECOCHAT, Server, command
@@ -67,7 +68,7 @@ def open_to_others(folder: Path) -> list[str]:
     return [f"{each} {each.stat().st_mode:o}" for each in every if each.stat().st_mode & 0o077]
 
 
-OF_ADAPTERS = (backplane, configuration, history, keys, moderation, search)
+OF_ADAPTERS = (backplane, configuration, history, keys, moderation, search, silences)
 
 
 def test_the_names_are_those_of_the_adapters() -> None:

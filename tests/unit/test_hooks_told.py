@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.hooks.told import (
     KINDS,
+    OF_EVENTS,
     Told,
     chat_matches,
     first_of,
@@ -120,7 +121,7 @@ def test_each_body_of_an_event_has_a_kind() -> None:
     never = {"typing", "presence"}
     bodies = {each.name for each in Event.DESCRIPTOR.oneofs_by_name["body"].fields}
     assert BODIES.keys() == bodies - never
-    assert {kind_of(Event(**{name: body})) for name, body in BODIES.items()} == set(KINDS)
+    assert {kind_of(Event(**{name: body})) for name, body in BODIES.items()} == set(OF_EVENTS)
 
 
 def test_what_is_no_event_tells_nothing() -> None:

@@ -17,6 +17,7 @@ from cecochat.ports.keys import Keys
 from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
+from cecochat.ports.silences import Silences
 from cecochat.settings import backends
 from cecochat.settings.settings import Settings
 
@@ -63,6 +64,11 @@ def keys(settings: Settings) -> AbstractAsyncContextManager[Keys]:
 def moderation(settings: Settings) -> AbstractAsyncContextManager[Moderation]:
     """Open the store of reports, the audit log and blocks."""
     return _opened("moderation", settings)
+
+
+def silences(settings: Settings) -> AbstractAsyncContextManager[Silences]:
+    """Open what hook servers have told of users who are away."""
+    return _opened("silences", settings)
 
 
 def configuration(settings: Settings) -> AbstractAsyncContextManager[Configuration]:

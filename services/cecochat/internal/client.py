@@ -19,6 +19,7 @@ from cecochat.internal.v1.internal_pb2 import (
     Found,
     Load,
     Partitions,
+    Present,
     Queried,
     Query,
     Sessions,
@@ -62,6 +63,14 @@ class InternalClient:
         Users whose partitions the messaging server does not own are left out.
         """
         said = await self._ask(server, paths.SESSIONS, Sessions, {paths.USER: list(user_ids)})
+        return None if said is None else {UserId(each.user_id): each for each in said.users}
+
+    async def present(
+        self, server: Instance, user_ids: Sequence[UserId]
+    ) -> dict[UserId, UserSessions] | None:
+        """Like `sessions`, for servers that ask often. The scope is `pass_on`."""
+        body = Present(user_ids=user_ids).SerializeToString()
+        said = await self._ask(server, paths.PRESENT, Sessions, body=body)
         return None if said is None else {UserId(each.user_id): each for each in said.users}
 
     async def ask_home(self, server: Instance, home: int, asked: asks.Asked) -> asks.Answer | None:

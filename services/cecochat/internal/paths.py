@@ -7,6 +7,7 @@ from typing import Final
 LOAD: Final = "/internal/v1/load"
 PARTITIONS: Final = "/internal/v1/partitions"
 SESSIONS: Final = "/internal/v1/sessions"
+PRESENT: Final = "/internal/v1/present"
 ASKED: Final = "/internal/v1/asked"
 CALLED: Final = "/internal/v1/called"
 SOUGHT: Final = "/internal/v1/sought"

@@ -23,6 +23,7 @@ from cecochat.internal.v1.internal_pb2 import (
     Load,
     OwnedPartition,
     Partitions,
+    Present,
     Queried,
     Query,
     Sessions,
@@ -75,6 +76,20 @@ class InternalRoutes:
             except Refusal as refusal:
                 return error_response(refusal)
             found = [said for user in users if (said := of(user))]
+            return _protobuf(Sessions(server_id=self._server_id, users=found))
+
+    def present(self, of: Callable[[UserId], UserSessions | None]) -> None:
+        """Answer the same to servers that ask often."""
+
+        @self._app.post(paths.PRESENT, ctx_scope="pass_on", stream=True)
+        async def say_present(request: Request) -> HTTPResponse:
+            try:
+                asked = await _read(request, Present, paths.ASKED_MAX_BYTES)
+                if len(asked.user_ids) > paths.USERS_MAX:
+                    raise Invalid(f"{len(asked.user_ids)} users: name at most {paths.USERS_MAX}")
+            except Refusal as refusal:
+                return error_response(refusal)
+            found = [said for user in map(UserId, asked.user_ids) if (said := of(user))]
             return _protobuf(Sessions(server_id=self._server_id, users=found))
 
     def asked(self, answer: Callable[[int, asks.Asked], Awaitable[asks.Answer | None]]) -> None:

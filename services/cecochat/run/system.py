@@ -236,6 +236,7 @@ async def serving(
             keys=service in WITH_KEYS,
             files=service in WITH_FILES,
             moderation=service in WITH_MODERATION,
+            silences=service == "hooks",
             clients=service in FOR_CLIENTS,
         ) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -286,13 +287,14 @@ async def opened(
     keys: bool = True,
     files: bool = True,
     moderation: bool = True,
+    silences: bool = True,
     clients: bool = True,
 ) -> AsyncIterator[Parts]:
     """Open the ports on the adapters that the settings choose.
 
     It waits for backends that do not answer yet. `history`, `signals`, `keys`, `files`,
-    `moderation`: whether to open those ports, too. `clients`: whether clients send tokens here.
-    Raises `InvalidSettings`.
+    `moderation`, `silences`: whether to open those ports, too. `clients`: whether clients send
+    tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
@@ -315,6 +317,7 @@ async def opened(
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             signals=await _enter(stack, lambda: build.signals(settings)) if signals else None,
+            silences=await _enter(stack, lambda: build.silences(settings)) if silences else None,
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
             search=await _enter(stack, lambda: build.search(settings)) if history else None,
             files=await _enter(stack, lambda: build.files(settings)) if files else None,

@@ -20,6 +20,7 @@ from cecochat.ports.history import History
 from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
+from cecochat.ports.silences import Silences
 from cecochat.runtime.asking import Asking, of_server
 from cecochat.runtime.guard import Guard
 from cecochat.runtime.metrics import show_expiry, show_unproven
@@ -40,6 +41,7 @@ class Parts:
     files: Files | None  # what messages carry; None: no store, or this server has no use for it
     keys: KeyRing | None  # for the servers that take or show texts
     moderation: Moderation | None  # for messaging and history servers
+    silences: Silences | None  # for hook servers
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier

@@ -19,6 +19,7 @@ Port = Literal[
     "files",
     "keys",
     "moderation",
+    "silences",
     "configuration",
     "discovery",
     "deployment",
@@ -28,6 +29,7 @@ DATA: tuple[Port, ...] = (
     "history",
     "keys",
     "moderation",
+    "silences",
     "configuration",
     "discovery",
 )

@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 FOLDER, FILE = 0o700, 0o600
 OTHERS = 0o077
-DATABASES = ("log.db", "history.db", "configuration.db", "search.db", "keys.db", "moderation.db")
+DATABASES = (
+    *("log.db", "history.db", "configuration.db", "search.db", "keys.db", "moderation.db"),
+    "hooks.db",
+)
 PARTS = ("", "-wal", "-shm", "-journal")
 OURS = frozenset(
     {"log.lock", "token-secret", "cluster-secret", "keys-secret", "files-secret", "control"}

@@ -17,6 +17,7 @@ from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.keys import CassandraKeys
 from cecochat.adapters.cassandra.moderation import SUFFIX, CassandraModeration
 from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.adapters.cassandra.silences import CassandraSilences
 from tests.contract.openers import Place
 
 NAMESPACE = f"test_{uuid.uuid4().hex[:12]}"
@@ -47,6 +48,14 @@ async def moderation(place: Place, stack: AsyncExitStack) -> CassandraModeration
     opened = await CassandraModeration.open(settings)
     namespace = f"{place.namespace}{SUFFIX}"
     stack.push_async_callback(drop_keyspace, replace(settings, namespace=namespace))
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+async def silences(place: Place, stack: AsyncExitStack) -> CassandraSilences:
+    settings = CassandraSettings((place.backends.address("cassandra"),), namespace=NAMESPACE)
+    _used[:] = [settings]
+    opened = await CassandraSilences.open(settings)
     stack.push_async_callback(opened.close)
     return opened
 

@@ -1,6 +1,4 @@
-"""The backend on Cassandra or ScyllaDB, which serves the history, the keys of users, and what
-moderation stores.
-"""
+"""The backend on Cassandra or ScyllaDB, which serves all that is stored apart from the log."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
 from cecochat.ports.moderation import Moderation
+from cecochat.ports.silences import Silences
 from cecochat.settings.backends import Backend
 from cecochat.settings.settings import Settings
 from cecochat.settings.tls import secret
@@ -72,6 +71,18 @@ async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
         await opened.close()
 
 
+@asynccontextmanager
+async def silences(settings: Settings) -> AsyncGenerator[Silences]:
+    """Open what was told of users who are away, in Cassandra."""
+    from cecochat.adapters.cassandra.silences import CassandraSilences
+
+    opened = await CassandraSilences.open(_settings(settings))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
 def _settings(settings: Settings) -> CassandraSettings:
     from cecochat.adapters.cassandra.settings import CassandraSettings
 
@@ -91,7 +102,12 @@ def _settings(settings: Settings) -> CassandraSettings:
 
 BACKEND: Final = Backend(
     name="cassandra",
-    ports={"history": history, "keys": keys, "moderation": moderation},
+    ports={
+        "history": history,
+        "keys": keys,
+        "moderation": moderation,
+        "silences": silences,
+    },
     chosen_by="cassandra",
     variables=CassandraVariables,
     shared=True,

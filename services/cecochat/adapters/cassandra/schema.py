@@ -132,6 +132,15 @@ MIGRATIONS: Final = (
             "ALTER TABLE {keyspace}.changes_by_message ADD IF NOT EXISTS mentioned blob",
         ),
     ),
+    Migration(
+        8,
+        (
+            # What hook servers have told of users who are away.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.silences (
+                reader text, log_partition int, user_id text, value blob,
+                PRIMARY KEY ((reader, log_partition), user_id))""",
+        ),
+    ),
 )
 
 # If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.

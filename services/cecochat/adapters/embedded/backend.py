@@ -17,6 +17,7 @@ from cecochat.ports.keys import Keys
 from cecochat.ports.moderation import Moderation
 from cecochat.ports.search import Search
 from cecochat.ports.signals import Signals
+from cecochat.ports.silences import Silences
 from cecochat.ports.trimming import trimming
 from cecochat.settings.backends import Backend, Clock, Finding
 from cecochat.settings.settings import Settings
@@ -112,6 +113,18 @@ async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
 
 
 @asynccontextmanager
+async def silences(settings: Settings) -> AsyncGenerator[Silences]:
+    """Open what was told of users who are away, in SQLite."""
+    from cecochat.adapters.embedded.silences import EmbeddedSilences
+
+    opened = await EmbeddedSilences.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
 async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
     """Open the configuration in SQLite."""
     from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -168,6 +181,7 @@ BACKEND: Final = Backend(
         "files": files,
         "keys": keys,
         "moderation": moderation,
+        "silences": silences,
         "configuration": configuration,
         "discovery": discovery,
         "deployment": deployment,

@@ -336,6 +336,15 @@ class Config:
         "how many sends and queries a service may make at once",
         "connect",
     )
+    hooks_unread_delay_s: float = _key(
+        "hooks.unread_delay_s",
+        10.0,
+        "s",
+        1,
+        3_600,
+        "how long a user with unread messages has to be without a session until endpoints are told",
+        "hooks",
+    )
     scale_hooks_min: int = _scale("hooks.min", 1, "servers", "the fewest servers that run")
     scale_hooks_max: int = _scale("hooks.max", 8, "servers", "the most servers that run")
     scale_hooks_target: float = _scale(

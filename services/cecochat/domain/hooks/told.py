@@ -30,9 +30,12 @@ _KINDS: Final = {
 """Body of an event -> the kind of its webhook."""
 DROPPED: Final = "events.dropped"
 TEST: Final = "test"
-KINDS: Final = tuple(_KINDS.values())
+UNREAD: Final = "user.unread"
+"""A user has unread messages and no session. It is no event of the log: see `silences`."""
+OF_EVENTS: Final = tuple(_KINDS.values())
+KINDS: Final = (*OF_EVENTS, UNREAD)
 """The kinds that an endpoint can choose. `DROPPED` is told to every endpoint."""
-BY_DEFAULT: Final = tuple(kind for kind in KINDS if kind not in ("receipt", "chat.settings"))
+BY_DEFAULT: Final = tuple(kind for kind in OF_EVENTS if kind not in ("receipt", "chat.settings"))
 
 
 class Told(NamedTuple):

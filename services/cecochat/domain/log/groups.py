@@ -107,6 +107,13 @@ class Groups:
         fewer: Iterable[UserId] = spans if len(spans) < len(users) else users
         return [user for user in fewer if spans.covers(user, event.id)]
 
+    def all_concerned(self, event: Event) -> list[UserId]:
+        """Return all who live here and whom an event of a group concerns."""
+        if event.recipient_ids:
+            return [user for user in map(UserId, event.recipient_ids) if self._here.has(user)]
+        spans = self.members.get(ChatId(event.chat_id), _NOBODY)
+        return [user for user in spans if spans.covers(user, event.id)]
+
     def belongs(self, chat_id: ChatId, user_id: UserId) -> bool:
         """Return whether a user who lives here belongs to a group now."""
         return self.members.get(chat_id, _NOBODY).belongs(user_id)

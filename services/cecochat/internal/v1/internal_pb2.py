@@ -26,15 +26,15 @@ from cecochat.v1 import errors_pb2 as cecochat_dot_v1_dot_errors__pb2
 from cecochat.v1 import messaging_pb2 as cecochat_dot_v1_dot_messaging__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cecochat/internal/v1/internal.proto\x12\x14\x63\x65\x63ochat.internal.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\"\xba\x02\n\x04Load\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x38\n\tmessaging\x18\x02 \x01(\x0b\x32#.cecochat.internal.v1.MessagingLoadH\x00\x12<\n\x0bmaterialize\x18\x03 \x01(\x0b\x32%.cecochat.internal.v1.MaterializeLoadH\x00\x12\x34\n\x07history\x18\x04 \x01(\x0b\x32!.cecochat.internal.v1.HistoryLoadH\x00\x12\x34\n\x07\x63onnect\x18\x05 \x01(\x0b\x32!.cecochat.internal.v1.ConnectLoadH\x00\x12\x30\n\x05hooks\x18\x06 \x01(\x0b\x32\x1f.cecochat.internal.v1.HooksLoadH\x00\x42\t\n\x07service\"\x99\x01\n\rMessagingLoad\x12\x10\n\x08sessions\x18\x01 \x01(\x04\x12\x16\n\x0esends_accepted\x18\x02 \x01(\x04\x12\x12\n\ndeliveries\x18\x03 \x01(\x04\x12\x1b\n\x13\x66orward_lag_records\x18\x04 \x01(\x04\x12-\n\x04\x61ges\x18\x05 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"<\n\tStageAges\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x62ounds_s\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\x84\x01\n\x0fMaterializeLoad\x12\x14\n\x0crows_written\x18\x01 \x01(\x04\x12\x17\n\x0fhistory_retries\x18\x02 \x01(\x04\x12\x13\n\x0blag_records\x18\x03 \x01(\x04\x12-\n\x04\x61ges\x18\x04 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"5\n\x0bHistoryLoad\x12\x0f\n\x07queries\x18\x01 \x01(\x04\x12\x15\n\rquery_seconds\x18\x02 \x01(\x01\"\x1e\n\x0b\x43onnectLoad\x12\x0f\n\x07lookups\x18\x01 \x01(\x04\"\x1e\n\tHooksLoad\x12\x11\n\tdelivered\x18\x01 \x01(\x04\"T\n\nPartitions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x33\n\x05owned\x18\x02 \x03(\x0b\x32$.cecochat.internal.v1.OwnedPartition\"4\n\x0eOwnedPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07read_to\x18\x02 \x01(\x04\"P\n\x08Sessions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\x05users\x18\x02 \x03(\x0b\x32\".cecochat.internal.v1.UserSessions\"t\n\x0cUserSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0f\n\x07read_to\x18\x03 \x01(\x04\x12/\n\x08sessions\x18\x04 \x03(\x0b\x32\x1d.cecochat.internal.v1.Session\"\x93\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x65gan_at\x18\x04 \x01(\x03\x12*\n\x05\x62\x65gan\x18\x05 \x01(\x0e\x32\x1b.cecochat.internal.v1.Began\x12\x14\n\x0cqueued_bytes\x18\x06 \x01(\x04\"\xf0\x01\n\x05\x41sked\x12\x0c\n\x04home\x18\x01 \x01(\r\x12\x11\n\tpartition\x18\x02 \x01(\r\x12*\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12/\n\nhome_epoch\x18\x05 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12.\n\x05sends\x18\x06 \x03(\x0b\x32\x1f.cecochat.internal.v1.AskedSend\x12)\n\x04high\x18\x07 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\")\n\x05Place\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x02 \x01(\x03\"=\n\tAskedSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04send\x18\x02 \x01(\x0b\x32\x11.cecochat.v1.Send\"\xa1\x01\n\x06\x41nswer\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12*\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12)\n\x04last\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12-\n\x07results\x18\x04 \x03(\x0b\x32\x1c.cecochat.internal.v1.Result\"\x88\x01\n\x06Result\x12\x0f\n\x05taken\x18\x01 \x01(\x08H\x00\x12,\n\x05known\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.KnownH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x12\x0e\n\x04left\x18\x04 \x01(\x08H\x00\x42\x08\n\x06result\"D\n\x05Known\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\'\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\"L\n\x06\x43\x61lled\x12\x11\n\tpartition\x18\x01 \x01(\r\x12/\n\x05sends\x18\x02 \x03(\x0b\x32 .cecochat.internal.v1.CalledSend\"\x96\x01\n\nCalledSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04send\x18\x02 \x01(\x0b\x32\x11.cecochat.v1.Send\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x31\n\x0c\x61\x62sent_up_to\x18\x04 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12\x11\n\tas_system\x18\x05 \x01(\x08\"O\n\x07\x44\x65\x63ided\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\tdecisions\x18\x02 \x03(\x0b\x32\x1e.cecochat.internal.v1.Decision\"\xaa\x01\n\x08\x44\x65\x63ision\x12,\n\x05known\x18\x01 \x01(\x0b\x32\x1b.cecochat.internal.v1.KnownH\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x12-\n\x06unsure\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.PlaceH\x00\x12\x0e\n\x04open\x18\x04 \x01(\x08H\x00\x42\n\n\x08\x64\x65\x63ision\"`\n\x06Sought\x12%\n\x05token\x18\x01 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\x12/\n\x05sends\x18\x02 \x03(\x0b\x32 .cecochat.internal.v1.SoughtSend\"[\n\nSoughtSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x03 \x01(\t\x12\x10\n\x08\x61\x66ter_id\x18\x04 \x01(\x03\"/\n\x05\x46ound\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x03\"7\n\x05Query\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"a\n\x07Queried\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x42\x08\n\x06\x61nswer*P\n\x05\x42\x65gan\x12\x15\n\x11\x42\x45GAN_UNSPECIFIED\x10\x00\x12\x0e\n\nBEGAN_LIVE\x10\x01\x12\x11\n\rBEGAN_RESUMED\x10\x02\x12\r\n\tBEGAN_GAP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cecochat/internal/v1/internal.proto\x12\x14\x63\x65\x63ochat.internal.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\"\xba\x02\n\x04Load\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x38\n\tmessaging\x18\x02 \x01(\x0b\x32#.cecochat.internal.v1.MessagingLoadH\x00\x12<\n\x0bmaterialize\x18\x03 \x01(\x0b\x32%.cecochat.internal.v1.MaterializeLoadH\x00\x12\x34\n\x07history\x18\x04 \x01(\x0b\x32!.cecochat.internal.v1.HistoryLoadH\x00\x12\x34\n\x07\x63onnect\x18\x05 \x01(\x0b\x32!.cecochat.internal.v1.ConnectLoadH\x00\x12\x30\n\x05hooks\x18\x06 \x01(\x0b\x32\x1f.cecochat.internal.v1.HooksLoadH\x00\x42\t\n\x07service\"\x99\x01\n\rMessagingLoad\x12\x10\n\x08sessions\x18\x01 \x01(\x04\x12\x16\n\x0esends_accepted\x18\x02 \x01(\x04\x12\x12\n\ndeliveries\x18\x03 \x01(\x04\x12\x1b\n\x13\x66orward_lag_records\x18\x04 \x01(\x04\x12-\n\x04\x61ges\x18\x05 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"<\n\tStageAges\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x62ounds_s\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\x84\x01\n\x0fMaterializeLoad\x12\x14\n\x0crows_written\x18\x01 \x01(\x04\x12\x17\n\x0fhistory_retries\x18\x02 \x01(\x04\x12\x13\n\x0blag_records\x18\x03 \x01(\x04\x12-\n\x04\x61ges\x18\x04 \x03(\x0b\x32\x1f.cecochat.internal.v1.StageAges\"5\n\x0bHistoryLoad\x12\x0f\n\x07queries\x18\x01 \x01(\x04\x12\x15\n\rquery_seconds\x18\x02 \x01(\x01\"\x1e\n\x0b\x43onnectLoad\x12\x0f\n\x07lookups\x18\x01 \x01(\x04\"\x1e\n\tHooksLoad\x12\x11\n\tdelivered\x18\x01 \x01(\x04\"T\n\nPartitions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x33\n\x05owned\x18\x02 \x03(\x0b\x32$.cecochat.internal.v1.OwnedPartition\"4\n\x0eOwnedPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07read_to\x18\x02 \x01(\x04\"P\n\x08Sessions\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\x05users\x18\x02 \x03(\x0b\x32\".cecochat.internal.v1.UserSessions\"\x1b\n\x07Present\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\xa0\x01\n\x0cUserSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0f\n\x07read_to\x18\x03 \x01(\x04\x12/\n\x08sessions\x18\x04 \x03(\x0b\x32\x1d.cecochat.internal.v1.Session\x12\x11\n\tsilent_ms\x18\x05 \x01(\x04\x12\x17\n\x0flast_session_id\x18\x06 \x01(\t\"\x93\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x65gan_at\x18\x04 \x01(\x03\x12*\n\x05\x62\x65gan\x18\x05 \x01(\x0e\x32\x1b.cecochat.internal.v1.Began\x12\x14\n\x0cqueued_bytes\x18\x06 \x01(\x04\"\xf0\x01\n\x05\x41sked\x12\x0c\n\x04home\x18\x01 \x01(\r\x12\x11\n\tpartition\x18\x02 \x01(\r\x12*\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12/\n\nhome_epoch\x18\x05 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12.\n\x05sends\x18\x06 \x03(\x0b\x32\x1f.cecochat.internal.v1.AskedSend\x12)\n\x04high\x18\x07 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\")\n\x05Place\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x02 \x01(\x03\"=\n\tAskedSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04send\x18\x02 \x01(\x0b\x32\x11.cecochat.v1.Send\"\xa1\x01\n\x06\x41nswer\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12*\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12)\n\x04last\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12-\n\x07results\x18\x04 \x03(\x0b\x32\x1c.cecochat.internal.v1.Result\"\x88\x01\n\x06Result\x12\x0f\n\x05taken\x18\x01 \x01(\x08H\x00\x12,\n\x05known\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.KnownH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x12\x0e\n\x04left\x18\x04 \x01(\x08H\x00\x42\x08\n\x06result\"D\n\x05Known\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\'\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\"L\n\x06\x43\x61lled\x12\x11\n\tpartition\x18\x01 \x01(\r\x12/\n\x05sends\x18\x02 \x03(\x0b\x32 .cecochat.internal.v1.CalledSend\"\x96\x01\n\nCalledSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04send\x18\x02 \x01(\x0b\x32\x11.cecochat.v1.Send\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x31\n\x0c\x61\x62sent_up_to\x18\x04 \x01(\x0b\x32\x1b.cecochat.internal.v1.Place\x12\x11\n\tas_system\x18\x05 \x01(\x08\"O\n\x07\x44\x65\x63ided\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x31\n\tdecisions\x18\x02 \x03(\x0b\x32\x1e.cecochat.internal.v1.Decision\"\xaa\x01\n\x08\x44\x65\x63ision\x12,\n\x05known\x18\x01 \x01(\x0b\x32\x1b.cecochat.internal.v1.KnownH\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x12-\n\x06unsure\x18\x03 \x01(\x0b\x32\x1b.cecochat.internal.v1.PlaceH\x00\x12\x0e\n\x04open\x18\x04 \x01(\x08H\x00\x42\n\n\x08\x64\x65\x63ision\"`\n\x06Sought\x12%\n\x05token\x18\x01 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\x12/\n\x05sends\x18\x02 \x03(\x0b\x32 .cecochat.internal.v1.SoughtSend\"[\n\nSoughtSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x03 \x01(\t\x12\x10\n\x08\x61\x66ter_id\x18\x04 \x01(\x03\"/\n\x05\x46ound\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x03\"7\n\x05Query\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"a\n\x07Queried\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x42\x08\n\x06\x61nswer*P\n\x05\x42\x65gan\x12\x15\n\x11\x42\x45GAN_UNSPECIFIED\x10\x00\x12\x0e\n\nBEGAN_LIVE\x10\x01\x12\x11\n\rBEGAN_RESUMED\x10\x02\x12\r\n\tBEGAN_GAP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cecochat.internal.v1.internal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BEGAN']._serialized_start=2998
-  _globals['_BEGAN']._serialized_end=3078
+  _globals['_BEGAN']._serialized_start=3072
+  _globals['_BEGAN']._serialized_end=3152
   _globals['_LOAD']._serialized_start=117
   _globals['_LOAD']._serialized_end=431
   _globals['_MESSAGINGLOAD']._serialized_start=434
@@ -55,38 +55,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OWNEDPARTITION']._serialized_end=1043
   _globals['_SESSIONS']._serialized_start=1045
   _globals['_SESSIONS']._serialized_end=1125
-  _globals['_USERSESSIONS']._serialized_start=1127
-  _globals['_USERSESSIONS']._serialized_end=1243
-  _globals['_SESSION']._serialized_start=1246
-  _globals['_SESSION']._serialized_end=1393
-  _globals['_ASKED']._serialized_start=1396
-  _globals['_ASKED']._serialized_end=1636
-  _globals['_PLACE']._serialized_start=1638
-  _globals['_PLACE']._serialized_end=1679
-  _globals['_ASKEDSEND']._serialized_start=1681
-  _globals['_ASKEDSEND']._serialized_end=1742
-  _globals['_ANSWER']._serialized_start=1745
-  _globals['_ANSWER']._serialized_end=1906
-  _globals['_RESULT']._serialized_start=1909
-  _globals['_RESULT']._serialized_end=2045
-  _globals['_KNOWN']._serialized_start=2047
-  _globals['_KNOWN']._serialized_end=2115
-  _globals['_CALLED']._serialized_start=2117
-  _globals['_CALLED']._serialized_end=2193
-  _globals['_CALLEDSEND']._serialized_start=2196
-  _globals['_CALLEDSEND']._serialized_end=2346
-  _globals['_DECIDED']._serialized_start=2348
-  _globals['_DECIDED']._serialized_end=2427
-  _globals['_DECISION']._serialized_start=2430
-  _globals['_DECISION']._serialized_end=2600
-  _globals['_SOUGHT']._serialized_start=2602
-  _globals['_SOUGHT']._serialized_end=2698
-  _globals['_SOUGHTSEND']._serialized_start=2700
-  _globals['_SOUGHTSEND']._serialized_end=2791
-  _globals['_FOUND']._serialized_start=2793
-  _globals['_FOUND']._serialized_end=2840
-  _globals['_QUERY']._serialized_start=2842
-  _globals['_QUERY']._serialized_end=2897
-  _globals['_QUERIED']._serialized_start=2899
-  _globals['_QUERIED']._serialized_end=2996
+  _globals['_PRESENT']._serialized_start=1127
+  _globals['_PRESENT']._serialized_end=1154
+  _globals['_USERSESSIONS']._serialized_start=1157
+  _globals['_USERSESSIONS']._serialized_end=1317
+  _globals['_SESSION']._serialized_start=1320
+  _globals['_SESSION']._serialized_end=1467
+  _globals['_ASKED']._serialized_start=1470
+  _globals['_ASKED']._serialized_end=1710
+  _globals['_PLACE']._serialized_start=1712
+  _globals['_PLACE']._serialized_end=1753
+  _globals['_ASKEDSEND']._serialized_start=1755
+  _globals['_ASKEDSEND']._serialized_end=1816
+  _globals['_ANSWER']._serialized_start=1819
+  _globals['_ANSWER']._serialized_end=1980
+  _globals['_RESULT']._serialized_start=1983
+  _globals['_RESULT']._serialized_end=2119
+  _globals['_KNOWN']._serialized_start=2121
+  _globals['_KNOWN']._serialized_end=2189
+  _globals['_CALLED']._serialized_start=2191
+  _globals['_CALLED']._serialized_end=2267
+  _globals['_CALLEDSEND']._serialized_start=2270
+  _globals['_CALLEDSEND']._serialized_end=2420
+  _globals['_DECIDED']._serialized_start=2422
+  _globals['_DECIDED']._serialized_end=2501
+  _globals['_DECISION']._serialized_start=2504
+  _globals['_DECISION']._serialized_end=2674
+  _globals['_SOUGHT']._serialized_start=2676
+  _globals['_SOUGHT']._serialized_end=2772
+  _globals['_SOUGHTSEND']._serialized_start=2774
+  _globals['_SOUGHTSEND']._serialized_end=2865
+  _globals['_FOUND']._serialized_start=2867
+  _globals['_FOUND']._serialized_end=2914
+  _globals['_QUERY']._serialized_start=2916
+  _globals['_QUERY']._serialized_end=2971
+  _globals['_QUERIED']._serialized_start=2973
+  _globals['_QUERIED']._serialized_end=3070
 # @@protoc_insertion_point(module_scope)

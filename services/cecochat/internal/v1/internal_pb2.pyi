@@ -343,6 +343,28 @@ class Sessions(_message.Message):
 Global___Sessions: _TypeAlias = Sessions  # noqa: Y015
 
 @_typing.final
+class Present(_message.Message):
+    """POST /internal/v1/present, with the scope `pass_on`: the same of at most 100 users, for hook servers, who ask often. The answer is Sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Present: _TypeAlias = Present  # noqa: Y015
+
+@_typing.final
 class UserSessions(_message.Message):
     """A user whose partition this server owns."""
 
@@ -352,10 +374,16 @@ class UserSessions(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     READ_TO_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
+    LAST_SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     partition: _builtins.int
     read_to: _builtins.int
     """The server has read all records of the partition below this offset."""
+    silent_ms: _builtins.int
+    """For how long no session of the user has been here, since the server owns the partition; 0: one is here, or is about to begin."""
+    last_session_id: _builtins.str
+    """The session of the user that ended last; empty if this server remembers none."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]: ...
     def __init__(
@@ -365,10 +393,12 @@ class UserSessions(_message.Message):
         partition: _builtins.int = ...,
         read_to: _builtins.int = ...,
         sessions: _abc.Iterable[Global___Session] | None = ...,
+        silent_ms: _builtins.int = ...,
+        last_session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition", "read_to", b"read_to", "sessions", b"sessions", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_session_id", b"last_session_id", "partition", b"partition", "read_to", b"read_to", "sessions", b"sessions", "silent_ms", b"silent_ms", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from typing import Final
 
 from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
@@ -11,13 +13,13 @@ from cecochat.documents.follow import Following, follow, valid
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
-from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks.endpoints import parse
+from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.burying import Burial
 from cecochat.ports.configuration import HOOKS
-from cecochat.ports.discovery import Instance
+from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime import internal
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
@@ -25,8 +27,11 @@ from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks import posting
 from cecochat.servers.hooks.metrics import HookMetrics
+from cecochat.servers.hooks.people import ASK_S, People
 from cecochat.servers.hooks.routes import add_routes
 from cecochat.servers.hooks.worker import Hooks
+
+ASKED: Final[tuple[Service, Service]] = ("messaging", "history")
 
 
 @asynccontextmanager
@@ -39,13 +44,19 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings, log = parts.settings, await Log.of(parts.backplane)
     following = Following(parts.configuration, registry, tracer)
     app = internal.app(parts.guard, "hooks", server_id, registry, lambda: None)
-    assert parts.keys, "they are opened for hook servers"
+    assert parts.keys and parts.silences, "they are opened for hook servers"
     opening = Opening(parts.keys)
     retention = KnownRetention(opening.keep)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(posting.client())
         poster = posting.Poster(http, Signer(cluster_secret(settings)), opening)
-        worker = Hooks(log, poster, Burial(parts.backplane), HookMetrics(registry))
+        asking = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
+        client = InternalClient(await stack.enter_async_context(asking))
+        owners, histories = (partial(parts.discovery.live, each) for each in ASKED)
+        people = People(client, owners, histories, log.id)
+        burial = Burial(parts.backplane)
+        metrics = HookMetrics(registry)
+        worker = Hooks(log, poster, burial, metrics, people, parts.silences)
         show_memory(app, server_id, following.memory)
         InternalRoutes(app, server_id).load(lambda: worker.load)
         add_routes(app, log, worker, poster, Burial(parts.backplane))
@@ -54,7 +65,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(following, _nothing),
+                follow(following, worker.configure),
                 _follow_endpoints(following, worker),
                 follow_revocations(following, parts.verifier, opening.follow),
                 retention.follow(following),
@@ -76,7 +87,3 @@ async def _follow_endpoints(following: Following, worker: Hooks) -> None:
 async def _run(worker: Hooks, retention: KnownRetention) -> None:
     await retention.informed.wait()
     await worker.run()
-
-
-def _nothing(_: Config) -> None:
-    """No key of the configuration is for hooks."""

@@ -8,16 +8,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.hooks.endpoints import Endpoint, Endpoints
 from cecochat.domain.hooks.lane import Lane
+from cecochat.domain.hooks.told import UNREAD
 from cecochat.domain.log.place import Place
 from cecochat.internal.v1.internal_pb2 import Load
 from cecochat.ports.backplane import HOOKS_GROUP, MESSAGES, Log
 from cecochat.ports.burying import Burial
+from cecochat.ports.silences import Silences
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.hooks.metrics import HookMetrics
+from cecochat.servers.hooks.noticing import Noticing
+from cecochat.servers.hooks.people import People
 from cecochat.servers.hooks.posting import Poster
+from cecochat.servers.hooks.sending import Means
 from cecochat.servers.hooks.telling import Telling
 
 log = logging.getLogger(__name__)
@@ -28,18 +34,30 @@ AT_ONCE = 32  # webhooks under way from this server to one endpoint
 
 
 class Hooks:
-    """Has a `Telling` for each endpoint and each partition of its own; `run` runs until it is
-    cancelled. Each has progress of its own, so an endpoint that is away holds up no other.
+    """Has a `Telling` for each endpoint and each partition of its own, and a `Noticing` for those
+    that want it; `run` runs until it is cancelled. Each has progress of its own, so an endpoint
+    that is away holds up no other.
     """
 
-    def __init__(self, log_: Log, poster: Poster, burial: Burial, metrics: HookMetrics) -> None:
+    def __init__(
+        self,
+        log_: Log,
+        poster: Poster,
+        burial: Burial,
+        metrics: HookMetrics,
+        people: People,
+        silences: Silences,
+    ) -> None:
         self._log = log_
         self._poster = poster
         self._burial = burial
         self._metrics = metrics
+        self._people = people
+        self._silences = silences
+        self._config = Config()
         self._endpoints: Endpoints = {}
         self._gates: dict[str, asyncio.Semaphore] = {}  # by endpoint
-        self._tellings: dict[tuple[str, int], Telling] = {}  # by group and partition
+        self._tellings: dict[tuple[str, int], Telling | Noticing] = {}  # by group and partition
         self._committed: dict[tuple[str, int], Place] = {}
         self._changed: dict[int, asyncio.Event] = {}  # by partition
 
@@ -58,6 +76,10 @@ class Hooks:
         self._endpoints = endpoints
         for changed in self._changed.values():
             changed.set()
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
 
     async def run(self) -> None:
         """Tell until cancelled."""
@@ -90,11 +112,23 @@ class Hooks:
 
     async def _tell(self, endpoint: Endpoint, partition: int) -> None:
         gate = self._gates.setdefault(endpoint.name, asyncio.Semaphore(AT_ONCE))
-        metrics = self._metrics.of(endpoint.name)
-        key = endpoint.group, partition
-        telling = self._tellings[key] = Telling(
-            self._log, endpoint, partition, self._poster, gate, self._burial, metrics
-        )
+        means = Means(self._poster, gate, self._burial, self._metrics.of(endpoint.name))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(Telling(self._log, endpoint, partition, means)))
+            if UNREAD in endpoint.kinds:
+                noticing = Noticing(
+                    *(self._log, endpoint, partition, means),
+                    *(self._people, self._silences, self._delay_ms),
+                )
+                group.create_task(self._keep(noticing))
+
+    def _delay_ms(self) -> int:
+        return int(self._config.hooks_unread_delay_s * 1_000)
+
+    async def _keep(self, telling: Telling | Noticing) -> None:
+        """Run it, with its progress committed meanwhile and in the end."""
+        key = telling.group, telling.partition
+        self._tellings[key] = telling
         try:
             await telling.run()
         finally:

@@ -74,6 +74,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.asked(ownership.answer)
     routes.called(Calling(ownership.call, parts.keys, receipts).call)
     routes.sessions(partial(user_sessions, server))
+    routes.present(partial(user_sessions, server))
 
     def configure(config: Config) -> None:
         server.configure(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class ReadyPartition:
     until: Callable[[Callable[[], bool]], Awaitable[None]]  # waits for that, or for the owner's end
     home: Home = field(init=False)
     calls: Calls = field(init=False)
+    since_s: float = field(default_factory=time.monotonic)  # by the monotonic clock
 
     def __post_init__(self) -> None:
         self.home = Home(self.owner, self.host.send_limits, self._check_in_group)

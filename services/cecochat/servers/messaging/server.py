@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.cluster.configuration import Config
@@ -35,6 +35,8 @@ may wait for its turn, it is less than the 30 s after which a deployment kills i
 """
 HAND_OVER_S = 7.0
 DRAIN_S = 5.0
+LEFT_MAX = 100_000
+"""Of how many users a server remembers when they left."""
 
 
 class MessagingServer:
@@ -63,6 +65,8 @@ class MessagingServer:
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: defaultdict[UserId, list[Session]] = defaultdict(list)
+        # The session of a user that ended last, and when, s by the monotonic clock.
+        self._left: OrderedDict[UserId, tuple[str, float]] = OrderedDict()
         self._sends: PerUser[SendCredit] = PerUser()
         self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
@@ -146,9 +150,19 @@ class MessagingServer:
         """Return the open sessions of a user, including those that are catching up."""
         return list(self._by_user.get(user_id, ()))
 
+    def left(self, user_id: UserId) -> tuple[str, float]:
+        """Return the session of a user that ended last, and when, s by the monotonic clock; "" and
+        0 if this server remembers none.
+        """
+        return self._left.get(user_id, ("", 0.0))
+
     def _forget(self, connection: Connection, user_id: UserId) -> None:
         self._connections.discard(connection)
         self._by_user[user_id].remove(connection.session)
+        self._left[user_id] = connection.session.id, time.monotonic()
+        self._left.move_to_end(user_id)
+        if len(self._left) > LEFT_MAX:
+            self._left.popitem(last=False)
         if not self._by_user[user_id]:
             del self._by_user[user_id]
         self.metrics.sessions.dec()

@@ -5,6 +5,7 @@ partitions: to servers and commands, and at `GET /sessions?user=ID&user=ID` to p
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from sanic import Request
@@ -58,11 +59,16 @@ def user_sessions(server: MessagingServer, user_id: UserId) -> UserSessions | No
         partition = server.ownership.partition_for(user_id)
     except Refusal:
         return None
+    here = server.sessions_of(user_id)
+    last_session_id, left_s = server.left(user_id)
+    silent_s = time.monotonic() - max(left_s, partition.since_s)
     return UserSessions(
         user_id=user_id,
         partition=partition.partition,
         read_to=partition.owner.cursor,
-        sessions=[proto for each in server.sessions_of(user_id) if (proto := _session(each))],
+        sessions=[proto for each in here if (proto := _session(each))],
+        silent_ms=0 if here else max(1, int(silent_s * 1_000)),
+        last_session_id=last_session_id,
     )
 
 
