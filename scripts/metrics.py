@@ -24,6 +24,7 @@ from cecochat.servers.history.calls import QueryMetrics
 from cecochat.servers.history.holes import history_holes
 from cecochat.servers.hooks.metrics import HookMetrics
 from cecochat.servers.materialize.auditor import AuditMetrics
+from cecochat.servers.materialize.collecting import deleted_files
 from cecochat.servers.materialize.indexing import search_lag
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.materialize.sweeping import SweepMetrics
@@ -56,6 +57,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
         search_lag,
         SweepMetrics,
         TELLING,
+        deleted_files,
         partial(DocumentMetrics, REVOCATIONS),
         *EVERY,
     ),

@@ -23,6 +23,8 @@ MATERIALIZE_GROUP: Final = "materialize"
 """The group of the materialize servers. Others ask for what it has committed."""
 HOOKS_GROUP: Final = "hooks"
 """The group of the hook servers. Their progress is committed for each endpoint apart."""
+FILES_GROUP: Final = "files"
+"""The group of the materialize servers that delete files which no message names."""
 Topic = Literal["messages", "messages.dead"]
 
 LETTERS_KEPT_MS: Final = KEPT_DAYS * 24 * 3_600_000

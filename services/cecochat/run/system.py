@@ -48,7 +48,7 @@ BACKEND_RETRY_S = 1.0
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")  # and with an index, materialize
-WITH_FILES: tuple[Service, ...] = ("connect",)
+WITH_FILES: tuple[Service, ...] = ("connect", "materialize")
 WITH_MODERATION: tuple[Service, ...] = ("messaging", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,

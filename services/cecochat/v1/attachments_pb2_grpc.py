@@ -28,7 +28,8 @@ if _version_not_supported:
 class AttachmentsStub:
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 
@@ -58,7 +59,8 @@ class AttachmentsStub:
 class AttachmentsServicer:
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 
@@ -113,7 +115,8 @@ def add_AttachmentsServicer_to_server(servicer, server):
 class Attachments:
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 

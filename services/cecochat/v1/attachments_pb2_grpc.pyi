@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class AttachmentsStub:
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 
@@ -50,7 +51,8 @@ class AttachmentsStub:
 class AttachmentsAsyncStub(AttachmentsStub):
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 
@@ -67,7 +69,8 @@ class AttachmentsAsyncStub(AttachmentsStub):
 class AttachmentsServicer(metaclass=_abc_1.ABCMeta):
     """Files that messages carry. Their bytes go straight to and from a store, by URLs that are valid for minutes. Any connect server takes any call, over HTTP
     by the Connect protocol. Metadata: `authorization: Bearer <token>`.
-    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave.
+    To attach a file: `CreateUpload`, PUT the file, `FinishUpload`, then send the message with what that gave. An upload that no message has named
+    after two days is deleted.
     Errors: UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE, and UNIMPLEMENTED where there is no store.
     """
 

@@ -23,6 +23,9 @@ EXAMPLES = (
     "Examples: cecochat erase alice --dry-run; cecochat erase alice; cecochat erase alice --yes "
     "--json; cecochat erase --list"
 )
+SESSIONS_END_S = 3.0
+ANY_PARTITION = 0
+"""Where files are noted that no message can name any more."""
 WARNING = "Nobody will ever read what {user} wrote, and {user} can never chat again."
 
 
@@ -33,6 +36,7 @@ class Report(NamedTuple):
     key: str  # what there was: none, whole or destroyed
     keeps_in: str  # where the keys are
     written: Written
+    files: int | None  # how many they have uploaded; None: there is no store
     version: int  # of the revocations, since they have the user's; 0: nothing was done
 
     @property
@@ -63,7 +67,7 @@ def erase(
 
     Their texts can then be read nowhere: not in the log, the history, nor in copies of these. Their
     sessions end within two seconds, and their user id can never chat again. What others wrote
-    stays. It can be done again, and then says what is left.
+    stays. Files that they sent are deleted. It can be done again, and then says what is left.
     """
     if list_ == bool(user):
         raise UsageError("name a user, or use --list")
@@ -107,11 +111,32 @@ async def _look(settings: Settings, user: UserId) -> Report:
         found = await keys.get([user])
         key = "none" if user not in found else "whole" if found[user] else "destroyed"
         written = await written_by(history, user)
-    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, 0)
+    files = await _files(settings, user, delete=False)
+    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, files, 0)
+
+
+async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | None:
+    """Return how many files of a user there are, and delete them if that is wanted. They are noted,
+    since a URL that was signed before can bring one back.
+    """
+    from cecochat.adapters import build
+    from cecochat.ports.files import Noted, owner_of
+    from cecochat.runtime.clock import now_ms
+
+    async with build.files(settings) as files:
+        if files is None:
+            return None
+        keys = await files.of(owner_of(user))
+        if delete:
+            await files.note(ANY_PARTITION, [Noted(now_ms(), key) for key in keys])
+            await files.delete(keys)
+    return len(keys)
 
 
 async def _erase(settings: Settings, report: Report) -> Report:
     """Destroy the key first: whoever is told of the revocation asks for it again."""
+    import asyncio
+
     from cecochat.adapters import build
     from cecochat.documents.revocations import deciding, until_now_ms
     from cecochat.domain.cluster.revocations import Revocation
@@ -126,7 +151,11 @@ async def _erase(settings: Settings, report: Report) -> Report:
                 await search.forget(report.user)
         decide = await deciding(configuration, Revocation(report.user, "", until_now_ms()))
         document = await changes.change(configuration, REVOCATIONS, decide)
-    return report._replace(version=document.version)
+    deleted = await _files(settings, report.user, delete=True)
+    if deleted is not None:
+        await asyncio.sleep(SESSIONS_END_S)  # a session may have sent some more until then
+        deleted += await _files(settings, report.user, delete=True) or 0
+    return report._replace(files=deleted, version=document.version)
 
 
 async def _erased(settings: Settings) -> list[Erased]:
@@ -144,12 +173,17 @@ def _print(report: Report, *, as_json: bool) -> None:
     if not report.done:
         echo("This was only a look: nothing was changed.")
         return
-    echo(f"key: destroyed in {report.keeps_in}\n{_after(report)}")
+    echo(f"key: destroyed in {report.keeps_in}")
+    if report.files is not None:
+        echo(f"files: {report.files} deleted")
+    echo(_after(report))
 
 
 def _texts(report: Report) -> str:
     sealed, plain, chats = report.written
     lines = [f"{report.user} wrote {sealed + plain} texts in {chats} chats; key: {report.key}"]
+    if report.files is not None:
+        lines.append(f"files that they uploaded: {report.files}")
     if sealed:
         lines.append(f"texts sealed with the key: {sealed}")
     if plain:
@@ -177,6 +211,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "sealed_texts": report.written.sealed,
         "plain_texts": report.written.plain,
         "chats": report.written.chats,
+        "files": report.files,
         "revocations_version": report.version,
     }
 

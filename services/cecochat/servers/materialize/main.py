@@ -21,6 +21,7 @@ from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.collecting import Collector
 from cecochat.servers.materialize.indexing import Indexer
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.servers.materialize.routes import add_routes
@@ -66,6 +67,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             indexer.keep(rules)
 
     retention = KnownRetention(keep)
+    collector = Collector(log, parts.files, parts.history, registry) if parts.files else None
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
@@ -79,6 +81,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 retention.follow(following),
                 sweeper.run(),
                 *(_indexing(indexer, following, parts.verifier, retention) if indexer else ()),
+                *((collector.run(),) if collector else ()),
                 watch_loop(registry),
             )
         )
