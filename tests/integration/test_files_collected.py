@@ -14,7 +14,8 @@ import pytest
 from cecochat.adapters import build
 from cecochat.domain.changes.attachments import KEPT_MS
 from cecochat.ports.backplane import FILES_GROUP, MESSAGES
-from cecochat.servers.materialize import collecting
+from cecochat.ports.configuration import RETENTION
+from cecochat.servers.materialize import collecting, sweeping
 from tests.integration.clients import device
 from tests.integration.systems import Running, running, settings
 from tests.integration.test_attachments import kept
@@ -78,6 +79,23 @@ async def test_a_deleted_message_takes_its_files_with_it(tmp_path: Path) -> None
         await alice.delete(group, third, as_admin=True)
         await eventually(lambda: not noted(tmp_path))
         assert kept(tmp_path) == [b"second"]
+
+
+async def test_what_is_too_old_takes_its_files_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "EVERY_S", 0.05)
+    monkeypatch.setattr(sweeping, "LATE_MS", 0)
+    async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
+        await _sent(alice, "too old soon")
+        file = await alice.files.upload("carol", b"kept", client_message_id="1", name="a.txt")
+        await alice.send("carol", "", client_message_id="1", attachments=[file])
+        await eventually(lambda: not noted(tmp_path))
+        rule = {"chats": {"d:alice~bob": {"keep_s": 1}}}
+        await up.configuration.change(RETENTION, lambda _: rule, by="test")
+        await eventually(lambda: kept(tmp_path) == [b"kept"])
+        (message,) = (await alice.history("carol")).messages
+        assert await alice.files.read(message, message.attachments[0]) == b"kept"
 
 
 async def test_where_the_log_does_not_say_who_was_named_files_are_kept(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 from cecochat.domain.changes.attachments import KEPT_MS, begun_ms
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import FILES_GROUP, MESSAGES, Log, Record
@@ -47,7 +47,8 @@ def deleted_files(registry: CollectorRegistry) -> Counter:
     """Return the metric of what was deleted."""
     return Counter(
         "cecochat_files_deleted",
-        "Files that were deleted, by reason: their message was, or no message named them.",
+        "Files that were deleted, by reason: their message was deleted or has expired, or no "
+        "message named them.",
         ["reason"],
         registry=registry,
     )
@@ -97,12 +98,21 @@ class Collector:
         message = await self._message(partition, offset, event)
         if message.user_id != event.user_id and not event.deletion.as_admin:
             return
-        author = UserId(message.user_id)
-        keys = [key_of(author, each.id) for each in message.message.attachments]
-        if keys:
-            await self._files.note(partition, [Noted(now_ms(), key) for key in keys])
-            await self._files.delete(keys)
-            self._deleted.labels("message").inc(len(keys))
+        await self._delete([message], "message")
+
+    async def let_go(self, messages: Sequence[Event]) -> None:
+        """Delete what these messages carried, since they are too old to be kept."""
+        await self._delete(messages, "expired")
+
+    async def _delete(self, messages: Sequence[Event], reason: str) -> None:
+        for message in messages:
+            author = UserId(message.user_id)
+            keys = [key_of(author, each.id) for each in message.message.attachments]
+            if keys:
+                notes = [Noted(now_ms(), key) for key in keys]
+                await self._files.note(partition_in(message.id), notes)
+                await self._files.delete(keys)
+                self._deleted.labels(reason).inc(len(keys))
 
     async def _message(self, partition: int, offset: int, event: Event) -> Event:
         """Return the message of a deletion, once the history has all that came before."""

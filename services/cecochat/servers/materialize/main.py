@@ -53,8 +53,14 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate
 
+    collector = Collector(log, parts.files, parts.history, registry) if parts.files else None
     sweeper = Sweeper(
-        parts.history, parts.search, log.partitions, lambda: worker.partitions, registry
+        parts.history,
+        parts.search,
+        log.partitions,
+        lambda: worker.partitions,
+        registry,
+        collector.let_go if collector else None,
     )
     indexer = None
     if parts.search:
@@ -67,7 +73,6 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             indexer.keep(rules)
 
     retention = KnownRetention(keep)
-    collector = Collector(log, parts.files, parts.history, registry) if parts.files else None
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(

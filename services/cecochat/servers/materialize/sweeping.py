@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -39,6 +39,9 @@ LATE_MS: Final = 60_000
 """How long after it is too old a text is removed, so that clocks that differ do not matter."""
 AGAIN_MS: Final = 3_600_000  # how far a sweep looks back behind the one before
 PAGE: Final = 200
+
+
+LetGo = Callable[[Sequence[Event]], Awaitable[None]]
 
 
 class SweepMetrics:
@@ -75,8 +78,10 @@ class Sweeper:
         partitions: int,
         mine: Callable[[], Collection[int]],
         registry: CollectorRegistry,
+        let_go: LetGo | None = None,
     ) -> None:
         self._history = history
+        self._let_go = let_go  # deletes the files of messages; None: there are none
         self._search = search
         self._partitions = partitions
         self._mine = mine
@@ -156,6 +161,8 @@ class Sweeper:
         found = {each.id: each for each in events}
         found |= {each.id: each for some in edits.values() for each in map(Event.FromString, some)}
         rows = [row for each in found.values() if (row := blank_row(_row(each)))]
+        if self._let_go:
+            await self._let_go(events)  # first, since nobody knows afterwards which they had
         if rows:
             self._replaced = True
             await self._history.blank(rows)
