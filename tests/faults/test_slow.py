@@ -20,7 +20,7 @@ from tests.support.traffic import flowing, ring
 
 QUEUE_BYTES = 1 << 20
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16))
-TRANSPORT_BYTES = 1 << 20
+TRANSPORT_BYTES = 4 << 20
 """What lies between the server's queue and a client that does not read, and takes messages too: the
 HTTP/2 window of the stream (64 KiB; gRPC grows it to some MiB where it is let), gRPC's buffers at
 both ends, and those of the sockets, which loopback lets grow."""
