@@ -13,7 +13,14 @@ from typing_extensions import override
 
 from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOOKS, RETENTION, REVOCATIONS
+from cecochat.ports.configuration import (
+    ASSIGNMENT,
+    CONFIGURATION,
+    HOOKS,
+    MODERATION,
+    RETENTION,
+    REVOCATIONS,
+)
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.servers.connect.attachments import AttachmentMetrics
 from cecochat.servers.connect.backend import BackendMetrics
@@ -48,7 +55,12 @@ def _expiry(registry: CollectorRegistry) -> None:
 EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans, _unproven, _expiry)
 TELLING = partial(DocumentMetrics, RETENTION)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
-VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
+VERIFYING = (
+    token_failures,
+    key_age,
+    partial(DocumentMetrics, REVOCATIONS),
+    partial(DocumentMetrics, MODERATION),
+)
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, TELLING, *VERIFYING, *EVERY),
     "materialize": (

@@ -30,6 +30,7 @@ from cecochat.internal.client import InternalClient
 from cecochat.ports.backplane import MESSAGES, Log, NewRecord
 from cecochat.ports.burying import Burial
 from cecochat.run.system import keyring
+from cecochat.runtime import web
 from cecochat.runtime.clock import now_ms
 from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks import posting
@@ -236,7 +237,7 @@ async def hooking(
     folder: Path, log: EmbeddedBackplane, endpoints: Mapping[str, Endpoint]
 ) -> AsyncIterator[CollectorRegistry]:
     registry = CollectorRegistry()
-    async with posting.client() as client, keyring(settings(folder)) as ring:
+    async with web.client(posting.ANSWER_S) as client, keyring(settings(folder)) as ring:
         poster = posting.Poster(client, Signer(bytes(32)), Opening(ring))
         silences = await EmbeddedSilences.open(folder)
         known = await Log.of(log)

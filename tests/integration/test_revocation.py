@@ -24,6 +24,7 @@ from cecochat.client import CaughtUp, Client, Reconnecting, Refused, connect
 from cecochat.documents.revocations import deciding, until_now_ms
 from cecochat.domain.cluster.revocations import Revocation, Revocations
 from cecochat.domain.errors import Refusal
+from cecochat.domain.moderation.rules import Rules
 from cecochat.ports.configuration import REVOCATIONS, Configuration
 from cecochat.servers.history.main import history
 from cecochat.v1.history_pb2 import GetChatsRequest
@@ -342,6 +343,9 @@ def test_a_verifier_of_a_server_is_closed_until_it_is_told() -> None:
         verifier.verify(held)
     assert refused.value.name == "unavailable"
     verifier.revoke(Revocations())
+    with pytest.raises(Refusal, match="does not know yet"):
+        verifier.verify(held)
+    verifier.moderate(Rules())
     assert verifier.verify(held).user_id == "alice"
 
 

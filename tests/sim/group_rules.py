@@ -34,6 +34,13 @@ _ASKING = [
         weights=_ASKS,
     ),
     ablation(
+        "a home refuses no repeat, whatever the judge says",
+        (Home, "_take", less.take_at_its_word),
+        expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
+        seed=145,
+        weights=_ASKS | {"judge": 0.1, "cut": 3},
+    ),
+    ablation(
         "a request that was given up is not looked at",
         (Home, "_is_overtaken", without.never),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),

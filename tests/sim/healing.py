@@ -19,6 +19,7 @@ def settle(world: World) -> bool:
         _set_right(world, node)
         world.do_restart(node)
         world.do_limit(node, False)
+        world.do_judge(node, False)
         world.do_skew(node, 0)
     for partition in range(world.shape.partitions):
         world.do_stall(partition, False)

@@ -18,6 +18,7 @@ from tests.sim.calling import Calls
 from tests.sim.changing import Changes
 from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
+from tests.sim.judging import Judges
 from tests.sim.opening import founding, opening, unfit
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.shape import DEVICES, GROUP, Shape
@@ -47,7 +48,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes | Calls | Ages
+Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings | Changes | Calls | Ages | Judges
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -93,7 +94,7 @@ def random_run(
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
     aside += [upgrades, Vanishings(seed, steps, weights), Changes(seed, weights)]
-    aside += [Calls(seed, weights), Ages(seed, weights)]
+    aside += [Calls(seed, weights), Ages(seed, weights), Judges(seed, weights)]
     first = unfit(seed, more) + upgrades.first()
     return _run(shape, _drawn(rng, steps, more, aside, (first, founding(seed, more))))
 

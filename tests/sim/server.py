@@ -28,6 +28,7 @@ from cecochat.v1.messaging_pb2 import ClientFrame, Send
 from tests.sim import beginning
 from tests.sim.connection import Connection
 from tests.sim.joining import FAILED, TRIMMED, Joining
+from tests.sim.judging import JUDGED
 from tests.sim.loading import load, uncopied
 from tests.sim.recall import Recall
 
@@ -279,9 +280,12 @@ class Server(Joining):
 
     def take(self, connection: Connection, session: Session, send: Send) -> None:
         """A send that is no repeat."""
+        verdict = JUDGED if self.world.judges[self.node] else None
         if is_of_group(send) and not self.here.has(send.chat_id):
-            return self.owner.asking.take(session, send, self.world.now_ms)
+            return self.owner.asking.take(session, send, self.world.now_ms, verdict)
         try:
+            if verdict:
+                raise verdict
             origin = self.accept(session.user_id, send)
         except Refusal as refusal:
             if refusal.retriable:
@@ -317,7 +321,7 @@ class Server(Joining):
             raise LIMITED
         return check_send(user, send, TEXT_MAX_BYTES, self.id_max, partition)
 
-    def check_in_group(self, user: UserId, send: Send) -> None:
+    def check_in_group(self, user: UserId, send: Send, as_system: bool) -> None:
         """The same, for what is sent to a group."""
         self.check(user, send, None)
 

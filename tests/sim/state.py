@@ -51,6 +51,7 @@ class State:
         self.counts = [shape.partitions] * shape.nodes  # of partitions, as each node is set
         self.old_versions: set[int] = set()  # nodes whose next owners are of the first version
         self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
+        self.judges = [False] * shape.nodes  # whether its judge refuses all
         self.servers: dict[tuple[int, int], Server] = {}  # (node, partition)
         self.afresh: set[str] = set()  # sessions that found no state record: what counts is unknown
         self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so

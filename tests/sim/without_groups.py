@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import Group
 from cecochat.domain.log.groups import Groups
 from cecochat.domain.log.ids import ChatId, UserId
@@ -11,7 +12,7 @@ from cecochat.domain.log.records import Copy, Origin, State
 from cecochat.domain.log.reliable import ReliableStates
 from cecochat.domain.log.spans import STILL, Spans
 from cecochat.domain.ownership.asking import Asking, Line
-from cecochat.domain.ownership.asks import Asked, Result
+from cecochat.domain.ownership.asks import Asked, AskedSend, Known, Result, Taken
 from cecochat.domain.ownership.home import Home
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session import frames
@@ -31,6 +32,15 @@ def results_beyond_refusals(
 ) -> Iterator[Result]:
     for each in asked.sends:
         yield self._take(asked, each, now_ms, origins)
+
+
+_take = Home._take
+
+
+def take_at_its_word(
+    self: Home, asked: Asked, asked_send: AskedSend, now_ms: int, origins: list[Origin]
+) -> Taken | Known | Refusal:
+    return asked_send.verdict or _take(self, asked, asked_send, now_ms, origins)
 
 
 def knows_what_it_covers(self: Home, asked: Asked) -> bool:

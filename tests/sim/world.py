@@ -30,6 +30,7 @@ from tests.sim.changing import Changing
 from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
 from tests.sim.history import Audit, Materializer
+from tests.sim.judging import Judging
 from tests.sim.materializing import Materializing
 from tests.sim.owners import Owners
 from tests.sim.recount import now_of
@@ -40,7 +41,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(Aging, Changing, Owners, Asks, Calling, Materializing, Upgrading, Vanishing):
+class World(Aging, Changing, Owners, Asks, Calling, Judging, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.keys import EmbeddedKeys
 from cecochat.adapters.embedded.signals import EmbeddedSignals
+from cecochat.auth.hooks import Signer
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.documents.follow import Following
 from cecochat.domain.errors import Refusal, Trimmed
@@ -21,6 +22,7 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.ports.backplane import Log
 from cecochat.sealing.keyring import KeyRing
+from cecochat.servers.messaging.before import Asker
 from cecochat.servers.messaging.connection import Connection
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -73,7 +75,9 @@ def connection(line: Line, keys: KeyRing) -> Connection:
     host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
     ownership = Ownership(host, Following(UNUSED, registry))
     signalling = Signalling(host.log, EmbeddedSignals(), SignalMetrics(registry), dict)
-    server = MessagingServer(host, ownership, signalling, verifier, keys, Receipts(b"secret"))
+    receipts = Receipts(b"secret")
+    asker = Asker(host.moderation, Signer(b"a secret"), host.metrics)
+    server = MessagingServer(host, ownership, signalling, verifier, keys, receipts, asker)
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

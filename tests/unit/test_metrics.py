@@ -17,6 +17,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId, message_id, stamp_at
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Origin, Takeover
+from cecochat.domain.moderation.rules import Rules
 from cecochat.runtime import metrics
 from cecochat.servers.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.v1.events_pb2 import Event
@@ -131,6 +132,7 @@ def test_each_server_counts_the_tokens_that_it_refuses() -> None:
     counted, good = verifier.counted(one), verifier.counted(other)
     for each in (counted, good):
         each.revoke(Revocations())
+        each.moderate(Rules())
     good.verify(mint(SECRET, "alice", 60))
     assert counted.verify(mint(SECRET, "alice", 60)).user_id == "alice"
     for token in ("nonsense", mint(b"another secret of thirty-two bytes!!", "alice", 60)):

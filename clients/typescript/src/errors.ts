@@ -10,6 +10,7 @@ export interface ErrorData {
   retriable: boolean;
   retryAfterMs: number;
   clientMessageId?: string;
+  replacement?: string;
 }
 
 /** Base of all errors of the client. */
@@ -37,6 +38,8 @@ export class SendRejected extends ChatError {
     readonly clientMessageId: string,
     code: string,
     message: string,
+    /** The text that the application wants to be sent instead, as a new message; usually empty. */
+    readonly replacement = "",
   ) {
     super(code, message);
   }
@@ -77,7 +80,7 @@ export function refused(error: ServerError | undefined): ChatError {
 
 export function rejected(clientMessageId: string, error: ServerError | undefined): SendRejected {
   const { code, message } = refused(error);
-  return new SendRejected(clientMessageId, code, message);
+  return new SendRejected(clientMessageId, code, message, error?.replacement);
 }
 
 /** An unanswered send has this id, and other content: a server would refuse this one. */
@@ -99,11 +102,13 @@ export function chatError(thrown: unknown, code: string, retriable = false): Cha
 export function toData(error: ChatError): ErrorData {
   const { code, message, retriable, retryAfterMs } = error;
   const data = { code, message, retriable, retryAfterMs };
-  return error instanceof SendRejected ? { ...data, clientMessageId: error.clientMessageId } : data;
+  if (!(error instanceof SendRejected)) return data;
+  const { clientMessageId, replacement } = error;
+  return { ...data, clientMessageId, replacement };
 }
 
 export function fromData(data: ErrorData): ChatError {
   return data.clientMessageId
-    ? new SendRejected(data.clientMessageId, data.code, data.message)
+    ? new SendRejected(data.clientMessageId, data.code, data.message, data.replacement)
     : new ChatError(data.code, data.message, data.retriable, data.retryAfterMs);
 }

@@ -18,6 +18,7 @@ from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId, user_id
+from cecochat.domain.moderation.rules import Rules
 from cecochat.v1 import errors_pb2
 
 LEEWAY_S = 0
@@ -99,19 +100,20 @@ class Verifier:
         self._known: OrderedDict[str, Known] = OrderedDict()  # by token, the last used at the end
         self._lifetime_max_s = Config().tokens_lifetime_max_s
         self._revoked: Revocations | None = Revocations()
-        self.informed = asyncio.Event()  # set once it knows what is revoked
+        self._rules: Rules | None = Rules()
+        self.informed = asyncio.Event()  # set once it knows what is revoked, and who is banned
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
         """Return a verifier for one server, which counts what it refuses.
 
-        It refuses everything until it knows what is revoked. The servers of a process check the
-        signature of a token once.
+        It refuses everything until it knows what is revoked, and who is banned. The servers of a
+        process check the signature of a token once.
         """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
         keys = self._keys
         key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
-        verifier._revoked = None
+        verifier._revoked = verifier._rules = None
         verifier.informed = asyncio.Event()
         return verifier
 
@@ -122,7 +124,7 @@ class Verifier:
         verifier = copy(self)
         verifier._audience = FOR_SERVICES
         verifier._known = OrderedDict()
-        verifier._revoked = Revocations()
+        verifier._revoked, verifier._rules = Revocations(), Rules()
         return verifier
 
     def configure(self, config: Config) -> None:
@@ -132,7 +134,16 @@ class Verifier:
     def revoke(self, revoked: Revocations) -> None:
         """Replace the revocations that are in force."""
         self._revoked = revoked
-        self.informed.set()
+        self._look_whether_informed()
+
+    def moderate(self, rules: Rules) -> None:
+        """Replace the rules that say who is banned."""
+        self._rules = rules
+        self._look_whether_informed()
+
+    def _look_whether_informed(self) -> None:
+        if self._revoked is not None and self._rules is not None:
+            self.informed.set()
 
     def verify(self, token: str) -> Identity:
         """Return the identity that a token proves.
@@ -174,13 +185,17 @@ class Verifier:
         return identity
 
     def check_revoked(self, identity: Identity) -> None:
-        """Raise `Refusal` if the token that proved an identity has been revoked since."""
-        if self._revoked is None:
+        """Raise `Refusal` if the token that proved an identity has been revoked since, or if its
+        user is banned.
+        """
+        if self._revoked is None or self._rules is None:
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNAVAILABLE,
-                "this server does not know yet which tokens are revoked: try again",
+                "this server does not know yet which tokens are revoked and who is banned: try "
+                "again",
                 1_000,
             )
+        self._rules.check_banned(identity.user_id, int(time.time() * 1_000))
         if identity.issued_at_s * 1_000 < self._revoked.before_ms(identity.user_id, identity.sid):
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOKEN_REVOKED,

@@ -43,6 +43,7 @@ COMMANDS = {
         "doctor": "operate.doctor",
         "config": "cluster.config",
         "revoke": "operate.revoke",
+        "moderate": "operate.moderate",
         "hooks": "operate.hooks",
         "retention": "operate.retention",
         "takeout": "operate.takeout",

@@ -50,11 +50,16 @@ class InvalidArgument(Refused):
 
 
 class SendRejected(Refused):
-    """The server rejected this send, and would reject it again unless it changes."""
+    """The server rejected this send, and would reject it again unless it changes.
+
+    - `replacement`: the text that the application wants to be sent instead, as a new message;
+      usually empty.
+    """
 
     def __init__(self, client_message_id: str, error: errors_pb2.Error) -> None:
         super().__init__(name_of(error.code), error.message)
         self.client_message_id = client_message_id
+        self.replacement = error.replacement
 
 
 def reused_id(client_message_id: str) -> SendRejected:

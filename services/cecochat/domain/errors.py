@@ -34,14 +34,21 @@ class CecochatError(Exception):
 
 class Refusal(CecochatError):
     """An error for a client, with a code: what was wrong and what to do. If `retry_after_ms` is 0,
-    the client waits as long as its back-off says.
+    the client waits as long as its back-off says. `replacement` is a text to send instead.
     """
 
-    def __init__(self, code: ErrorCode.ValueType, message: str, retry_after_ms: int = 0) -> None:
+    def __init__(
+        self,
+        code: ErrorCode.ValueType,
+        message: str,
+        retry_after_ms: int = 0,
+        replacement: str = "",
+    ) -> None:
         super().__init__(message)
         self.error_code = code
         self.message = message
         self.retry_after_ms = retry_after_ms
+        self.replacement = replacement
 
     def detached(self) -> Self:
         """Return this error without the frames that it went through. Whoever keeps one in a local
@@ -68,6 +75,7 @@ class Refusal(CecochatError):
             message=self.message,
             retriable=self.retriable,
             retry_after_ms=self.retry_after_ms,
+            replacement=self.replacement,
         )
 
 

@@ -7,6 +7,7 @@ from cecochat.domain.log import place
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.ownership import asks
 from cecochat.internal.v1.internal_pb2 import Answer, Asked, AskedSend, Known, Place, Result
+from cecochat.v1.errors_pb2 import Error
 
 
 def encode_asked(home: int, asked: asks.Asked) -> Asked:
@@ -18,7 +19,7 @@ def encode_asked(home: int, asked: asks.Asked) -> Asked:
         number=asked.number,
         home_epoch=place_of(asked.home_epoch),
         high=place_of(asked.high),
-        sends=[AskedSend(user_id=each.user_id, send=each.send) for each in asked.sends],
+        sends=map(_asked_send, asked.sends),
     )
 
 
@@ -30,7 +31,7 @@ def decode_asked(asked: Asked) -> asks.Asked:
         asked.number,
         place_in(asked.home_epoch),
         place_in(asked.high),
-        tuple(asks.AskedSend(UserId(each.user_id), each.send) for each in asked.sends),
+        tuple(map(_asked_send_in, asked.sends)),
     )
 
 
@@ -49,6 +50,21 @@ def decode_answer(answer: Answer) -> asks.Answer:
     return asks.Answer(
         place_in(answer.epoch), tuple(map(_result_in, answer.results)), place_in(answer.last)
     )
+
+
+def _asked_send(asked: asks.AskedSend) -> AskedSend:
+    user_id, send, verdict = asked
+    return AskedSend(user_id=user_id, send=send, verdict=verdict.proto() if verdict else None)
+
+
+def _asked_send_in(asked: AskedSend) -> asks.AskedSend:
+    verdict = refusal_in(asked.verdict) if asked.HasField("verdict") else None
+    return asks.AskedSend(UserId(asked.user_id), asked.send, verdict)
+
+
+def refusal_in(error: Error) -> Refusal:
+    """Return the refusal that came over the wire."""
+    return Refusal(error.code, error.message, error.retry_after_ms, error.replacement)
 
 
 def _result(result: asks.Result) -> Result:
@@ -70,8 +86,7 @@ def _result_in(result: Result) -> asks.Result:
         case "known":
             return asks.Known(result.known.message_id, place_in(result.known.at))
         case "refused":
-            refused = result.refused
-            return Refusal(refused.code, refused.message, refused.retry_after_ms)
+            return refusal_in(result.refused)
     return asks.Left()
 
 

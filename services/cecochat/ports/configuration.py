@@ -14,6 +14,7 @@ ASSIGNMENT: Final = "assignment"
 REVOCATIONS: Final = "revocations"
 HOOKS: Final = "hooks"
 RETENTION: Final = "retention"
+MODERATION: Final = "moderation"
 
 
 class Document(NamedTuple):

@@ -60,6 +60,11 @@ STATUS = {
     errors_pb2.ERROR_CODE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     errors_pb2.ERROR_CODE_REPLACED: grpc.StatusCode.ABORTED,
     errors_pb2.ERROR_CODE_ERASED: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_BANNED: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_MUTED: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_FROZEN: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_REJECTED: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_TOO_SOON: grpc.StatusCode.PERMISSION_DENIED,
     errors_pb2.ERROR_CODE_REUSED_ID: grpc.StatusCode.ALREADY_EXISTS,
 }
 """Error code -> gRPC status. Any other code is a fault of the server: INTERNAL."""

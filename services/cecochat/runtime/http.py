@@ -48,6 +48,11 @@ STATUS = {
     errors_pb2.ERROR_CODE_UNIMPLEMENTED: 501,
     errors_pb2.ERROR_CODE_NOT_FOUND: 404,
     errors_pb2.ERROR_CODE_ERASED: 403,
+    errors_pb2.ERROR_CODE_BANNED: 403,
+    errors_pb2.ERROR_CODE_MUTED: 403,
+    errors_pb2.ERROR_CODE_FROZEN: 403,
+    errors_pb2.ERROR_CODE_REJECTED: 403,
+    errors_pb2.ERROR_CODE_TOO_SOON: 403,
 }
 """Error code -> HTTP status. Any other code is 500."""
 

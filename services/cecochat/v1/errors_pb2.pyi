@@ -72,6 +72,16 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
     ERROR_CODE_ERASED: _ErrorCode.ValueType  # 24
     """The user was erased for good: this user id can never chat again."""
+    ERROR_CODE_BANNED: _ErrorCode.ValueType  # 25
+    """An operator has banned the user: nothing is open to them until that ends."""
+    ERROR_CODE_MUTED: _ErrorCode.ValueType  # 26
+    """An operator has muted the user: they read, and write nothing until that ends."""
+    ERROR_CODE_FROZEN: _ErrorCode.ValueType  # 27
+    """An operator has frozen the chat: nobody writes there until that ends."""
+    ERROR_CODE_REJECTED: _ErrorCode.ValueType  # 28
+    """The application does not want this text to be sent. If there is a replacement, send that, as a new message."""
+    ERROR_CODE_TOO_SOON: _ErrorCode.ValueType  # 29
+    """The chat is in slow mode: write again after retry_after_ms, as a new message."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -125,6 +135,16 @@ ERROR_CODE_TOKEN_REVOKED: ErrorCode.ValueType  # 23
 """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
 ERROR_CODE_ERASED: ErrorCode.ValueType  # 24
 """The user was erased for good: this user id can never chat again."""
+ERROR_CODE_BANNED: ErrorCode.ValueType  # 25
+"""An operator has banned the user: nothing is open to them until that ends."""
+ERROR_CODE_MUTED: ErrorCode.ValueType  # 26
+"""An operator has muted the user: they read, and write nothing until that ends."""
+ERROR_CODE_FROZEN: ErrorCode.ValueType  # 27
+"""An operator has frozen the chat: nobody writes there until that ends."""
+ERROR_CODE_REJECTED: ErrorCode.ValueType  # 28
+"""The application does not want this text to be sent. If there is a replacement, send that, as a new message."""
+ERROR_CODE_TOO_SOON: ErrorCode.ValueType  # 29
+"""The chat is in slow mode: write again after retry_after_ms, as a new message."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
@@ -137,6 +157,7 @@ class Error(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRIABLE_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    REPLACEMENT_FIELD_NUMBER: _builtins.int
     code: Global___ErrorCode.ValueType
     message: _builtins.str
     """What was wrong and what to do about it, for a person."""
@@ -144,6 +165,8 @@ class Error(_message.Message):
     """Whether the same request can succeed later."""
     retry_after_ms: _builtins.int
     """How long to wait before that, in milliseconds; 0 means as long as the back-off says."""
+    replacement: _builtins.str
+    """With REJECTED: the text that the application wants instead; empty if there is none."""
     def __init__(
         self,
         *,
@@ -151,10 +174,11 @@ class Error(_message.Message):
         message: _builtins.str = ...,
         retriable: _builtins.bool = ...,
         retry_after_ms: _builtins.int = ...,
+        replacement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retriable", b"retriable", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "replacement", b"replacement", "retriable", b"retriable", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

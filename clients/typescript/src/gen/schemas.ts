@@ -14,6 +14,7 @@ export const ErrorSchema: Schema<Error> = [
   [2, "message", 9, 0],
   [3, "retriable", 8, 0],
   [4, "retryAfterMs", 3, 0],
+  [5, "replacement", 9, 0],
 ];
 
 export const MentionSchema: Schema<Mention> = [

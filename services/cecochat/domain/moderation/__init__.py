@@ -1,1 +1,1 @@
-"""What users report, and what moderators do about it."""
+"""What operators and the product allow people to say, and what users report. Pure."""

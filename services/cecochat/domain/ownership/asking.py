@@ -38,6 +38,7 @@ class Ask:
     content: int
     sessions: list[Session]
     since_ms: int
+    verdict: Refusal | None = None
     taken: bool = False
     known: Known | None = None
 
@@ -133,9 +134,12 @@ class Asking:
         line = self._lines.get(self._owner.here.home_of(chat_id))
         return line is None or line.size <= WAIT_MAX_BYTES
 
-    def take(self, session: Session, send: Send, now_ms: int) -> None:
+    def take(
+        self, session: Session, send: Send, now_ms: int, verdict: Refusal | None = None
+    ) -> None:
         """Take on a send to a group that has its home elsewhere, and that `settle` did not settle:
-        its copy was not read here, or its client would know.
+        its copy was not read here, or its client would know. The home refuses it with `verdict`,
+        unless it was accepted there before.
         """
         home = self._owner.here.home_of(send.chat_id)
         line = self._lines.setdefault(home, Line(moved_ms=now_ms))
@@ -143,7 +147,7 @@ class Asking:
         if first := line.asks.get(key):
             _join(first, session, send)
         else:
-            line.add(key, Ask(send, content_of(send), [session], now_ms))
+            line.add(key, Ask(send, content_of(send), [session], now_ms, verdict))
 
     # -- requests
 
@@ -167,7 +171,9 @@ class Asking:
         if not keys:
             return None
         line.number += 1
-        sends = tuple(AskedSend(key[0], line.asks[key].send) for key in keys)
+        sends = tuple(
+            AskedSend(key[0], line.asks[key].send, line.asks[key].verdict) for key in keys
+        )
         owner = self._owner
         high = owner.fold.high_of(home)
         assert owner.epoch is not None

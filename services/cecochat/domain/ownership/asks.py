@@ -15,10 +15,13 @@ from cecochat.v1.messaging_pb2 import Send
 
 
 class AskedSend(NamedTuple):
-    """A send of which the asker has no copy."""
+    """A send of which the asker has no copy, and why it is to be refused if it was not accepted
+    before.
+    """
 
     user_id: UserId
     send: Send
+    verdict: Refusal | None = None
 
 
 class Asked(NamedTuple):

@@ -48,10 +48,10 @@ class Home:
     """
 
     def __init__(
-        self, owner: Owner, limits: SendLimits, check: Callable[[UserId, Send], None]
+        self, owner: Owner, limits: SendLimits, check: Callable[[UserId, Send, bool], None]
     ) -> None:
         """Make the home of an owner. `limits` may change; `check` raises `Refusal` for a send that
-        is not accepted whatever its group is.
+        is not accepted whatever its group is. It is told whether the system sends it.
         """
         self._limits = limits
         self._check = check
@@ -74,7 +74,7 @@ class Home:
         """Return the record to append for a send of a user to a group that is no repeat;
         `as_system`: who need not belong to it. Raises `Refusal`, and changes nothing then.
         """
-        self._check(user_id, send)
+        self._check(user_id, send, as_system)
         group = self._group(ChatId(send.chat_id))
         if send.HasField("membership"):
             return self._accept_change(user_id, send, group, now_ms)
@@ -197,11 +197,13 @@ class Home:
     def _take(
         self, asked: Asked, asked_send: AskedSend, now_ms: int, origins: list[Origin]
     ) -> Taken | Known | Refusal:
-        user_id, send = asked_send
+        user_id, send, verdict = asked_send
         if repeated := self._owner.repeat_of(user_id, send):
             return repeated
         if not self._knows(asked):
             return refusals.catch_up()
+        if verdict:
+            return verdict
         try:
             origins.append(self.accept(user_id, send, now_ms))
         except Refusal as refusal:

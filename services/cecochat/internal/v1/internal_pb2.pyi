@@ -526,18 +526,24 @@ class AskedSend(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SEND_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     @_builtins.property
     def send(self) -> _messaging_pb2.Send: ...
+    @_builtins.property
+    def verdict(self) -> _errors_pb2.Error:
+        """Why it is to be refused, if it was not accepted before."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         send: _messaging_pb2.Send | None = ...,
+        verdict: _errors_pb2.Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["send", b"send"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send", b"send", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["send", b"send", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["send", b"send", "user_id", b"user_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow
+from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
@@ -105,6 +106,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             running(
                 follow(following, configure),
                 follow_revocations(following, verifier),
+                follow_moderation(following, verifier.moderate),
                 directory.follow(following),
                 watch_loop(registry),
             )

@@ -12,10 +12,12 @@ from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster import assignment, retention, revocations, values
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks import endpoints
+from cecochat.domain.moderation import rules
 from cecochat.ports.configuration import (
     ASSIGNMENT,
     CONFIGURATION,
     HOOKS,
+    MODERATION,
     RETENTION,
     REVOCATIONS,
 )
@@ -51,6 +53,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             REVOCATIONS: revocations.parse,
             HOOKS: endpoints.parse,
             RETENTION: retention.parse,
+            MODERATION: rules.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

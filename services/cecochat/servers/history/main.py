@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.documents.follow import Following, follow
+from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import add_revoking, follow_revocations
@@ -95,6 +96,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 follow_revocations(following, verifier, opening.follow),
                 retention.follow(following),
+                follow_moderation(following, verifier.moderate),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
                 facts.run(),

@@ -20,7 +20,7 @@ from cecochat.ports.backplane import Log
 from cecochat.ports.burying import Burial
 from cecochat.ports.configuration import HOOKS
 from cecochat.ports.discovery import Instance, Service
-from cecochat.runtime import internal
+from cecochat.runtime import internal, web
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
@@ -48,7 +48,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     opening = Opening(parts.keys)
     retention = KnownRetention(opening.keep)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(posting.client())
+        http = await stack.enter_async_context(web.client(posting.ANSWER_S))
         poster = posting.Poster(http, Signer(cluster_secret(settings)), opening)
         asking = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
         client = InternalClient(await stack.enter_async_context(asking))

@@ -95,18 +95,6 @@ def body_of(told: Told) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def client() -> httpx.AsyncClient:
-    """Return the client with which to send. It follows no redirects and uses no proxy."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(ANSWER_S, pool=None),
-        limits=limits,
-        trust_env=False,
-        follow_redirects=False,
-        headers={"user-agent": "cecochat-hooks"},
-    )
-
-
 Spread = Callable[[], float]
 
 

@@ -21,20 +21,19 @@ from cecochat.ports.backplane import MESSAGES
 from cecochat.ports.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.flag import Flag
+from cecochat.servers.messaging.before import Verdicts
 from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.limits import limits
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.refusals import HELLO_TIMEOUT_S, log_away, no_hello
+from cecochat.servers.messaging.session_token import SessionToken
 from cecochat.servers.messaging.texts import Texts
-from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, Welcome
 
 log = logging.getLogger(__name__)
 
 WRITE_BYTES = 64 << 10
 CLOSE_GRACE_S = 1.0  # how long to try to write the last frame to a client that does not read
-TOKEN_WARNING_S = 30.0
-TOKEN_CHECK_S = 15.0
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[object]]
@@ -56,17 +55,12 @@ class Connection:
         write: Write,
     ) -> None:
         self._gate = gate
-        self._token = token
-        self._identity = identity
         self._read = read
         self._write = write
         self._queued = Flag()
         self._taken = Flag()
         self._deadline: asyncio.Timeout | None = None  # of the writer, while it writes
         self._left = False
-        self._welcomed = False
-        self._check_token_at_s = 0.0
-        self._warned = False
         self._credit = gate.send_credit(identity.user_id)
         self._replays = gate.replays(identity.user_id)
         self.session = Session(
@@ -75,6 +69,7 @@ class Connection:
             queue_max_bytes=gate.config.queue_max_bytes,
             wake=self._wake,
         )
+        self.token = SessionToken(self.session, gate.verifier, token, identity)
         self._texts = Texts(self.session, gate.keys, gate.opening, gate.receipts)
 
     # -- life
@@ -189,7 +184,7 @@ class Connection:
             )
             welcome.token.CopyFrom(token)
             session.push(frames.welcome(welcome))
-        self._welcomed = True
+        self.token.welcomed = True
         how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
         while not self._attached(partition):
             if owner.can_attach(session):
@@ -315,7 +310,7 @@ class Connection:
         while (frame := await self._next()) is not None:
             intake.check_later(frame)
             if frame.renewed_token:
-                self._renew(frame.renewed_token)
+                self.token.renew(frame.renewed_token)
             if frame.probe:
                 partition.owner.tell_position(self.session)
             if intake.has_signals(frame):
@@ -330,66 +325,41 @@ class Connection:
         while taken < len(sends):
             until = taken + await self._credit.take_for(sends[taken:])
             await partition.room(sends[taken:until])
-            if not self._take_all(partition, sends[taken:until], frame.offset):
+            verdicts = await self._verdicts(partition, sends[taken:until])
+            if not self._take_all(partition, sends[taken:until], frame.offset, verdicts):
                 return
             taken = until
 
-    def _take_all(self, partition: ReadyPartition, sends: Sequence[Send], seen: int) -> bool:
+    async def _verdicts(self, partition: ReadyPartition, sends: Sequence[Send]) -> Verdicts:
+        user_id, is_repeat = self.session.user_id, partition.owner.is_repeat
+        return await self._gate.asker.verdicts(
+            user_id, sends, lambda send: is_repeat((user_id, send.client_message_id))
+        )
+
+    def _take_all(
+        self, partition: ReadyPartition, sends: Sequence[Send], seen: int, verdicts: Verdicts
+    ) -> bool:
         """Take these sends. Returns whether the session takes more: after a refused one it takes
         none.
         """
         for send in sends:
             if self.session.closed or self.session.blocked:
                 return False
-            self._take(partition, send, seen)
+            self._take(partition, send, seen, verdicts.get(send.client_message_id))
             if refusal := self.session.blocked:
                 self._gate.metrics.refused.labels(refusal.name).inc()
         partition.asking.look()
         return not self.session.blocked
 
-    def _take(self, partition: ReadyPartition, send: Send, seen: int) -> None:
+    def _take(
+        self, partition: ReadyPartition, send: Send, seen: int, verdict: Refusal | None
+    ) -> None:
         session = self.session
         try:
             self._texts.seal(send)
             if not partition.settle(session, send, seen):
-                partition.accept(session, send)
+                partition.accept(session, send, verdict)
         except Refusal as refusal:
             if refusal.retriable:
                 raise
             session.refuse(send.client_message_id, refusal)
-
-    # -- the token
-
-    def _renew(self, token: str) -> None:
-        identity = self._gate.verifier.verify(token)
-        if identity.user_id != self.session.user_id:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_FORBIDDEN,
-                "renewed_token is for another user: open a new stream for that user",
-            )
-        self._token, self._identity = token, identity
-        self._check_token_at_s, self._warned = 0.0, False
-
-    def end_if_revoked(self) -> None:
-        """End the session if its token is revoked."""
-        try:
-            self._gate.verifier.check_revoked(self._identity)
-        except Refusal as refusal:
-            self.session.close(refusal)
-
-    def check_token(self, now_s: float) -> None:
-        """End the session if its token has expired or its key was withdrawn, and warn the client
-        before the token expires. Call this about once a second.
-        """
-        left_s = self._identity.expires_at_s - now_s
-        if now_s < self._check_token_at_s and left_s > TOKEN_WARNING_S:
-            return
-        self._check_token_at_s = now_s + TOKEN_CHECK_S
-        try:
-            self._gate.verifier.verify(self._token)
-        except Refusal as refusal:
-            self.session.close(refusal)
-            return
-        if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
-            self._warned = True
-            self.session.push(frames.token_expiring(int(left_s * 1_000)))

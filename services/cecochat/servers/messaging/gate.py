@@ -10,6 +10,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
+from cecochat.servers.messaging.before import Asker
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
@@ -29,6 +30,7 @@ class Gate(Protocol):
     keys: KeyRing
     opening: Opening
     receipts: Receipts
+    asker: Asker
 
     @property
     def config(self) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cecochat.documents.moderation import Moderation
 from cecochat.domain.log.limits import OwnerLimits, SendLimits
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
@@ -23,6 +24,7 @@ class Host:
     tracer: Tracer = OFF
     limits: OwnerLimits = field(default_factory=OwnerLimits)
     send_limits: SendLimits = field(default_factory=SendLimits)
+    moderation: Moderation = field(default_factory=Moderation)
 
     def addresses_of(self, server_id: str) -> tuple[str, str]:
         """Return where clients reach a server over gRPC and over WebSocket; empty if that is not

@@ -10,8 +10,10 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow
+from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
@@ -27,6 +29,7 @@ from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.messaging.asking import ASK_S
+from cecochat.servers.messaging.before import Asker
 from cecochat.servers.messaging.calling import Calling
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -58,8 +61,9 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     http = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
     ownership = Ownership(host, following, InternalClient(http))
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
-    receipts = Receipts(cluster_secret(settings))
-    server = MessagingServer(host, ownership, signalling, verifier, parts.keys, receipts)
+    secret = cluster_secret(settings)
+    receipts, asker = Receipts(secret), Asker(host.moderation, Signer(secret), host.metrics)
+    server = MessagingServer(host, ownership, signalling, verifier, parts.keys, receipts, asker)
     retention = KnownRetention(server.opening.keep)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
@@ -82,6 +86,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(http)
+        stack.push_async_callback(asker.close)
         port, health = await stack.enter_async_context(
             grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )
@@ -102,6 +107,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 follow_revocations(following, verifier, server.end_revoked),
                 retention.follow(following),
+                follow_moderation(following, server.moderate),
                 server.check_tokens(),
                 ownership.run(),
                 signalling.run(),

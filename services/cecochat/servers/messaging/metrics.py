@@ -48,6 +48,18 @@ class MessagingMetrics:
             ["code"],
             registry=registry,
         )
+        self.before_send = Counter(
+            "cecochat_before_send",
+            "Sends of which the application was asked, by outcome; away: it did not answer, or was "
+            "not asked since it did not answer before.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.before_send_seconds = Histogram(
+            "cecochat_before_send_seconds",
+            "How long the application took to say whether a send is allowed.",
+            registry=registry,
+        )
         self.streams_open = Gauge(
             "cecochat_streams_open",
             "Streams that are open and have shown a token, by transport.",

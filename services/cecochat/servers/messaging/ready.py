@@ -104,15 +104,24 @@ class ReadyPartition:
         """
         return not is_of_group(send) or self.owner.here.has(chat_id(send.chat_id))
 
-    def accept(self, session: Session, send: Send) -> None:
+    def accept(self, session: Session, send: Send, verdict: Refusal | None = None) -> None:
         """Append a send that is not settled, or have the home of its group accept it; call
-        `asking.look` afterwards. Raises `Refusal`.
+        `asking.look` afterwards. `verdict` is why it is to be refused unless it was accepted
+        before. Raises `Refusal`.
         """
         if not self.has_home(send):
-            return self.owner.asking.take(session, send, now_ms())
+            return self.owner.asking.take(session, send, now_ms(), verdict)
+        if verdict:
+            raise verdict
         origin = self._accept(session.user_id, send)
         self.owner.wait(session, send.client_message_id)
         self._append(send, origin, session.id)
+
+    @property
+    def _may_decide(self) -> bool:
+        """Whether it can say now what becomes of what others ask for."""
+        knows = self.host.moderation.rules is not None
+        return knows and self.owner.ready and self.appending.has_room
 
     def _accept_call(self, called: Called) -> Origin:
         return self._accept(called.user_id, called.send, as_system=called.as_system)
@@ -120,15 +129,19 @@ class ReadyPartition:
     def _accept(self, user_id: UserId, send: Send, *, as_system: bool = False) -> Origin:
         if is_of_group(send):
             return self.home.accept(user_id, send, now_ms(), as_system=as_system)
-        recipients = self._check(user_id, send, self.partition)
+        recipients = self._check(user_id, send, self.partition, as_system)
         return self.owner.accept(user_id, send, recipients, now_ms())
 
-    def _check(self, user_id: UserId, send: Send, partition: int | None) -> tuple[UserId, ...]:
+    def _check(
+        self, user_id: UserId, send: Send, partition: int | None, as_system: bool
+    ) -> tuple[UserId, ...]:
         max_bytes = self.host.send_limits.text_max_bytes
-        return intake.check_send(user_id, send, max_bytes, self.id_max, partition)
+        recipients = intake.check_send(user_id, send, max_bytes, self.id_max, partition)
+        self.host.moderation.check(user_id, send, as_system=as_system)
+        return recipients
 
-    def _check_in_group(self, user_id: UserId, send: Send) -> None:
-        self._check(user_id, send, None)
+    def _check_in_group(self, user_id: UserId, send: Send, as_system: bool) -> None:
+        self._check(user_id, send, None, as_system)
 
     async def answer(self, asked: Asked) -> Answer | None:
         """Answer what another owner asks the home of groups here; None if this owner has ended.
@@ -136,7 +149,7 @@ class ReadyPartition:
         What is refused, a later owner may have accepted already. So a refusal waits until this one
         has read all that was in the log when it decided.
         """
-        if not self.owner.ready or not self.appending.has_room:
+        if not self._may_decide:
             return None
         answer, origins = self.home.answer(asked, now_ms())
         sends = {(each.user_id, each.send.client_message_id): each.send for each in asked.sends}
@@ -154,7 +167,7 @@ class ReadyPartition:
         with suppress(TimeoutError):
             async with asyncio.timeout(CALL_S):
                 await self.appending.room()
-        if not self.owner.ready or not self.appending.has_room:
+        if not self._may_decide:
             return None
         decisions: list[Decision] = []
         taken = zip(sends, self.calls.take_all(sends, now_ms()), strict=True)

@@ -12,12 +12,14 @@ from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId
+from cecochat.domain.moderation.rules import Rules
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
 from cecochat.internal.ages import of_stages
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
+from cecochat.servers.messaging.before import Asker
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.host import Host
@@ -52,6 +54,7 @@ class MessagingServer:
         verifier: Verifier,
         keys: KeyRing,
         receipts: Receipts,
+        asker: Asker,
     ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
@@ -59,6 +62,8 @@ class MessagingServer:
         self.signalling = signalling
         self.verifier = verifier
         self.keys = keys
+        self.asker = asker
+        self._moderation = host.moderation
         self.opening = Opening(keys)
         self.receipts = receipts
         self._limits, self._send_limits = host.limits, host.send_limits
@@ -203,8 +208,17 @@ class MessagingServer:
         erased.
         """
         self.opening.follow(revoked)
+        self._end_those_refused()
+
+    def moderate(self, rules: Rules) -> None:
+        """Follow new rules, and end the sessions of those who are banned."""
+        self._moderation.rules = rules
+        self.verifier.moderate(rules)
+        self._end_those_refused()
+
+    def _end_those_refused(self) -> None:
         for connection in list(self._connections):
-            connection.end_if_revoked()
+            connection.token.end_if_refused()
 
     async def check_tokens(self) -> None:
         """Send those away whose tokens have expired, until cancelled."""
@@ -212,7 +226,7 @@ class MessagingServer:
             await asyncio.sleep(1)
             now_s = time.time()
             for connection in list(self._connections):
-                connection.check_token(now_s)
+                connection.token.check(now_s)
 
     # -- the end
 

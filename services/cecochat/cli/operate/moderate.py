@@ -1,0 +1,268 @@
+"""`cecochat moderate`: who may say what, and who is asked first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cecochat.cli import changes, options, target
+from cecochat.cli.chat.token import seconds as duration_s
+from cecochat.cli.errors import Failed, UsageError
+from cecochat.cli.failure import run
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
+
+if TYPE_CHECKING:
+    from cecochat.domain.moderation.before_send import BeforeSend
+    from cecochat.domain.moderation.rules import Part, Rules
+    from cecochat.ports.configuration import Document
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Say who may not chat or write, which chats are frozen or slow, and which URL of your "
+    "application is asked before a message is accepted.",
+)
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+Chat = Annotated[
+    str, typer.Argument(metavar="CHAT", help="The chat's id, such as g:hikers or d:ann~bob.")
+]
+For = Annotated[
+    str,
+    typer.Option(
+        "--for", metavar="TIME", help="For how long, as 30m, 12h or 7d; without it, for good."
+    ),
+]
+SOON = "Servers follow within 2 s."
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app, name="moderate")
+
+
+@app.command(epilog="Examples: cecochat moderate ban mallory; cecochat moderate ban bob --for 7d")
+def ban(
+    user: User,
+    for_: For = "",
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Keep a user out: their streams end, and every call is refused with `BANNED`."""
+    _forbid("banned", user, for_, data, settings, as_json=json)
+
+
+@app.command(epilog="Example: cecochat moderate mute bob --for 1h")
+def mute(
+    user: User,
+    for_: For = "",
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Let a user read only: what they write is refused with `MUTED`."""
+    _forbid("muted", user, for_, data, settings, as_json=json)
+
+
+@app.command(epilog="Example: cecochat moderate freeze g:hikers --for 30m")
+def freeze(
+    chat: Chat,
+    for_: For = "",
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Let nobody write in a chat, except the system: it is refused with `FROZEN`."""
+    _forbid("frozen", chat, for_, data, settings, as_json=json)
+
+
+@app.command(epilog="Example: cecochat moderate slow g:hikers 30")
+def slow(
+    chat: Chat,
+    seconds: Annotated[int, typer.Argument(help="How long a user waits between two messages.")],
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Have each user of a chat wait between messages: one too soon is refused with `TOO_SOON`."""
+    _change("slow", chat, seconds, data, settings, as_json=json)
+
+
+@app.command(epilog="Examples: cecochat moderate lift mallory; cecochat moderate lift g:hikers")
+def lift(
+    name: Annotated[str, typer.Argument(metavar="USER|CHAT", help="Whom or what to set free.")],
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """End all bans, mutes and freezes of a user or a chat, and its slowness."""
+    from cecochat.domain.moderation.rules import changed
+
+    def decide(rules: Rules) -> Rules:
+        found = [part for part, each, _ in rules.entries() if each == name]
+        if not found:
+            raise Failed(f"nothing is forbidden to {name}: `cecochat moderate rules` lists all")
+        for part in found:
+            rules = changed(rules, part, name, 0, _now_ms())
+        return rules
+
+    document = run(_store(data, settings, decide))
+    if json:
+        json_line({"lifted": name, "version": document.version})
+    else:
+        echo(f"{name} is free again. {SOON}")
+
+
+@app.command(epilog="Example: cecochat moderate rules")
+def rules(
+    data: options.Data = None, settings: options.SettingsFile = None, json: options.Json = False
+) -> None:
+    """Print what is in force."""
+    now_ms = _now_ms()
+    found = run(_in_force(data, settings))
+    entries = [each for each in found.entries() if each[0] == "slow" or each[2] > now_ms]
+    if json:
+        for part, name, number in entries:
+            json_line({"rule": part, "name": name, _unit(part): number})
+        if found.before_send:
+            json_line({"rule": "before_send", **_asked(found)})
+        return
+    if entries:
+        print_table([("RULE", "WHOM OR WHAT", "HOW LONG"), *(_line(*each) for each in entries)])
+    else:
+        echo("nobody is banned or muted, no chat is frozen or slow")
+    if found.before_send:
+        asked = found.before_send
+        echo(f"{asked.url} is asked before a message is accepted; away: {asked.when_away}")
+
+
+@app.command(
+    "before-send",
+    epilog="Examples: cecochat moderate before-send https://shop.example/chat; "
+    "cecochat moderate before-send --off",
+)
+def before_send(
+    url: Annotated[str, typer.Argument(help="The URL to ask, https:// or http://.")] = "",
+    deadline: Annotated[
+        int, typer.Option(metavar="MS", help="How long it may take to answer, in ms.")
+    ] = 1_000,
+    when_away: Annotated[
+        str, typer.Option(help="What holds while it does not answer: allow or refuse.")
+    ] = "allow",
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Ask about this kind only, message or edit; give it once for each."),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Ask nobody any more.")] = False,
+    data: options.Data = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Ask your application before a message is accepted: it allows it, refuses it with a reason,
+    or wants another text. Prints the secret that signs the questions.
+    """
+    from dataclasses import replace
+
+    from cecochat.domain.moderation.before_send import KINDS, BeforeSend, check
+
+    if bool(url) == off:
+        raise UsageError("give the URL to ask, or --off")
+    kinds = tuple(dict.fromkeys(kind or KINDS))
+    asked = None if off else BeforeSend(url, _now_ms(), deadline, when_away, kinds)  # type: ignore[arg-type] # it is checked
+    if asked:
+        check(asked)
+    run(_store(data, settings, lambda rules: replace(rules, before_send=asked)))
+    if asked is None:
+        json_line({"before_send": None}) if json else echo(f"nobody is asked any more. {SOON}")
+        return
+    secret = _secret(asked, data, settings)
+    if json:
+        json_line({**_asked(run(_in_force(data, settings))), "secret": secret})
+    else:
+        echo(
+            f"{url} is asked before a message is accepted, and questions are signed with\n{secret}"
+        )
+
+
+# -- how
+
+
+def _forbid(
+    part: Part, name: str, for_: str, data: Path | None, file: Path | None, *, as_json: bool
+) -> None:
+    from cecochat.domain.moderation.rules import FOR_GOOD_MS
+
+    until_ms = _now_ms() + int(duration_s(for_) * 1_000) if for_ else FOR_GOOD_MS
+    _change(part, name, until_ms, data, file, as_json=as_json)
+
+
+def _change(
+    part: Part, name: str, number: int, data: Path | None, file: Path | None, *, as_json: bool
+) -> None:
+    from cecochat.domain.moderation.rules import changed
+
+    document = run(_store(data, file, lambda rules: changed(rules, part, name, number, _now_ms())))
+    if as_json:
+        json_line({"rule": part, "name": name, _unit(part): number, "version": document.version})
+    else:
+        echo(f"{name} is {part} {_how_long(part, number)}. {SOON}")
+
+
+async def _store(
+    data: Path | None, file: Path | None, decide: Callable[[Rules], Rules]
+) -> Document:
+    from cecochat.adapters import build
+    from cecochat.domain.moderation.rules import document, parse
+    from cecochat.ports.configuration import MODERATION
+
+    async with build.configuration(target.settings(data, file)) as configuration:
+        return await changes.change(
+            configuration, MODERATION, lambda current: document(decide(parse(current)))
+        )
+
+
+async def _in_force(data: Path | None, file: Path | None) -> Rules:
+    from cecochat.adapters import build
+    from cecochat.domain.moderation.rules import parse
+    from cecochat.ports.configuration import MODERATION
+
+    async with build.configuration(target.settings(data, file)) as configuration:
+        return parse((await configuration.get(MODERATION)).value)
+
+
+def _secret(asked: BeforeSend, data: Path | None, file: Path | None) -> str:
+    from cecochat.auth.hooks import Signer
+
+    path = target.cluster_secret(data, file)
+    if not path.exists():
+        raise Failed(f"the secret of the cluster, which its own follows from, is not at {path}")
+    return Signer(path.read_bytes()).secret(asked.endpoint)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _asked(rules: Rules) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(rules.before_send) if rules.before_send else {}
+
+
+def _line(part: Part, name: str, number: int) -> tuple[str, str, str]:
+    return part, name, _how_long(part, number)
+
+
+def _how_long(part: Part, number: int) -> str:
+    from cecochat.domain.moderation.rules import FOR_GOOD_MS
+
+    if part == "slow":
+        return f"by {number} s"
+    return "for good" if number >= FOR_GOOD_MS else f"until {shown_ms(number)}"
+
+
+def _unit(part: Part) -> str:
+    return "seconds" if part == "slow" else "until_ms"

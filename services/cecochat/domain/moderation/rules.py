@@ -1,0 +1,177 @@
+"""What operators forbid: who is banned or muted, which chats are frozen or slow, and who is asked
+before a message is accepted.
+
+The document is `{"banned": {USER: MS}, "muted": {USER: MS}, "frozen": {CHAT: MS}, "slow": {CHAT:
+SECONDS}, "before_send": {...}}`. MS is when that ends, in ms since 1970; each part may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
+from cecochat.domain.log.ids import UserId, chat_id, user_id
+from cecochat.domain.moderation.before_send import BeforeSend
+from cecochat.domain.moderation.before_send import check as check_before_send
+from cecochat.v1 import errors_pb2
+from cecochat.v1.messaging_pb2 import Send
+
+FOR_GOOD_MS: Final = 1 << 50
+"""Later than any time that a clock shows."""
+SLOW_MAX_S: Final = 86_400
+ENTRIES_MAX: Final = 5_000
+
+Part = Literal["banned", "muted", "frozen", "slow"]
+PARTS: Final = get_args(Part)
+OF_USERS: Final = ("banned", "muted")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules in force. `banned`, `muted`: until when, by user id, ms since 1970. `frozen`: the
+    same, by chat id. `slow`: how many seconds lie between two messages of a user, by chat id.
+    """
+
+    banned: Mapping[str, int] = field(default_factory=dict)
+    muted: Mapping[str, int] = field(default_factory=dict)
+    frozen: Mapping[str, int] = field(default_factory=dict)
+    slow: Mapping[str, int] = field(default_factory=dict)
+    before_send: BeforeSend | None = None
+
+    def check_banned(self, user: str, now_ms: int) -> None:
+        """Raise `Refusal` if a user is banned now."""
+        if (until_ms := self.banned.get(user, 0)) > now_ms:
+            raise _refused(errors_pb2.ERROR_CODE_BANNED, "you are banned", until_ms, now_ms)
+
+    def check(self, user: UserId, send: Send, now_ms: int) -> None:
+        """Raise `Refusal` if a user may not send that now. Receipts, settings and deletions say
+        nothing, and nobody who leaves a group says anything.
+        """
+        self.check_banned(user, now_ms)
+        if not _says_something(user, send):
+            return
+        if (until_ms := self.muted.get(user, 0)) > now_ms:
+            raise _refused(errors_pb2.ERROR_CODE_MUTED, "you are muted", until_ms, now_ms)
+        if (until_ms := self.frozen.get(send.chat_id, 0)) > now_ms:
+            raise _refused(errors_pb2.ERROR_CODE_FROZEN, "this chat is frozen", until_ms, now_ms)
+
+    def entries(self) -> list[tuple[Part, str, int]]:
+        """Return all that is forbidden: which part of the rules, whom or what, and the number."""
+        return [(part, *each) for part in PARTS for each in sorted(getattr(self, part).items())]
+
+
+def _says_something(user: UserId, send: Send) -> bool:
+    match send.WhichOneof("body"):
+        case "message" | "edit" | "reaction":
+            return True
+        case "membership":
+            return list(send.membership.removed_ids) != [user]
+    return False
+
+
+def _refused(
+    code: errors_pb2.ErrorCode.ValueType, what: str, until_ms: int, now_ms: int
+) -> Refusal:
+    if until_ms >= FOR_GOOD_MS:
+        return Refusal(code, f"{what}: only an operator can change that")
+    return Refusal(code, f"{what} for {_for(until_ms - now_ms)} more", until_ms - now_ms)
+
+
+def _for(ms: int) -> str:
+    for name, size in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
+        if ms >= 2 * size:
+            return f"{ms // size} {name}"
+    return f"{ms // 1_000 + 1} seconds"
+
+
+class Slowness:
+    """Who has written when in chats that are slow. It is kept in memory: where a partition has a
+    new owner, somebody may write once more.
+    """
+
+    def __init__(self) -> None:
+        self._next_ms: dict[tuple[str, str], int] = {}
+
+    def take(self, rules: Rules, user: UserId, send: Send, now_ms: int) -> None:
+        """Take in that a user writes now. Raises `Refusal`, and changes nothing, if it is too
+        soon.
+        """
+        slow_s = rules.slow.get(send.chat_id)
+        if not slow_s or not send.HasField("message"):
+            return
+        key = (user, send.chat_id)
+        if (next_ms := self._next_ms.get(key, 0)) > now_ms:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOO_SOON,
+                f"this chat takes a message every {slow_s} s: write again in "
+                f"{_for(next_ms - now_ms)}",
+                next_ms - now_ms,
+            )
+        self._next_ms[key] = now_ms + slow_s * 1_000
+        if len(self._next_ms) > 2 * ENTRIES_MAX:
+            self._next_ms = {key: ms for key, ms in self._next_ms.items() if ms > now_ms}
+
+
+# -- the document
+
+
+def parse(document: Any) -> Rules:
+    """Read the rules from their document. Raises `InvalidSettings`."""
+    if not isinstance(document, Mapping) or not {*PARTS, "before_send"}.issuperset(document):
+        raise InvalidSettings(
+            f"the moderation is {document!r:.80}: use an object of {', '.join(PARTS)} and "
+            "before_send"
+        )
+    try:
+        parts = {part: _part(part, document.get(part, {})) for part in PARTS}
+        asked = document.get("before_send")
+        before_send = BeforeSend(**{**asked, "kinds": tuple(asked["kinds"])}) if asked else None
+        if before_send:
+            check_before_send(before_send)
+    except (Refusal, TypeError, KeyError) as error:
+        raise InvalidSettings(f"the moderation is wrong: {error}") from None
+    return Rules(**parts, before_send=before_send)
+
+
+def _part(part: Part, value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping) or len(value) > ENTRIES_MAX:
+        raise Invalid(f"{part} is not an object of at most {ENTRIES_MAX}")
+    return {_name(part, name): _number(part, each) for name, each in value.items()}
+
+
+def _name(part: Part, name: Any) -> str:
+    return user_id(str(name)) if part in OF_USERS else chat_id(str(name))
+
+
+def _number(part: Part, value: Any) -> int:
+    high = SLOW_MAX_S if part == "slow" else FOR_GOOD_MS
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= high:
+        return value
+    raise Invalid(f"{part} has {value!r:.80}: use a whole number from 1 to {high}")
+
+
+def document(rules: Rules) -> dict[str, Any]:
+    """Return the document in which these rules are stored."""
+    parts: dict[str, Any] = {part: dict(getattr(rules, part)) for part in PARTS}
+    return parts | ({"before_send": asdict(rules.before_send)} if rules.before_send else {})
+
+
+def changed(rules: Rules, part: Part, name: str, number: int, now_ms: int) -> Rules:
+    """Return the rules with one entry more, or one less if the number is 0, and without those that
+    have ended. Raises `Refusal`.
+    """
+    entry = {_name(part, name): _number(part, number)} if number else {}
+    kept = {part: _in_force(part, getattr(rules, part), now_ms) for part in PARTS}
+    kept[part] = {key: value for key, value in kept[part].items() if key != name} | entry
+    if len(kept[part]) > ENTRIES_MAX:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TOO_LARGE,
+            f"{ENTRIES_MAX} are {part}, and more are not allowed: lift some first",
+        )
+    return Rules(**kept, before_send=rules.before_send)
+
+
+def _in_force(part: Part, entries: Mapping[str, int], now_ms: int) -> dict[str, int]:
+    return {key: value for key, value in entries.items() if part == "slow" or value > now_ms}
