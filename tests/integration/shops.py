@@ -1,8 +1,9 @@
-"""An endpoint of webhooks in the process of the test."""
+"""An endpoint of webhooks in the process of the test, and what a log has for it."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,10 +12,16 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse, empty
 
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.hooks.endpoints import Decide, Endpoint
+from cecochat.domain.log.ids import UserId, message_id, stamp_at
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import LogRecord, Origin, encode
+from cecochat.ports.backplane import NewRecord
 from cecochat.ports.configuration import HOOKS
 from cecochat.runtime import http
 from cecochat.runtime.clock import now_ms
+from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.systems import Running
 from tests.support.eventually import eventually
 
@@ -65,3 +72,28 @@ async def change(system: Running, decide: Decide) -> None:
 
 def endpoint(url: str, name: str = "shop", **fields: Any) -> Endpoint:
     return Endpoint(name, url, now_ms(), **fields)
+
+
+CHAT = "d:alice~bob"
+
+
+def origin(number: int) -> Origin:
+    """A message whose text is its number, at the offset `number` + 1."""
+    event = Event(
+        id=message_id(stamp_at(time.time_ns() // 1_000_000), 0) + number,
+        chat_id=CHAT,
+        user_id="alice",
+        client_message_id=str(number),
+        recipient_ids=["bob"],
+        message=Message(text=str(number)),
+    )
+    raw = event.SerializeToString()
+    to = (UserId("bob"),)
+    return Origin(
+        event.id, Place(0, 0), number, UserId("alice"), str(number), to, raw, event,
+        serves_home=True,
+    )  # fmt: skip
+
+
+async def append(log: EmbeddedBackplane, *records: LogRecord) -> None:
+    await (await log.producer()).append([NewRecord(0, *encode(record)) for record in records])

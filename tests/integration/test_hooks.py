@@ -8,7 +8,6 @@ import asyncio
 import json
 import sqlite3
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -23,11 +22,11 @@ from cecochat.adapters.embedded.silences import EmbeddedSilences
 from cecochat.auth.hooks import Signer
 from cecochat.domain.hooks.endpoints import Endpoint, adding, changing, removing
 from cecochat.domain.hooks.told import KINDS
-from cecochat.domain.log.ids import UserId, message_id, stamp_at
+from cecochat.domain.log.ids import stamp_at
 from cecochat.domain.log.place import Place
-from cecochat.domain.log.records import LogRecord, Origin, State, Takeover, encode
+from cecochat.domain.log.records import State, Takeover
 from cecochat.internal.client import InternalClient
-from cecochat.ports.backplane import MESSAGES, Log, NewRecord
+from cecochat.ports.backplane import MESSAGES, Log
 from cecochat.ports.burying import Burial
 from cecochat.run.system import keyring
 from cecochat.runtime import web
@@ -37,9 +36,9 @@ from cecochat.servers.hooks import posting
 from cecochat.servers.hooks.metrics import HookMetrics
 from cecochat.servers.hooks.people import People
 from cecochat.servers.hooks.worker import Hooks
-from cecochat.v1.events_pb2 import Event, GroupOptions, Membership, Message
+from cecochat.v1.events_pb2 import GroupOptions, Membership
 from cecochat.v1.messaging_pb2 import Send
-from tests.integration.shops import change, endpoint, shop
+from tests.integration.shops import append, change, endpoint, origin, shop
 from tests.integration.streams import message, receipt
 from tests.integration.systems import Running, metric, running, settings, until_metric
 from tests.support import operators
@@ -208,28 +207,6 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 
 
 # -- a log that has dropped something
-
-
-def origin(number: int) -> Origin:
-    """A message whose text is its number, at the offset `number` + 1."""
-    event = Event(
-        id=message_id(stamp_at(time.time_ns() // 1_000_000), 0) + number,
-        chat_id=CHAT,
-        user_id="alice",
-        client_message_id=str(number),
-        recipient_ids=["bob"],
-        message=Message(text=str(number)),
-    )
-    raw = event.SerializeToString()
-    to = (UserId("bob"),)
-    return Origin(
-        event.id, Place(0, 0), number, UserId("alice"), str(number), to, raw, event,
-        serves_home=True,
-    )  # fmt: skip
-
-
-async def append(log: EmbeddedBackplane, *records: LogRecord) -> None:
-    await (await log.producer()).append([NewRecord(0, *encode(record)) for record in records])
 
 
 @asynccontextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import httpx
@@ -24,6 +25,7 @@ from cecochat.internal.v1.internal_pb2 import (
     Query,
     Sessions,
     Sought,
+    Tail,
     UserSessions,
 )
 from cecochat.ports.discovery import Instance
@@ -103,6 +105,15 @@ class InternalClient:
     async def query(self, server: Instance, query: Query) -> Queried | None:
         """Return what a history server answers in the name of a user. The scope is `pass_on`."""
         return await self._ask(server, paths.QUERIES, Queried, body=query.SerializeToString())
+
+    @asynccontextmanager
+    async def tail(self, server: Instance, tail: Tail) -> AsyncIterator[httpx.Response]:
+        """Open a stream of events at a hook server. Its status says whether there is one. The scope
+        is `pass_on`. Raises `httpx.HTTPError`.
+        """
+        url, body = f"{server.health_url}{paths.EVENTS}", tail.SerializeToString()
+        async with self._http.stream("POST", url, content=body) as response:
+            yield response
 
     async def _ask(
         self,

@@ -28,6 +28,7 @@ from cecochat.internal.v1.internal_pb2 import (
     Query,
     Sessions,
     Sought,
+    Tail,
     UserSessions,
 )
 from cecochat.runtime import bodies
@@ -153,6 +154,17 @@ class InternalRoutes:
             except Refusal as refusal:
                 said.refused.CopyFrom(refusal.proto())
             return _protobuf(said)
+
+    def events(self, stream: Callable[[Tail, Request], Awaitable[HTTPResponse | None]]) -> None:
+        """Stream events. `stream` writes the answer by itself, or returns it if there is none."""
+
+        @self._app.post(paths.EVENTS, ctx_scope="pass_on", stream=True)
+        async def say_events(request: Request) -> HTTPResponse | None:
+            try:
+                tail = await _read(request, Tail, paths.ASKED_MAX_BYTES)
+                return await stream(tail, request)
+            except Refusal as refusal:
+                return error_response(refusal)
 
 
 def _not_owner(partition: int) -> Refusal:

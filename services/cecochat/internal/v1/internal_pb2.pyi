@@ -857,6 +857,40 @@ class Found(_message.Message):
 Global___Found: _TypeAlias = Found  # noqa: Y015
 
 @_typing.final
+class Tail(_message.Message):
+    """POST /internal/v1/events, with the scope `pass_on`: a hook server streams events to a connect server, as lines of JSON, for as long as it takes them or five
+    minutes. An answer with another status than 200 is an error.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    CHATS_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """The cursor behind which to go on; empty: from now on."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As of an endpoint of webhooks; none: all."""
+
+    @_builtins.property
+    def chats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        chats: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chats", b"chats", "kinds", b"kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tail: _TypeAlias = Tail  # noqa: Y015
+
+@_typing.final
 class Query(_message.Message):
     """POST /internal/v1/queries, with the scope `pass_on`: a query of the history in the name of a user. The answer is Queried."""
 

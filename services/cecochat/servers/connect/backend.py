@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from cecochat.auth.tokens import Identity, Verifier
+from cecochat.auth.tokens import Identity, Verifier, bearer
 from cecochat.documents.revocations import revoke, until_now_ms
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import Revocation
@@ -95,6 +95,13 @@ class Backend:
     async def respond(self, call: Call, exchange: Exchange) -> Refusal | None:
         """Answer a call, or return why it is refused, after the wait that a flood has to expect."""
         return await self._answering.respond(call, exchange)
+
+    def admit(self, authorization: str, scope: str) -> Identity:
+        """Return who makes a call that needs a scope, and count it. Raises `Refusal`."""
+        caller = self._verifier.verify(bearer(authorization))
+        _allow(caller, scope)
+        self._charge(caller, 1)
+        return caller
 
     def _charge(self, caller: Identity, calls: int) -> None:
         self._carry(1 + calls // SENDS_A_LOOKUP)

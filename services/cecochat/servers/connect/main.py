@@ -22,7 +22,7 @@ from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.servers.connect import attachments, calling, development, front, page
+from cecochat.servers.connect import attachments, calling, development, events, front, page
 from cecochat.servers.connect.backend import Backend, BackendMetrics
 from cecochat.servers.connect.files import add_files
 from cecochat.servers.connect.lookups import ConnectMetrics, add_routes
@@ -60,6 +60,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         metrics.carry,
     )
     over_grpc = calling.add(for_clients, backend)
+    tailing = parts.asking(server_id, "pass_on")(timeout_s=events.SILENT_S)
+    hooks = partial(parts.discovery.live, "hooks")
+    events.add_route(for_clients, events.Events(backend, InternalClient(tailing), hooks))
     receipts = Receipts(cluster_secret(parts.settings))
     carried = attachments.Attachments(
         parts.files,
@@ -93,6 +96,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings = parts.settings
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(asking)
+        await stack.enter_async_context(tailing)
         port = await stack.enter_async_context(
             http.serving(for_clients, settings.host, settings.connect_port, parts.certificate)
         )

@@ -22,6 +22,8 @@ class Beginning(NamedTuple):
 
     place: Place
     dropped: tuple[Told, ...] = ()
+    missing: int = 0  # records
+    lost: bool = False  # the place lay in an end that the log has lost
 
 
 async def beginning(
@@ -32,26 +34,37 @@ async def beginning(
     """
     partition = here.partition
     committed = await backplane.committed(group, MESSAGES, partition)
-    start, end = await backplane.bounds(MESSAGES, partition)
     if committed is None:
         return Beginning(Place(0, await backplane.offset_at(MESSAGES, partition, since_ms)))
+    found = await goes_on(backplane, here, committed)
     fields = {"partition": partition, "group": group}
-    done = committed._replace(offset=committed.offset - 1)
-    if not await still_holds(backplane, partition, done, (start, end)):
-        first, _ = await goes_on_at(backplane, partition, done)
+    if found.lost:
         log.error("the log has lost an end that was told", extra=fields)
         metrics.lost_place()
-        return Beginning(Place(0, first))
-    if committed.offset >= start:
-        return Beginning(committed)
-    metrics.dropped(start - committed.offset)
-    log.error(
-        "%s misses the offsets %s to %s of partition %s: the log has dropped them",
-        *(group, committed.offset, start - 1, partition),
-        extra=fields,
-    )
-    told = of_dropped(partition, committed.offset, start, now_ms())
-    return Beginning(Place(0, start), (told,))
+    if found.missing:
+        metrics.dropped(found.missing)
+        log.error(
+            "%s misses the offsets %s to %s of partition %s: the log has dropped them",
+            *(group, committed.offset, found.place.offset - 1, partition),
+            extra=fields,
+        )
+    return found
+
+
+async def goes_on(backplane: Backplane, here: Here, at: Place) -> Beginning:
+    """Return where a reader goes on who had read all below a place. Raises `Unavailable`,
+    `Trimmed`.
+    """
+    partition = here.partition
+    start, end = await backplane.bounds(MESSAGES, partition)
+    done = at._replace(offset=at.offset - 1)
+    if not await still_holds(backplane, partition, done, (start, end)):
+        first, _ = await goes_on_at(backplane, partition, done)
+        return Beginning(Place(0, first), lost=True)
+    if at.offset >= start:
+        return Beginning(at)
+    told = of_dropped(partition, at.offset, start, now_ms())
+    return Beginning(Place(0, start), (told,), start - at.offset)
 
 
 async def fold_below(

@@ -28,7 +28,7 @@ from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks import posting
 from cecochat.servers.hooks.metrics import HookMetrics
 from cecochat.servers.hooks.people import ASK_S, People
-from cecochat.servers.hooks.routes import add_routes
+from cecochat.servers.hooks.routes import add_routes, stream
 from cecochat.servers.hooks.worker import Hooks
 
 ASKED: Final[tuple[Service, Service]] = ("messaging", "history")
@@ -58,7 +58,9 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         metrics = HookMetrics(registry)
         worker = Hooks(log, poster, burial, metrics, people, parts.silences)
         show_memory(app, server_id, following.memory)
-        InternalRoutes(app, server_id).load(lambda: worker.load)
+        routes = InternalRoutes(app, server_id)
+        routes.load(lambda: worker.load)
+        routes.events(partial(stream, log, opening, retention.informed))
         add_routes(app, log, worker, poster, Burial(parts.backplane))
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.hooks_health_port, parts.internal)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from sanic import Request
 from sanic.response import HTTPResponse
@@ -13,13 +15,21 @@ from sanic.response import json as json_response
 from cecochat.domain.errors import Invalid, ProducerEnded, Refusal, Unavailable
 from cecochat.domain.hooks.endpoints import named
 from cecochat.domain.hooks.told import TEST, Told
+from cecochat.internal.v1.internal_pb2 import Tail
 from cecochat.ports.backplane import Log
 from cecochat.ports.burying import Burial
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.http import App, ask_again, error_response
+from cecochat.runtime.http import App, ask_again, error_response, sent
+from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks.parked import parked_of, replayed
 from cecochat.servers.hooks.posting import Poster
+from cecochat.servers.hooks.streaming import LOST, Stream, Wanted
+from cecochat.servers.hooks.telling import first_error
 from cecochat.servers.hooks.worker import Hooks
+
+_log = logging.getLogger(__name__)
+
+NDJSON: Final = "application/x-ndjson"
 
 
 def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial) -> None:
@@ -63,6 +73,31 @@ def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial)
         if answer.verdict == "taken":
             await burial.bury([replayed(waits[id_], by)])
         return _answer({"id": id_, **answer._asdict()})
+
+
+async def stream(
+    log: Log, opening: Opening, informed: asyncio.Event, tail: Tail, request: Request
+) -> HTTPResponse | None:
+    """Stream events as lines of JSON. Raises `Refusal`."""
+    found = Stream(log, opening, Wanted.of(tail, log))
+    try:
+        await informed.wait()
+        await found.begin()
+    except Unavailable as error:
+        return ask_again(error)
+    response = await request.respond(content_type=NDJSON)
+
+    async def write(lines: bytes) -> None:
+        await response.send(lines)
+        await sent(request)
+
+    try:
+        await found.run(write)
+    except* LOST as errors:
+        error = first_error(errors)
+        _log.warning("a stream of events ends: %s", str(error) or type(error).__name__)
+    await response.eof()
+    return None
 
 
 def _answer(body: dict[str, Any]) -> HTTPResponse:
