@@ -71,7 +71,7 @@ MAY: dict[str, tuple[str, ...]] = {
 PURE = tuple(
     "__future__ abc base64 bisect collections contextlib dataclasses enum functools "
     "google.protobuf difflib hashlib heapq itertools json math operator re string struct typing "
-    "typing_extensions unicodedata urllib.parse".split()
+    "typing_extensions unicodedata urllib.parse zlib".split()
 )
 
 

@@ -94,8 +94,8 @@ async def stream(
     try:
         await found.run(write)
     except* LOST as errors:
-        error = first_error(errors)
-        _log.warning("a stream of events ends: %s", str(error) or type(error).__name__)
+        lost = first_error(errors)
+        _log.warning("a stream of events ends: %s", str(lost) or type(lost).__name__)
     await response.eof()
     return None
 
