@@ -16,6 +16,7 @@ from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import (
     ASSIGNMENT,
     CONFIGURATION,
+    HOLDS,
     HOOKS,
     MODERATION,
     RETENTION,
@@ -68,6 +69,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
         AuditMetrics,
         search_lag,
         SweepMetrics,
+        partial(DocumentMetrics, HOLDS),
         TELLING,
         deleted_files,
         partial(DocumentMetrics, REVOCATIONS),

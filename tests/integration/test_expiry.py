@@ -10,9 +10,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.embedded.search import EmbeddedSearch
 from cecochat.auth.minting import mint
+from cecochat.documents.holds import KnownHolds
 from cecochat.domain.cluster.retention import Retention, with_rule
 from cecochat.domain.log.ids import UserId
 from cecochat.servers.materialize.sweeping import LATE_MS, Sweeper
@@ -111,11 +113,15 @@ async def opened(server: Server) -> AsyncIterator[tuple[EmbeddedHistory, Embedde
 async def swept(server: Server, retention: Retention, later_ms: int) -> list[int]:
     """How many texts two sweeps remove."""
     async with opened(server) as (history, search):
-        mine = range(PARTITIONS)
-        sweeper = Sweeper(history, search, PARTITIONS, lambda: mine, CollectorRegistry())
+        configuration = await EmbeddedConfiguration.open(server.data)
+        holds, mine = KnownHolds(configuration, history), range(PARTITIONS)
+        sweeper = Sweeper(history, search, holds, PARTITIONS, lambda: mine, CollectorRegistry())
         sweeper.keep(retention)
         at_ms = time.time_ns() // 1_000_000 + later_ms
-        return [await sweeper.sweep(at_ms), await sweeper.sweep(at_ms + 1_000)]
+        try:
+            return [await sweeper.sweep(at_ms), await sweeper.sweep(at_ms + 1_000)]
+        finally:
+            await configuration.close()
 
 
 def left(folder: Path, words: list[bytes]) -> set[str]:
@@ -157,3 +163,58 @@ async def texts_in(server: Server) -> list[bytes]:
         )
     bodies = [said(Event.FromString(each)) for each in page.events]
     return [body.sealed for body in bodies if body]
+
+
+# -- holds
+
+
+async def taken_out(server: Server, *more: str) -> tuple[int, int]:
+    """How many messages of alice are in an archive, and how many texts are left out as too old."""
+    words = ("--output", str(server.folder / "alice.zip"), "--data", str(server.data), "--json")
+    (report,) = await rows(server, "takeout", "alice", *words, *more)
+    return report["files"]["messages.jsonl"], report["too_old"]
+
+
+async def test_under_a_hold_nobody_is_erased_and_that_it_was_asked_for_is_kept(
+    server: Server,
+) -> None:
+    await run(server, "group", "create", "--as", "alice", "Hikers", "bob", "--id", "g:hikers")
+    await run(server, "send", "--as", "alice", "bob", "evidence")
+    await run(server, "group", "leave", "--as", "bob", "g:hikers")
+    await run(server, "hold", "set", "bob", "--why", "case 17", "--by", "anna")
+    _, err = await run(server, "erase", "alice", "--yes", code=1)
+    assert "hold on d:alice~bob, g:hikers, so nothing was destroyed" in err
+    out, _ = await run(server, "erase", "alice", "--dry-run")
+    assert "on hold: d:alice~bob, g:hikers" in out
+    assert await texts(server, "alice") == ["evidence"]
+    hold, erasure = await rows(server, "hold", "list", "--json")
+    assert (hold["what"], hold["by"], hold["why"]) == ("bob", "anna", "case 17")
+    assert erasure["erasure"] == "alice"
+
+    out, _ = await run(server, "hold", "lift", "bob", "--why", "closed", "--by", "berta")
+    assert "alice is to be erased" in out
+    await run(server, "erase", "alice", "--yes")
+    assert await texts(server, "alice") == [""]
+    assert await rows(server, "hold", "list", "--json") == []
+    (past,) = await rows(server, "hold", "list", "--all", "--json")
+    assert (past["why"], past["lifted_by"], past["lifted_why"]) == ("case 17", "berta", "closed")
+    for words in (("set", "no one", "--why", "x"), ("lift", "bob", "--why", "x")):
+        await run(server, "hold", *words, code=2 if words[0] == "set" else 4)
+
+
+async def test_under_a_hold_a_sweep_removes_nothing(server: Server) -> None:
+    await run(server, "send", "--as", "alice", "bob", "quicksilver one")
+    await run(server, "send", "--as", "carol", "dave", "not concerned")
+    await run(server, "hold", "set", "alice", "--why", "case 17")
+    await eventually(lambda: left(server.data, [b"quicksilver"]))
+    await server.terminate()
+    (sealed,) = await texts_in(server)
+    retention = with_rule(Retention(), "dialogs", KEEP_S, time.time_ns() // 1_000_000)
+    later_ms = KEEP_S * 1_000 + LATE_MS + 1
+    assert await swept(server, retention, later_ms) == [1, 0]
+    assert left(server.data, [sealed]) == {"history.db"}
+    await run(server, "retention", "set", "dialogs", "1s", "--data", str(server.data))
+    assert [await taken_out(server), await taken_out(server, "--with-expired")] == [(0, 1), (1, 0)]
+    await run(server, "hold", "lift", "alice", "--why", "closed", "--data", str(server.data))
+    assert await swept(server, retention, later_ms) == [1, 0]
+    assert left(server.data, [sealed]) == set()

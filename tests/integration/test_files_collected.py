@@ -13,8 +13,10 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.domain.changes.attachments import KEPT_MS
+from cecochat.domain.cluster import holds as holds_of
+from cecochat.domain.cluster.holds import Hold
 from cecochat.ports.backplane import FILES_GROUP, MESSAGES
-from cecochat.ports.configuration import RETENTION
+from cecochat.ports.configuration import HOLDS, RETENTION
 from cecochat.servers.materialize import collecting, sweeping
 from tests.integration.clients import device
 from tests.integration.systems import Running, running, settings
@@ -79,6 +81,18 @@ async def test_a_deleted_message_takes_its_files_with_it(tmp_path: Path) -> None
         await alice.delete(group, third, as_admin=True)
         await eventually(lambda: not noted(tmp_path))
         assert kept(tmp_path) == [b"second"]
+
+
+async def test_under_a_hold_a_deleted_message_keeps_its_files(tmp_path: Path) -> None:
+    async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
+        holds = holds_of.with_hold(holds_of.Holds(), "d:alice~bob", Hold(1, "anna", "case 17"))
+        await up.configuration.put(HOLDS, holds_of.document(holds), expected=0, by="test")
+        await alice.delete("bob", await _sent(alice, "evidence"))
+        file = await alice.files.upload("carol", b"gone", client_message_id="4", name="a.txt")
+        sent = await alice.send("carol", "", client_message_id="4", attachments=[file])
+        assert sorted(kept(tmp_path)) == [b"evidence", b"gone"]
+        await alice.delete("carol", sent)  # after the other one, in the same partition
+        await eventually(lambda: kept(tmp_path) == [b"evidence"])
 
 
 async def test_what_is_too_old_takes_its_files_with_it(

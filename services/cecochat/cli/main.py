@@ -46,6 +46,7 @@ COMMANDS = {
         "moderate": "operate.moderate",
         "hooks": "operate.hooks",
         "retention": "operate.retention",
+        "hold": "operate.hold",
         "takeout": "operate.takeout",
         "erase": "operate.erase",
         "sealing": "operate.sealing",

@@ -15,6 +15,7 @@ REVOCATIONS: Final = "revocations"
 HOOKS: Final = "hooks"
 RETENTION: Final = "retention"
 MODERATION: Final = "moderation"
+HOLDS: Final = "holds"
 
 
 class Document(NamedTuple):

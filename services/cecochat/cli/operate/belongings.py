@@ -14,7 +14,7 @@ from cecochat.domain.changes.texts import said
 from cecochat.domain.log.ids import ChatId, UserId, is_group, time_ms
 from cecochat.ports.history import ChatRow, History
 from cecochat.sealing.opening import Opening
-from cecochat.v1.events_pb2 import ChatSettings, Event, GroupOptions, Role
+from cecochat.v1.events_pb2 import Attachment, ChatSettings, Event, GroupOptions, Role
 
 PAGE: Final = 200
 OWN: Final = "messages.jsonl"
@@ -136,9 +136,21 @@ def _message(event: Event, changes: Sequence[Event]) -> dict[str, Any]:
     line |= {name: str(id_) for name, id_ in ids.items() if id_}
     if event.message.erased:
         line["erased"] = True
+    if event.message.attachments and not now.deletion_id:
+        line["attachments"] = [_attachment(each) for each in event.message.attachments]
     if now.mentions:
         line["mentions"] = [_plain(each) for each in now.mentions]
     return line
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "id": attachment.id,
+        "name": attachment.name,
+        "media_type": attachment.media_type,
+        "size_bytes": str(attachment.size_bytes),
+        "sha256": attachment.sha256.hex(),
+    }
 
 
 def _change(event: Event, about_user: UserId | None = None) -> dict[str, Any]:

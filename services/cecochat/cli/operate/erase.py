@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from cecochat.cli import changes, options, target
-from cecochat.cli.errors import UsageError
+from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cecochat.ports.keys import Erased
     from cecochat.settings.settings import Settings
 
+NAMED_MAX = 5
 EXAMPLES = (
     "Examples: cecochat erase alice --dry-run; cecochat erase alice; cecochat erase alice --yes "
     "--json; cecochat erase --list"
@@ -26,6 +28,10 @@ EXAMPLES = (
 SESSIONS_END_S = 3.0
 ANY_PARTITION = 0
 """Where files are noted that no message can name any more."""
+HELD = (
+    "there is a hold on {what}, so nothing was destroyed. That {user} is to be erased is noted: "
+    "see `cecochat hold list`"
+)
 WARNING = "Nobody will ever read what {user} wrote, and {user} can never chat again."
 
 
@@ -38,6 +44,7 @@ class Report(NamedTuple):
     written: Written
     files: int | None  # how many they have uploaded; None: there is no store
     version: int  # of the revocations, since they have the user's; 0: nothing was done
+    held: tuple[str, ...] = ()  # what is on hold of it: the user, or chats of theirs
 
     @property
     def done(self) -> bool:
@@ -67,7 +74,9 @@ def erase(
 
     Their texts can then be read nowhere: not in the log, the history, nor in copies of these. Their
     sessions end within two seconds, and their user id can never chat again. What others wrote
-    stays. Files that they sent are deleted. It can be done again, and then says what is left.
+    stays. Files that they sent are deleted. It can be done again, and then says what is left. While
+    there is a hold on the user, or on a chat of theirs, nothing is destroyed, and the erasure is
+    noted for later.
     """
     if list_ == bool(user):
         raise UsageError("name a user, or use --list")
@@ -79,6 +88,8 @@ def erase(
     if not dry_run:
         _confirm(report, yes)
         report = run(_erase(chosen, report))
+    if report.held and not (report.done or dry_run):
+        raise Failed(HELD.format(user=user_id, what=", ".join(report.held[:NAMED_MAX])))
     _print(report, as_json=json)
 
 
@@ -105,14 +116,17 @@ def _confirm(report: Report, yes: bool) -> None:
 async def _look(settings: Settings, user: UserId) -> Report:
     from cecochat.adapters import build
     from cecochat.cli.operate.written import written_by
+    from cecochat.documents.holds import KnownHolds
     from cecochat.settings import backends
 
     async with build.keys(settings) as keys, build.history(settings) as history:
         found = await keys.get([user])
         key = "none" if user not in found else "whole" if found[user] else "destroyed"
         written = await written_by(history, user)
+        async with build.configuration(settings) as configuration:
+            held = tuple(await KnownHolds(configuration, history).on(user))
     files = await _files(settings, user, delete=False)
-    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, files, 0)
+    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, files, 0, held)
 
 
 async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | None:
@@ -134,17 +148,26 @@ async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | Non
 
 
 async def _erase(settings: Settings, report: Report) -> Report:
-    """Destroy the key first: whoever is told of the revocation asks for it again."""
+    """Note that it was asked for, look for holds, and then destroy the key: whoever sets a hold
+    later sees the note. The key comes before the revocation, since whoever is told of that asks
+    for it again.
+    """
     import asyncio
 
     from cecochat.adapters import build
+    from cecochat.documents.holds import KnownHolds
     from cecochat.documents.revocations import deciding, until_now_ms
     from cecochat.domain.cluster.revocations import Revocation
-    from cecochat.ports.configuration import REVOCATIONS
+    from cecochat.ports.configuration import HOLDS, REVOCATIONS
     from cecochat.ports.keys import Erased
     from cecochat.runtime.clock import now_ms
 
     async with build.keys(settings) as keys, build.configuration(settings) as configuration:
+        await changes.change(configuration, HOLDS, _noting(report.user, asked=True))
+        async with build.history(settings) as history:
+            held = tuple(await KnownHolds(configuration, history).on(report.user))
+        if held:
+            return report._replace(held=held)
         await keys.destroy(Erased(report.user, now_ms(), getpass.getuser()))
         async with build.search(settings) as search:
             if search:
@@ -155,7 +178,18 @@ async def _erase(settings: Settings, report: Report) -> Report:
     if deleted is not None:
         await asyncio.sleep(SESSIONS_END_S)  # a session may have sent some more until then
         deleted += await _files(settings, report.user, delete=True) or 0
+    async with build.configuration(settings) as configuration:
+        await changes.change(configuration, HOLDS, _noting(report.user, asked=False))
     return report._replace(files=deleted, version=document.version)
+
+
+def _noting(user: UserId, *, asked: bool) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Return what notes that an erasure was asked for, or that it is done."""
+    from cecochat.domain.cluster.holds import Asked, document, parse, with_erasure
+    from cecochat.runtime.clock import now_ms
+
+    note = Asked(now_ms(), getpass.getuser()) if asked else None
+    return lambda current: document(with_erasure(parse(current), user, note))
 
 
 async def _erased(settings: Settings) -> list[Erased]:
@@ -170,6 +204,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         json_line(_as_json(report))
         return
     echo(_texts(report))
+    if report.held:
+        echo(f"on hold: {', '.join(report.held[:NAMED_MAX])}; see `cecochat hold list`")
     if not report.done:
         echo("This was only a look: nothing was changed.")
         return
@@ -206,6 +242,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     return {
         "user": report.user,
         "erased": report.done,
+        "held": list(report.held),
         "key_before": report.key,
         "keys_in": report.keeps_in,
         "sealed_texts": report.written.sealed,

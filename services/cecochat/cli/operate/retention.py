@@ -129,7 +129,7 @@ async def _change(
     echo(
         f"{what}: {_line(what, rule)[1]}, by version {document.version} of the retention\n"
         "Within 2 s, servers tell nobody of what is older. Its text is removed from the history "
-        "and the index of the search within two hours."
+        "and the index of the search within two hours, unless there is a hold."
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import typer
@@ -33,6 +33,7 @@ EXAMPLES = (
 )
 ACCESS = "access.json"
 NOT_IN_IT = (
+    "the content of files: `messages.jsonl` names those that the user attached",
     "open sessions: servers know them only while they last",
     "the log: the history has the same events, and receipts as the read marks that they set",
     "dead letters and parked webhooks, which are kept for 30 days: `cecochat dead list` and "
@@ -51,6 +52,13 @@ report.json      what was found where, and what is not in this archive
 """
 
 Report = dict[str, Any]
+
+
+class _Which(NamedTuple):
+    """What else is to be in the archive."""
+
+    others: bool
+    expired: bool
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,6 +84,14 @@ def takeout(
             help="Also what others wrote in the user's chats, as far as the user sees it.",
         ),
     ] = False,
+    with_expired: Annotated[
+        bool,
+        typer.Option(
+            "--with-expired",
+            help="Also what chats do not keep any more, as far as it is still there, as under a "
+            "hold.",
+        ),
+    ] = False,
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -95,7 +111,8 @@ def takeout(
         raise UsageError(refusal.message) from None
     chosen = target.settings(data, settings)
     with _archive(output) as folder:
-        report = run(_collect(chosen, checked, folder, others=with_others))
+        which = _Which(with_others, with_expired)
+        report = run(_collect(chosen, checked, folder, which))
     _print(report, output, as_json=json)
 
 
@@ -120,7 +137,7 @@ def _archive(output: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-async def _collect(settings: Settings, user: UserId, folder: Path, *, others: bool) -> Report:
+async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which) -> Report:
     from cecochat.adapters import build
     from cecochat.auth.operators import keys_secret
     from cecochat.cli.operate.belongings import Belongings
@@ -133,15 +150,16 @@ async def _collect(settings: Settings, user: UserId, folder: Path, *, others: bo
         ring = KeyRing(keys, keys_secret(settings))
         await ring.begin()
         opening = Opening(ring)
-        opening.keep(await _retention(settings))
+        if not which.expired:
+            opening.keep(await _retention(settings))
         found = Belongings(history, opening, user)
-        await _write_lines(found, folder, others=others)
+        await _write_lines(found, folder, others=which.others)
         holes = [each for each in await history.holes() if each.reason != "uncopied"]
         key = (await keys.get([user])).get(user, b"none")
     access = {"key": "none" if key == b"none" else "whole" if key else "destroyed"}
     access |= await _revoked(settings, user)
     (folder / ACCESS).write_text(f"{in_json(access)}\n")
-    report = _report(settings, user, found, others=others)
+    report = _report(settings, user, found, others=which.others)
     report["revoked"] = len(access["logins"]) + bool(access["before_ms"])
     report["holes_in_the_history"] = len(holes)
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))

@@ -9,13 +9,14 @@ from functools import partial
 from cecochat.adapters import build
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
-from cecochat.domain.cluster import assignment, retention, revocations, values
+from cecochat.domain.cluster import assignment, holds, retention, revocations, values
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks import endpoints
 from cecochat.domain.moderation import rules
 from cecochat.ports.configuration import (
     ASSIGNMENT,
     CONFIGURATION,
+    HOLDS,
     HOOKS,
     MODERATION,
     RETENTION,
@@ -54,6 +55,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             HOOKS: endpoints.parse,
             RETENTION: retention.parse,
             MODERATION: rules.parse,
+            HOLDS: holds.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

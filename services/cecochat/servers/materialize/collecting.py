@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 
 from prometheus_client import CollectorRegistry, Counter
 
+from cecochat.documents.holds import KnownHolds
 from cecochat.domain.changes.attachments import KEPT_MS, begun_ms
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
@@ -58,9 +59,15 @@ class Collector:
     """Follows the log for one store. Nothing waits for it."""
 
     def __init__(
-        self, of: Log, files: Files, history: History, registry: CollectorRegistry
+        self,
+        of: Log,
+        files: Files,
+        history: History,
+        holds: KnownHolds,
+        registry: CollectorRegistry,
     ) -> None:
         self._log = of
+        self._holds = holds
         self._files = files
         self._history = history
         self._deleted = deleted_files(registry)
@@ -94,11 +101,13 @@ class Collector:
             )
 
     async def deleted(self, partition: int, offset: int, event: Event) -> None:
-        """Delete what a message carried, if this deletion of it counts."""
+        """Delete what a message carried, if this deletion of it counts and there is no hold."""
         message = await self._message(partition, offset, event)
         if message.user_id != event.user_id and not event.deletion.as_admin:
             return
-        await self._delete([message], "message")
+        is_held = message.message.attachments and await self._holds.cover(ChatId(event.chat_id))
+        if not is_held:
+            await self._delete([message], "message")
 
     async def let_go(self, messages: Sequence[Event]) -> None:
         """Delete what these messages carried, since they are too old to be kept."""

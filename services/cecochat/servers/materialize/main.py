@@ -8,6 +8,7 @@ from typing import Any
 
 from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, follow
+from cecochat.documents.holds import KnownHolds
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
@@ -53,10 +54,12 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate
 
-    collector = Collector(log, parts.files, parts.history, registry) if parts.files else None
+    holds = KnownHolds(parts.configuration, parts.history)
+    collector = Collector(log, parts.files, parts.history, holds, registry) if parts.files else None
     sweeper = Sweeper(
         parts.history,
         parts.search,
+        holds,
         log.partitions,
         lambda: worker.partitions,
         registry,
@@ -84,6 +87,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 worker.run(),
                 auditor.run(),
                 retention.follow(following),
+                holds.follow(following, sweeper.look_again),
                 sweeper.run(),
                 *(_indexing(indexer, following, parts.verifier, retention) if indexer else ()),
                 *((collector.run(),) if collector else ()),

@@ -1,7 +1,8 @@
 """Sweeps: takes out of the history and the index what chats do not keep any more.
 
 Nobody is told of it from the moment at which it is too old, wherever it still stands; this removes
-it. Who wrote when in which chat stays, so that a send that comes again is known for good.
+it, unless there is a hold. Who wrote when in which chat stays, so that a send that comes again is
+known for good.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.documents.holds import KnownHolds
 from cecochat.domain.changes.about import about
 from cecochat.domain.changes.texts import age_id
 from cecochat.domain.cluster.partitions import partition_of
@@ -75,6 +77,7 @@ class Sweeper:
         self,
         history: History,
         search: Search | None,
+        holds: KnownHolds,
         partitions: int,
         mine: Callable[[], Collection[int]],
         registry: CollectorRegistry,
@@ -83,6 +86,7 @@ class Sweeper:
         self._history = history
         self._let_go = let_go  # deletes the files of messages; None: there are none
         self._search = search
+        self._holds = holds
         self._partitions = partitions
         self._mine = mine
         self._retention = Retention()
@@ -95,6 +99,11 @@ class Sweeper:
     def keep(self, retention: Retention) -> None:
         """Follow other rules, and sweep by them soon."""
         self._retention = retention
+        self._changed.set()
+
+    def look_again(self) -> None:
+        """Sweep everything soon: a hold may have been lifted."""
+        self._swept = None
         self._changed.set()
 
     async def run(self) -> None:
@@ -161,12 +170,13 @@ class Sweeper:
         found = {each.id: each for each in events}
         found |= {each.id: each for some in edits.values() for each in map(Event.FromString, some)}
         rows = [row for each in found.values() if (row := blank_row(_row(each)))]
+        if not rows or await self._holds.cover(chat_id):
+            return 0
         if self._let_go:
             await self._let_go(events)  # first, since nobody knows afterwards which they had
-        if rows:
-            self._replaced = True
-            await self._history.blank(rows)
-        if rows and self._search:
+        self._replaced = True
+        await self._history.blank(rows)
+        if self._search:
             gone = [
                 Gone(row.about.message_id if row.about else row.message_id, None) for row in rows
             ]
