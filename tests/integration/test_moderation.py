@@ -18,19 +18,21 @@ from sanic import Request
 from sanic.response import HTTPResponse, raw
 from standardwebhooks.webhooks import Webhook
 
+from cecochat.adapters import build
 from cecochat.auth.hooks import Signer
 from cecochat.client import SendRejected, connect
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.moderation.before_send import BeforeSend
 from cecochat.domain.moderation.rules import FOR_GOOD_MS
 from cecochat.ports.configuration import MODERATION
+from cecochat.ports.moderation import Block
 from cecochat.runtime import http
 from cecochat.v1.errors_pb2 import ErrorCode
 from cecochat.v1.events_pb2 import Edit, GroupOptions, Membership
 from cecochat.v1.history_pb2 import GetChatsRequest
 from cecochat.v1.messaging_pb2 import Send, ServerItem
 from tests.integration.streams import Stream, message, receipt
-from tests.integration.systems import Refused, Running, metric, running, until_metric
+from tests.integration.systems import Refused, Running, metric, running, settings, until_metric
 from tests.integration.systems import write_document as write
 from tests.support import operators
 from tests.support.eventually import eventually
@@ -137,6 +139,18 @@ async def test_a_slow_chat(system: Running) -> None:
         assert await code(system, "bob", message(f"1{chat}", chat)) == "", "it is the same one"
         assert await code(system, "bob", message(f"2{chat}", chat)) == "TOO_SOON"
         assert await code(system, "ann", message(f"1{chat}", chat)) == ""
+
+
+async def test_who_is_blocked_writes_nothing_to_that_user(tmp_path: Path) -> None:
+    async with build.moderation(settings(tmp_path)) as store:
+        await store.blocks.put(Block(UserId("ann"), UserId("bob"), 1))
+    async with running(tmp_path, partitions=4) as system, system.backend() as backend:
+        assert await code(system, "bob", message("1", DIALOG)) == "BLOCKED"
+        assert await code(system, "bob", receipt("2", DIALOG)) == ""
+        assert await code(system, "ann", message("1", DIALOG)) == ""
+        with pytest.raises(SendRejected) as rejected:
+            await backend.send("bob", "ann", "let me in")
+        assert rejected.value.code == "blocked"
 
 
 # -- the application is asked

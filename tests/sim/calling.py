@@ -20,6 +20,7 @@ from cecochat.domain.ownership.calls import Called, Decision, Unsure
 from cecochat.v1.events_pb2 import Message
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 from tests.sim.evidence import CallRecord
+from tests.sim.judging import JUDGED
 from tests.sim.log import LOG_ID
 from tests.sim.recount import FIRST_TEXT
 from tests.sim.server import Server
@@ -119,7 +120,9 @@ class Calling(State):
         if not server or not server.owner.ready:
             return False
         del self.call_requests[index]
-        decision, origin = server.calls.take(request.called, server.now_ms())
+        verdict = JUDGED if self.judges[node] else None
+        called = request.called._replace(verdict=verdict)
+        decision, origin = server.calls.take(called, server.now_ms())
         if origin:
             server.append(server.partition, origin)
         end = self.end_to_read_for(server) if isinstance(decision, Refusal) else 0

@@ -23,6 +23,7 @@ from cecochat.domain.session import frames
 from cecochat.ports.backplane import Log
 from cecochat.sealing.keyring import KeyRing
 from cecochat.servers.messaging.before import Asker
+from cecochat.servers.messaging.blocking import Blocking
 from cecochat.servers.messaging.connection import Connection
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -77,7 +78,9 @@ def connection(line: Line, keys: KeyRing) -> Connection:
     signalling = Signalling(host.log, EmbeddedSignals(), SignalMetrics(registry), dict)
     receipts = Receipts(b"secret")
     asker = Asker(host.moderation, Signer(b"a secret"), host.metrics)
-    server = MessagingServer(host, ownership, signalling, verifier, keys, receipts, asker)
+    server = MessagingServer(
+        host, ownership, signalling, verifier, keys, receipts, asker, Blocking(UNUSED)
+    )
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

@@ -53,6 +53,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_FROZEN: 403,
     errors_pb2.ERROR_CODE_REJECTED: 403,
     errors_pb2.ERROR_CODE_TOO_SOON: 403,
+    errors_pb2.ERROR_CODE_BLOCKED: 403,
 }
 """Error code -> HTTP status. Any other code is 500."""
 

@@ -82,6 +82,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The application does not want this text to be sent. If there is a replacement, send that, as a new message."""
     ERROR_CODE_TOO_SOON: _ErrorCode.ValueType  # 29
     """The chat is in slow mode: write again after retry_after_ms, as a new message."""
+    ERROR_CODE_BLOCKED: _ErrorCode.ValueType  # 30
+    """The other user of the dialog blocks this one."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -145,6 +147,8 @@ ERROR_CODE_REJECTED: ErrorCode.ValueType  # 28
 """The application does not want this text to be sent. If there is a replacement, send that, as a new message."""
 ERROR_CODE_TOO_SOON: ErrorCode.ValueType  # 29
 """The chat is in slow mode: write again after retry_after_ms, as a new message."""
+ERROR_CODE_BLOCKED: ErrorCode.ValueType  # 30
+"""The other user of the dialog blocks this one."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

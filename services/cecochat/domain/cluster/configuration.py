@@ -336,6 +336,16 @@ class Config:
         "how many sends and queries a service may make at once",
         "connect",
     )
+    backend_pace: float = _key(
+        "backend.pace",
+        1_500.0,
+        "sends/s",
+        1,
+        1e6,
+        "how many sends of back ends a connect server passes on, so that users do not wait "
+        "meanwhile; the rest waits",
+        "connect",
+    )
     hooks_unread_delay_s: float = _key(
         "hooks.unread_delay_s",
         10.0,

@@ -32,6 +32,7 @@ class Called(NamedTuple):
     since_ms: int = 0
     absent_up_to: Place = NOWHERE
     as_system: bool = False  # in a group, also if the user does not belong to it
+    verdict: Refusal | None = None  # why it is to be refused if it was not accepted before
 
     @property
     def key(self) -> Key:
@@ -98,6 +99,8 @@ class Calls:
             return Unsure(self._owner.place), None  # what was accepted must not be refused
         if called.since_ms > now_ms + CLOCKS_APART_MAX_MS:
             return refusals.since_ahead(called.since_ms - now_ms), None
+        if called.verdict:
+            return called.verdict, None
         try:
             return Taken(), self._accept(called)
         except Refusal as refusal:

@@ -90,6 +90,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         directory.configure(config)
         verifier.configure(config)
         backend.configure(config)
+        passing.pace.per_s = config.backend_pace
         carried.configure(config)
         origins.configure(config)
 

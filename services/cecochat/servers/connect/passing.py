@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.ownership.asks import Known
@@ -23,11 +24,13 @@ from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ReadToken
 
 TRY_S = 8.0
-"""How long tries begin after the first one."""
+"""How long tries of a send begin after its first one."""
 PAUSE_S = 0.1
-AT_ONCE = 50  # sends: those of users go between, at each step of their way
+AT_ONCE = 20  # sends: those of users go between, at each step of their way
 ASK_S = 12.0  # an owner waits for room, and then for its records
 RETRY_MS = 1_000
+BEHIND_MAX_S = 15.0
+"""Calls of more than `AT_ONCE` sends are refused while so much waits: callers wait for 30 s."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,33 @@ class Passed:
     def is_open(self) -> bool:
         """Whether nothing is known yet."""
         return not self.message_id and self.refusal is None
+
+
+class Pace:
+    """Spreads what is passed on over time, in the order in which it comes."""
+
+    def __init__(self) -> None:
+        self.per_s = Config().backend_pace
+        self._next_s = 0.0
+
+    def check(self) -> None:
+        """Raise `Refusal` if so much waits that one more call would wait for too long."""
+        behind_s = self._next_s - time.monotonic()
+        if behind_s > BEHIND_MAX_S:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_RATE_LIMITED,
+                f"sends of back ends wait for {behind_s:.0f} s here: send fewer, or have an "
+                "operator raise backend.pace",
+                int((behind_s - BEHIND_MAX_S + 1) * 1_000),
+            )
+
+    async def wait(self, count: int) -> None:
+        """Wait until so many may go."""
+        now_s = time.monotonic()
+        at_s = max(now_s, self._next_s)
+        self._next_s = at_s + count / self.per_s
+        if at_s > now_s:
+            await asyncio.sleep(at_s - now_s)
 
 
 class Passing:
@@ -62,26 +92,35 @@ class Passing:
         self._histories = histories
         self._log_id = log_id
         self._turn = 0
+        self.pace = Pace()
 
     async def send(self, sends: Sequence[Passed]) -> ReadToken:
-        """Settle all of these sends. Returns a token for all that was accepted."""
+        """Settle all of these sends. Returns a token for all that was accepted. Raises `Refusal` if
+        too many wait.
+        """
+        is_small = len(sends) <= AT_ONCE  # it goes between the parts of large ones
+        if not is_small:
+            self.pace.check()
         by_partition: defaultdict[int, list[Passed]] = defaultdict(list)
         for each in sends:
             by_partition[each.partition].append(each)
         token = ReadToken(log_id=self._log_id)
         async with asyncio.TaskGroup() as group:
             for partition, some in by_partition.items():
-                group.create_task(self._settle(partition, some, token))
+                group.create_task(self._settle(partition, some, token, paced=not is_small))
         return token
 
-    async def _settle(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> None:
-        until_s = time.monotonic() + TRY_S
-        for first in range(0, len(sends), AT_ONCE):
-            await self._settle_some(partition, sends[first : first + AT_ONCE], token, until_s)
-
-    async def _settle_some(
-        self, partition: int, sends: Sequence[Passed], token: ReadToken, until_s: float
+    async def _settle(
+        self, partition: int, sends: Sequence[Passed], token: ReadToken, *, paced: bool
     ) -> None:
+        for first in range(0, len(sends), AT_ONCE):
+            some = sends[first : first + AT_ONCE]
+            if paced:
+                await self.pace.wait(len(some))
+            await self._settle_some(partition, some, token)
+
+    async def _settle_some(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> None:
+        until_s = time.monotonic() + TRY_S
         while (left := [each for each in sends if each.is_open]) and time.monotonic() < until_s:
             if not await self._try(partition, left, token):
                 await asyncio.sleep(PAUSE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -60,15 +60,13 @@ class Asker:
         if self._http:
             await self._http.aclose()
 
-    async def verdicts(
-        self, user_id: UserId, sends: Sequence[Send], is_repeat: Callable[[Send], bool]
-    ) -> Verdicts:
-        """Return the verdicts about these sends. Those that are known to be repeats need none."""
+    async def verdicts(self, user_id: UserId, sends: Sequence[Send]) -> Verdicts:
+        """Return the verdicts about these sends."""
         rules = self._moderation.rules
         asked = rules.before_send if rules else None
         if asked is None:
             return {}
-        wanted = [each for each in sends if asked.wants(each) and not is_repeat(each)]
+        wanted = [each for each in sends if asked.wants(each)]
         found: Verdicts = {}
         for first in range(0, len(wanted), AT_ONCE):
             part = wanted[first : first + AT_ONCE]

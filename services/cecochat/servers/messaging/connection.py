@@ -331,10 +331,11 @@ class Connection:
             taken = until
 
     async def _verdicts(self, partition: ReadyPartition, sends: Sequence[Send]) -> Verdicts:
-        user_id, is_repeat = self.session.user_id, partition.owner.is_repeat
-        return await self._gate.asker.verdicts(
-            user_id, sends, lambda send: is_repeat((user_id, send.client_message_id))
-        )
+        """Return why sends are to be refused, unless they were accepted before."""
+        user_id, owner = self.session.user_id, partition.owner
+        new = [each for each in sends if not owner.is_repeat((user_id, each.client_message_id))]
+        asked = await self._gate.asker.verdicts(user_id, new)
+        return asked | await self._gate.blocking.refused(user_id, new)
 
     def _take_all(
         self, partition: ReadyPartition, sends: Sequence[Send], seen: int, verdicts: Verdicts

@@ -11,6 +11,7 @@ from cecochat.domain.session.session import Session
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.before import Asker
+from cecochat.servers.messaging.blocking import Blocking
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
@@ -31,6 +32,7 @@ class Gate(Protocol):
     opening: Opening
     receipts: Receipts
     asker: Asker
+    blocking: Blocking
 
     @property
     def config(self) -> Config:

@@ -30,6 +30,7 @@ from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.messaging.asking import ASK_S
 from cecochat.servers.messaging.before import Asker
+from cecochat.servers.messaging.blocking import Blocking
 from cecochat.servers.messaging.calling import Calling
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -52,7 +53,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
     settings = parts.settings
-    assert parts.signals and parts.keys, "they are opened for messaging servers"
+    assert parts.signals and parts.keys and parts.moderation, "they are opened for it"
     log = await Log.of(parts.backplane)
     live = partial(parts.discovery.live, "messaging")
     following = Following(parts.configuration, registry, tracer)
@@ -63,7 +64,10 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
     secret = cluster_secret(settings)
     receipts, asker = Receipts(secret), Asker(host.moderation, Signer(secret), host.metrics)
-    server = MessagingServer(host, ownership, signalling, verifier, parts.keys, receipts, asker)
+    blocking = Blocking(parts.moderation.blocks)
+    server = MessagingServer(
+        host, ownership, signalling, verifier, parts.keys, receipts, asker, blocking
+    )
     retention = KnownRetention(server.opening.keep)
     chat = service(server)
     origins = Origins(settings, parts.discovery)
@@ -76,7 +80,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
     routes.asked(ownership.answer)
-    routes.called(Calling(ownership.call, parts.keys, receipts).call)
+    routes.called(Calling(ownership.call, parts.keys, receipts, blocking).call)
     routes.sessions(partial(user_sessions, server))
     routes.present(partial(user_sessions, server))
 

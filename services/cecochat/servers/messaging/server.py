@@ -20,6 +20,7 @@ from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.before import Asker
+from cecochat.servers.messaging.blocking import Blocking
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.host import Host
@@ -55,6 +56,7 @@ class MessagingServer:
         keys: KeyRing,
         receipts: Receipts,
         asker: Asker,
+        blocking: Blocking,
     ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
@@ -62,7 +64,7 @@ class MessagingServer:
         self.signalling = signalling
         self.verifier = verifier
         self.keys = keys
-        self.asker = asker
+        self.asker, self.blocking = asker, blocking
         self._moderation = host.moderation
         self.opening = Opening(keys)
         self.receipts = receipts
