@@ -175,7 +175,10 @@ async def test_progress_is_stored_with_what_it_covers(open_search: OpenSearch) -
 async def test_forgetting_removes_what_one_user_wrote(search: Search) -> None:
     edited = Text(3, 1, ChatId("d:ann~bob"), UserId("ann"), "hello again")
     await search.write([text(1, "hello"), text(2, "hello", "bob"), edited], None)
+    everybody = list(map(UserId, ("ann", "bob", "eve")))
+    assert await search.authors(everybody) == {"ann", "bob"}
     await search.forget(UserId("ann"))
+    assert await search.authors(everybody) == {"bob"}
     found = await all_found(search, query("hello"), ["d:ann~bob"])
     assert found == [Found(2, ChatId("d:ann~bob"), (2,))]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.client import Edit as Edited
+from cecochat.client import Message as Said
+from cecochat.client import Timeline
 from cecochat.domain.cluster.retention import (
     FOREVER,
     Retention,
@@ -169,3 +173,20 @@ async def test_a_stream_is_told_no_more_even_if_it_was_opened_before() -> None:
     assert second.event == RECEIPT
     telling.keep(Retention())
     assert await telling.frame([chunk, marks]) == chunk + marks
+
+
+def test_a_timeline_forgets_a_text_that_comes_again_as_gone() -> None:
+    said = Said(7, DIALOG, "alice", "old", "c1")
+    edit = Edited(8, DIALOG, "alice", 7, "new")
+    for gone in (Said(7, DIALOG, "alice", "", "c1", erased=True), said_too_old(said)):
+        timeline = Timeline()
+        for each in (said, edit):
+            assert timeline.add(each)
+        assert timeline.add(gone) == timeline.add(said) == timeline.get(7)
+        found = timeline.get(7)
+        assert found
+        assert (found.text, found.erased or found.expired) == ("", True)
+
+
+def said_too_old(message: Said) -> Said:
+    return replace(message, text="", expired=True)

@@ -14,7 +14,7 @@ import { timeOf } from "./ids.js";
  *     client.on("message", (message) => show(timeline.add(message)));
  *     client.on("change", (change) => show(timeline.change(change)));
  *
- * It keeps all messages that are added.
+ * It keeps all messages that are added. One that comes again without its text, since its sender was erased, has none from then on.
  */
 export class Timeline {
   private readonly said = new Map<bigint, Message>();
@@ -23,7 +23,7 @@ export class Timeline {
   /** Take in a message. Returns it as it is now. */
   add(message: Message): Message {
     const { id } = message;
-    if (!this.said.has(id)) this.said.set(id, message);
+    if (isGone(message) || !this.said.has(id)) this.said.set(id, message);
     for (const change of changesIn(message)) this.of(id).add(eventOf(change));
     return this.get(id)!;
   }
@@ -47,10 +47,15 @@ export class Timeline {
   }
 }
 
+function isGone({ erased, expired }: Message): boolean {
+  return !!erased || !!expired;
+}
+
 function current(message: Message, changes: Changes): Message {
   const { reactions: _, mentions: __, ...rest } = message;
   const now = changes.of(eventOf({ ...message, kind: "message" }));
   const reactions = now.deletionId ? [] : changes.reactions().map((event) => changeOf(event)!);
+  if (isGone(message)) return { ...rest, text: "", ...(reactions.length && { reactions }) };
   return {
     ...rest,
     text: now.text,

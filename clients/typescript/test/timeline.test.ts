@@ -50,6 +50,18 @@ test("of a deleted message nothing is left", () => {
   assert.deepEqual(timeline.get(1n), { ...said, text: "", deletionId: 5n });
 });
 
+test("what comes again without its text has none from then on", () => {
+  for (const gone of [{ erased: true as const }, { expired: true as const }]) {
+    const timeline = new Timeline();
+    timeline.add({ ...said, mentions });
+    [liked, edit].forEach((each) => timeline.change(each));
+    const { mentions: _, ...rest } = said;
+    const now = { ...rest, text: "", ...gone };
+    assert.deepEqual(timeline.add(now), { ...now, reactions: [liked] });
+    assert.deepEqual(timeline.add(said), { ...now, reactions: [liked] });
+  }
+});
+
 test("changes are stored among messages, and fit into JSON", () => {
   const stored = [said, ...[edit, liked, deletion].map(storedChange)];
   for (const each of stored.slice(1)) {

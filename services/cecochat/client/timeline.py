@@ -34,7 +34,8 @@ class Timeline:
             if message := timeline.add(event):
                 show(message)
 
-    It keeps all that is added, until it is told to `forget` one.
+    It keeps all that is added, until it is told to `forget` one; but a message that comes again
+    without its text, since its sender was erased, has none from then on.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class Timeline:
         if isinstance(event, Sent):
             event = event.message
         if isinstance(event, Message):
-            self._messages.setdefault(event.id, event)
+            if event.erased or event.expired or event.id not in self._messages:
+                self._messages[event.id] = event
             changes = self._changes.setdefault(event.id, Changes())
             for change in _changes_in(event):
                 changes.add(event_of_change(change))
@@ -87,10 +89,12 @@ def _current(message: Message, changes: Changes) -> Message:
     event = events_pb2.Event(id=message.id, user_id=message.user_id, message=said)
     now = changes.of(event)
     reactions = () if now.deletion_id else map(change_of, changes.reactions())
+    is_gone = message.erased or message.expired
+    mentions = () if is_gone else now.mentions
     current = replace(
         message,
-        text=now.text,
-        mentions=tuple(Mention(each.user_id, each.start, each.length) for each in now.mentions),
+        text="" if is_gone else now.text,
+        mentions=tuple(Mention(each.user_id, each.start, each.length) for each in mentions),
         revision_id=now.revision_id,
         deletion_id=now.deletion_id,
         reactions=tuple(r for r in reactions if isinstance(r, Reaction) and not r.removed),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cecochat.domain.log.ids import ChatId, UserId
@@ -59,6 +59,10 @@ class Search(ABC):
         """Remove all that a user wrote, so that no byte of their words stays in its files, but for
         words that others wrote, too.
         """
+
+    @abstractmethod
+    async def authors(self, among: Collection[UserId]) -> set[UserId]:
+        """Return those of these users of whom it has texts."""
 
     @abstractmethod
     async def purge(self) -> None:

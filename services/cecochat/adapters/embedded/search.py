@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from heapq import merge
@@ -62,6 +63,8 @@ GONE = """DELETE FROM texts WHERE (event_id = ?1 OR event_id IN (
     SELECT event_id FROM texts WHERE message_id = ?1 AND event_id <> message_id))
     AND (?2 IS NULL OR user_id = ?2)"""
 FORGOTTEN = "DELETE FROM texts WHERE user_id = ?"
+AUTHORS = """SELECT DISTINCT user_id FROM texts
+    WHERE user_id IN (SELECT value FROM json_each(?))"""
 MERGED = "INSERT INTO postings (postings) VALUES ('optimize')"
 EMPTIED = ("DELETE FROM texts", "DELETE FROM progress", MERGED)
 READ_PROGRESS = "SELECT partition, clock_ms, up_to FROM progress WHERE log_id = ?"
@@ -135,6 +138,13 @@ class EmbeddedSearch(Search):
 
         await self.database.write(remove)
         await self.purge()
+
+    @override
+    async def authors(self, among: Collection[UserId]) -> set[UserId]:
+        def read(connection: sqlite3.Connection) -> set[UserId]:
+            return {user_id for (user_id,) in connection.execute(AUTHORS, (json.dumps([*among]),))}
+
+        return await self.database.read(read)
 
     @override
     async def purge(self) -> None:

@@ -99,10 +99,12 @@ class Indexer:
         """Nothing that was opened before is indexed after this."""
         async with self._opened:
             self._opening.forget()
-            for each in await self._keys.erased():
-                if each.user_id not in self._forgotten:
-                    await self._search.forget(each.user_id)
-                    self._forgotten.add(each.user_id)
+            erased = {each.user_id for each in await self._keys.erased()} - self._forgotten
+            if erased and not self._forgotten:
+                await self._search.purge()  # what was forgotten just before the last end
+            for user_id in await self._search.authors(erased):
+                await self._search.forget(user_id)
+            self._forgotten |= erased
 
     async def _write(self, events: Sequence[bytes], progress: Progress | None) -> None:
         """Index what these events say."""
