@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.integration.test_docs import ROOT, SHOP
 from tests.integration.test_web_page_tutorial import (
@@ -20,6 +20,7 @@ from tests.integration.test_web_page_tutorial import (
     write,
 )
 from tests.support.backends import Backends
+from tests.support.eventually import eventually
 from tests.support.examples import blocks, clean_environment, file_of
 from tests.support.server import Server
 
@@ -30,6 +31,26 @@ def test_the_page_has_the_files_of_the_example() -> None:
     said = {file_of(block): block.body for block in blocks(SHOP.read_text())}
     files = {path.name: path.read_text() for path in EXAMPLE.iterdir() if path.is_file()}
     assert {name: body for name, body in said.items() if name} == files
+
+
+async def woken(url: str, alice: Page) -> None:
+    """Once she has closed the page, and not while it was open: only what the tutorial types came
+    before that.
+    """
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+
+        async def phone() -> str:
+            return str((await client.get("/phones/alice")).json())
+
+        assert await phone() == "1 new from shop"
+        await alice.close()
+        for number in "34":
+            await client.post(f"/orders/{number}/sent", params={"customer": "alice"})
+
+        async def rings() -> bool:
+            return await phone() == "5 new from shop"  # the page marks nothing as read
+
+        await eventually(rings, within_s=60, every_s=0.5)
 
 
 @pytest.mark.timeout(420)
@@ -62,5 +83,6 @@ async def test_a_customer_writes_to_a_shop(
                     await client.post(f"{url}/orders/1/sent", params={"customer": "alice"})
             await expect(alice.get_by_role("status")).to_have_text("connected", timeout=WITHIN_MS)
             await shows(alice, *said)
+            await woken(url, alice)
     finally:
         await server.release()
