@@ -4,33 +4,12 @@ which servers follow it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cecochat.domain.cluster.keys import Key, key, scale
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-class Key(NamedTuple):
-    """One key. Its values go from `low` to `high`, both included."""
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    meaning: str
-    followed_by: str
-
-
-def _key(
-    name: str, default: Any, unit: str, low: float, high: float, meaning: str, by: str = "messaging"
-) -> Any:
-    return field(default=default, metadata={"key": Key(name, unit, low, high, meaning, by)})
-
-
-def _scale(name: str, default: float, unit: str, meaning: str) -> Any:
-    whole = isinstance(default, int)
-    low, high = (0, 1_000) if whole else (0.001, 1e9)
-    return _key(f"scale.{name}", default, unit, low, high, meaning, "control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +18,7 @@ class Config:
     they run.
     """
 
-    sessions_max_per_server: int = _key(
+    sessions_max_per_server: int = key(
         "sessions.max_per_server",
         50_000,
         "sessions",
@@ -47,10 +26,10 @@ class Config:
         1_000_000,
         "the most sessions on one server",
     )
-    sessions_max_per_user: int = _key(
+    sessions_max_per_user: int = key(
         "sessions.max_per_user", 16, "sessions", 1, 1_000, "the most sessions of one user"
     )
-    sends_rate_per_user: float = _key(
+    sends_rate_per_user: float = key(
         "sends.rate_per_user",
         20.0,
         "sends/s",
@@ -58,10 +37,10 @@ class Config:
         1e6,
         "how many sends a user may make for long; others wait; a frame counts as at least one send",
     )
-    sends_burst: int = _key(
+    sends_burst: int = key(
         "sends.burst", 200, "sends", 1, 1_000_000, "how many sends a user may make at once"
     )
-    connects_rate_per_user: float = _key(
+    connects_rate_per_user: float = key(
         "connects.rate_per_user",
         1.0,
         "connects/s",
@@ -70,7 +49,7 @@ class Config:
         "how many connects a user may make for long, and how many lookups before them",
         "messaging, connect",
     )
-    connects_burst: int = _key(
+    connects_burst: int = key(
         "connects.burst",
         60,
         "connects",
@@ -79,10 +58,10 @@ class Config:
         "how many connects a user may make at once",
         "messaging, connect",
     )
-    text_max_bytes: int = _key(
+    text_max_bytes: int = key(
         "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
     )
-    groups_members_max: int = _key(
+    groups_members_max: int = key(
         "groups.members_max",
         1_000,
         "members",
@@ -90,7 +69,7 @@ class Config:
         10_000,
         "how many members a group may have; 0: nobody can create a group",
     )
-    groups_made_max: int = _key(
+    groups_made_max: int = key(
         "groups.made_max",
         100,
         "groups",
@@ -98,7 +77,7 @@ class Config:
         1_000_000,
         "how many groups a user may make that have their home in the same partition",
     )
-    queue_max_bytes: int = _key(
+    queue_max_bytes: int = key(
         "queue.max_bytes",
         1 << 20,
         "bytes",
@@ -106,10 +85,10 @@ class Config:
         64 << 20,
         "how much may wait for a slow session",
     )
-    resend_window_s: float = _key(
+    resend_window_s: float = key(
         "resend.window_s", 600.0, "s", 1, 86_400, "how long a repeated send is answered from memory"
     )
-    tail_max_bytes: int = _key(
+    tail_max_bytes: int = key(
         "tail.max_bytes",
         4 << 20,
         "bytes",
@@ -117,7 +96,7 @@ class Config:
         1 << 30,
         "how much of the latest records each partition keeps in memory",
     )
-    tokens_lifetime_max_s: int = _key(
+    tokens_lifetime_max_s: int = key(
         "tokens.lifetime_max_s",
         30 * 86_400,
         "s",
@@ -126,10 +105,10 @@ class Config:
         "the longest lifetime that a token may have, and how long a revocation is kept",
         "messaging, history, connect",
     )
-    history_page_max: int = _key(
+    history_page_max: int = key(
         "history.page_max", 200, "rows", 1, 1_000, "the largest page of a query", "history"
     )
-    history_page_max_bytes: int = _key(
+    history_page_max_bytes: int = key(
         "history.page_max_bytes",
         512 << 10,
         "bytes",
@@ -138,7 +117,7 @@ class Config:
         "the largest page of a query in bytes; if there is more, it says has_more",
         "history",
     )
-    queries_rate_per_user: float = _key(
+    queries_rate_per_user: float = key(
         "queries.rate_per_user",
         20.0,
         "queries/s",
@@ -147,7 +126,7 @@ class Config:
         "how many queries a user may make for long",
         "history",
     )
-    queries_burst: int = _key(
+    queries_burst: int = key(
         "queries.burst",
         200,
         "queries",
@@ -156,7 +135,7 @@ class Config:
         "how many queries a user may make at once",
         "history",
     )
-    queries_at_once_per_user: int = _key(
+    queries_at_once_per_user: int = key(
         "queries.at_once_per_user",
         8,
         "queries",
@@ -165,7 +144,7 @@ class Config:
         "how many queries of a user may be under way, which they are until their answers are read",
         "history",
     )
-    queries_at_once_per_server: int = _key(
+    queries_at_once_per_server: int = key(
         "queries.at_once_per_server",
         128,
         "queries",
@@ -175,7 +154,7 @@ class Config:
         "them, but bounded in bytes",
         "history",
     )
-    audit_rate: float = _key(
+    audit_rate: float = key(
         "audit.rate",
         2_000.0,
         "records/s",
@@ -184,10 +163,10 @@ class Config:
         "how many records of the log a server compares with the history all the time; 0: none",
         "materialize",
     )
-    connect_backoff_base_s: float = _key(
+    connect_backoff_base_s: float = key(
         "connect.backoff.base", 0.1, "s", 0.01, 60, "a client's first wait to reconnect", "connect"
     )
-    connect_backoff_factor: float = _key(
+    connect_backoff_factor: float = key(
         "connect.backoff.factor",
         2.0,
         "",
@@ -196,13 +175,13 @@ class Config:
         "the factor by which each further wait is longer",
         "connect",
     )
-    connect_backoff_max_s: float = _key(
+    connect_backoff_max_s: float = key(
         "connect.backoff.max", 5.0, "s", 0.1, 600, "the longest wait to reconnect", "connect"
     )
-    connect_backoff_jitter: float = _key(
+    connect_backoff_jitter: float = key(
         "connect.backoff.jitter", 0.5, "", 0, 1, "the part of a wait that is random", "connect"
     )
-    attachments_max_bytes: int = _key(
+    attachments_max_bytes: int = key(
         "attachments.max_bytes",
         25 << 20,
         "bytes",
@@ -211,7 +190,7 @@ class Config:
         "the largest file that may be attached; 0: none may",
         "connect",
     )
-    attachments_types: str = _key(
+    attachments_types: str = key(
         "attachments.types",
         "*",
         "",
@@ -221,7 +200,7 @@ class Config:
         "and so on, separated by commas; *: any",
         "connect",
     )
-    attachments_rate_per_user: float = _key(
+    attachments_rate_per_user: float = key(
         "attachments.rate_per_user",
         5.0,
         "calls/s",
@@ -231,7 +210,7 @@ class Config:
         "itself; to begin an upload counts as 5, and to finish or to read one as 1",
         "connect",
     )
-    attachments_burst: int = _key(
+    attachments_burst: int = key(
         "attachments.burst",
         200,
         "calls",
@@ -240,7 +219,7 @@ class Config:
         "how many calls for attachments a user may make at once",
         "connect",
     )
-    drain_spread_s: float = _key(
+    drain_spread_s: float = key(
         "drain.spread_s",
         2.0,
         "s",
@@ -248,10 +227,10 @@ class Config:
         300,
         "how long a stopping server takes to send its sessions away",
     )
-    log_level: str = _key(
+    log_level: str = key(
         "log.level", "info", "", 0, 0, f"one of {', '.join(LOG_LEVELS)}", "every server"
     )
-    web_origins: str = _key(
+    web_origins: str = key(
         "web.origins",
         "",
         "",
@@ -262,62 +241,60 @@ class Config:
         "always may",
         "messaging, history, connect",
     )
-    scale_messaging_min: int = _scale("messaging.min", 2, "servers", "the fewest servers that run")
-    scale_messaging_max: int = _scale("messaging.max", 8, "servers", "the most servers that run")
-    scale_messaging_target: float = _scale(
+    scale_messaging_min: int = scale("messaging.min", 2, "servers", "the fewest servers that run")
+    scale_messaging_max: int = scale("messaging.max", 8, "servers", "the most servers that run")
+    scale_messaging_target: float = scale(
         "messaging.target", 5000.0, "sessions", "how many connections one server should have"
     )
-    scale_messaging_target_sends: float = _scale(
+    scale_messaging_target_sends: float = scale(
         "messaging.target_sends", 500.0, "sends/s", "how many sends one server should take"
     )
-    scale_messaging_cooldown_s: float = _scale(
+    scale_messaging_cooldown_s: float = scale(
         "messaging.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    scale_materialize_min: int = _scale(
+    scale_materialize_min: int = scale(
         "materialize.min", 2, "servers", "the fewest servers that run"
     )
-    scale_materialize_max: int = _scale(
-        "materialize.max", 8, "servers", "the most servers that run"
-    )
-    scale_materialize_target: float = _scale(
+    scale_materialize_max: int = scale("materialize.max", 8, "servers", "the most servers that run")
+    scale_materialize_target: float = scale(
         "materialize.target", 2000.0, "rows/s", "how many messages one server should write"
     )
-    scale_materialize_lag_max: float = _scale(
+    scale_materialize_lag_max: float = scale(
         "materialize.lag_max",
         20000.0,
         "records",
         "one server is added if a partition is further behind than this",
     )
-    scale_materialize_cooldown_s: float = _scale(
+    scale_materialize_cooldown_s: float = scale(
         "materialize.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    scale_history_min: int = _scale("history.min", 2, "servers", "the fewest servers that run")
-    scale_history_max: int = _scale("history.max", 8, "servers", "the most servers that run")
-    scale_history_target: float = _scale(
+    scale_history_min: int = scale("history.min", 2, "servers", "the fewest servers that run")
+    scale_history_max: int = scale("history.max", 8, "servers", "the most servers that run")
+    scale_history_target: float = scale(
         "history.target", 200.0, "requests/s", "how many queries one server should answer"
     )
-    scale_history_latency_max_ms: float = _scale(
+    scale_history_latency_max_ms: float = scale(
         "history.latency_max_ms",
         100.0,
         "ms",
         "one server is added if a query takes longer than this on average",
     )
-    scale_history_cooldown_s: float = _scale(
+    scale_history_cooldown_s: float = scale(
         "history.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    scale_connect_min: int = _scale("connect.min", 1, "servers", "the fewest servers that run")
-    scale_connect_max: int = _scale("connect.max", 8, "servers", "the most servers that run")
-    scale_connect_target: float = _scale(
+    scale_connect_min: int = scale("connect.min", 1, "servers", "the fewest servers that run")
+    scale_connect_max: int = scale("connect.max", 8, "servers", "the most servers that run")
+    scale_connect_target: float = scale(
         "connect.target",
         500.0,
         "requests/s",
         "how many lookups one server should answer; a call of the back end is one, and 20 "
         "of its sends are one more",
     )
-    scale_connect_cooldown_s: float = _scale(
+    scale_connect_cooldown_s: float = scale(
         "connect.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    backend_rate_per_service: float = _key(
+    backend_rate_per_service: float = key(
         "backend.rate_per_service",
         5_000.0,
         "calls/s",
@@ -327,7 +304,7 @@ class Config:
         "server counts for itself",
         "connect",
     )
-    backend_burst: int = _key(
+    backend_burst: int = key(
         "backend.burst",
         20_000,
         "calls",
@@ -336,7 +313,7 @@ class Config:
         "how many sends and queries a service may make at once",
         "connect",
     )
-    backend_pace: float = _key(
+    backend_pace: float = key(
         "backend.pace",
         1_500.0,
         "sends/s",
@@ -346,7 +323,7 @@ class Config:
         "meanwhile; the rest waits",
         "connect",
     )
-    hooks_unread_delay_s: float = _key(
+    hooks_unread_delay_s: float = key(
         "hooks.unread_delay_s",
         10.0,
         "s",
@@ -355,15 +332,15 @@ class Config:
         "how long a user with unread messages has to be without a session until endpoints are told",
         "hooks",
     )
-    scale_hooks_min: int = _scale("hooks.min", 1, "servers", "the fewest servers that run")
-    scale_hooks_max: int = _scale("hooks.max", 8, "servers", "the most servers that run")
-    scale_hooks_target: float = _scale(
+    scale_hooks_min: int = scale("hooks.min", 1, "servers", "the fewest servers that run")
+    scale_hooks_max: int = scale("hooks.max", 8, "servers", "the most servers that run")
+    scale_hooks_target: float = scale(
         "hooks.target", 200.0, "webhooks/s", "how many webhooks one server should deliver"
     )
-    scale_hooks_cooldown_s: float = _scale(
+    scale_hooks_cooldown_s: float = scale(
         "hooks.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    trace_ratio: float = _key(
+    trace_ratio: float = key(
         "trace.ratio",
         0.01,
         "",
@@ -372,7 +349,7 @@ class Config:
         "the part of messages and calls that is traced",
         "every server",
     )
-    trace_forced_rate: float = _key(
+    trace_forced_rate: float = key(
         "trace.forced_rate",
         10.0,
         "traces/s",
@@ -381,7 +358,7 @@ class Config:
         "how many traces clients may ask for",
         "every server",
     )
-    trace_slow_ms: float = _key(
+    trace_slow_ms: float = key(
         "trace.slow_ms",
         1_000.0,
         "ms",
@@ -390,7 +367,7 @@ class Config:
         "a message is traced if it takes longer than this to be accepted, or to be in the history",
         "messaging, materialize",
     )
-    control_paused: bool = _key(
+    control_paused: bool = key(
         "control.paused",
         False,
         "",

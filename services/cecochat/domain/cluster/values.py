@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from cecochat.domain.cluster.configuration import KEYS, LOG_LEVELS, Config, Key
+from cecochat.domain.cluster.configuration import KEYS, LOG_LEVELS, Config
+from cecochat.domain.cluster.keys import Key
 from cecochat.domain.cluster.media import media_types
 from cecochat.domain.cluster.origins import origins
 from cecochat.domain.errors import InvalidSettings
