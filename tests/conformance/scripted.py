@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from cecochat.client.errors import ChatError, refused
 from cecochat.client.lookup import Lookup
-from cecochat.client.queries import HistoryCalls, Request, Response
+from cecochat.client.queries import Answer, HistoryCalls
 from cecochat.client.transport.base import Call
 from cecochat.domain.device.device import Device
 from cecochat.v1.errors_pb2 import Error
@@ -82,10 +82,10 @@ class ScriptedHistory(HistoryCalls):
         self.asked: list[dict[str, Any]] = []
 
     @override
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+    async def call(self, name: str, request: Any, response: type[Answer]) -> Answer:
         return ParseDict(self._answer(f"{name[0].lower()}{name[1:]}", request), response())
 
-    def _answer(self, name: str, request: Request) -> dict[str, Any]:
+    def _answer(self, name: str, request: Any) -> dict[str, Any]:
         query = {name: MessageToDict(request)}
         query[name].pop("limit", None)
         if not any(each.get(name, {}).get("withChanges") for each in self.answers):

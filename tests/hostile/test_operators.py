@@ -33,6 +33,7 @@ FOR_CLIENTS = "connect-for-clients"
 ATTACHMENTS = ("CreateUpload", "FinishUpload", "GetDownload")
 BACKEND = (
     "Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages", "RevokeTokens",
+    "ListReports", "GetReport", "TakeReport", "DecideReport", "ListActs",
 )  # fmt: skip
 OPEN = {("GET", "livez"): "anybody", ("GET", "readyz"): "anybody"}
 EVERYWHERE = OPEN | {
@@ -55,6 +56,10 @@ DECLARED = {
     "history": SCALED
     | {
         ("GET", "where/<message_id:str>"): "people",
+        ("GET", "reports"): "people",
+        ("GET", "acts"): "people",
+        ("POST", "reports/<report_id:str>/take"): "change",
+        ("POST", "reports/<report_id:str>/decide"): "change",
         ("GET", "letters"): "people",
         ("GET", "letters/<position:str>"): "people",
         ("GET", "holes"): "read",
@@ -139,7 +144,7 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("GET", "files"),
     }
     queries = {"FindMessage", "GetChats", "GetGroup", "GetMessages", "ListMembers"}
-    queries.add("SearchMessages")
+    queries |= {"SearchMessages", "Report", "Block", "Unblock", "ListBlocks"}
     assert said.pop("history-for-clients").keys() == {
         ("GET", "openapi.json"),
         *(("POST", f"cecochat.v1.History/{each}") for each in queries),

@@ -30,10 +30,17 @@ FIND = "/cecochat.v1.History/FindMessage"
 GROUP = "/cecochat.v1.History/GetGroup"
 SEARCH = "/cecochat.v1.History/SearchMessages"
 MEMBERS = "/cecochat.v1.History/ListMembers"
-CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND)
+REPORTING = tuple(
+    f"/cecochat.v1.History/{each}" for each in ("Report", "Block", "Unblock", "ListBlocks")
+)
+CALLS = (LOOKUP, MESSAGES, CHATS, GROUP, MEMBERS, SEARCH, FIND, *REPORTING)
 BACKEND = tuple(
     f"/cecochat.v1.Backend/{each}"
     for each in "Send GetMessages GetChats GetGroup ListMembers SearchMessages RevokeTokens".split()
+)
+MODERATION = tuple(
+    f"/cecochat.v1.Backend/{each}"
+    for each in "ListReports GetReport TakeReport DecideReport ListActs".split()
 )
 ATTACHMENTS = tuple(
     f"/cecochat.v1.Attachments/{each}" for each in ("CreateUpload", "FinishUpload", "GetDownload")
@@ -110,7 +117,7 @@ async def test_both_servers_have_it(up: Running) -> None:
 
 
 def test_it_has_every_path_that_is_asked_here() -> None:
-    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND, *ATTACHMENTS}
+    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND, *MODERATION, *ATTACHMENTS}
 
 
 async def test_answers_are_as_it_says(asking: Asking) -> None:
@@ -173,6 +180,23 @@ async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
     assert int((await asking(revoke, json={"userId": "bob"}))["beforeMs"]) > 0
 
 
+async def test_answers_about_reports_are_as_it_says(asking: Asking) -> None:
+    report, block, unblock, blocks = REPORTING
+    queue, get, take, decide, acts = MODERATION
+    (message,) = (await asking(MESSAGES, json=AB))["messages"]
+    body = {**AB, "messageId": message["id"], "reason": "spam", "text": "no"}
+    one = {"reportId": (await asking(report, "bob", json=body))["reportId"]}
+    (queued,) = (await asking(queue, json={"withMessages": True}))["reports"]
+    assert (queued["message"], queued["text"]) == (message, "no")
+    assert (await asking(take, json=one))["report"]["moderator"] == "shop"
+    assert (await asking(decide, json={**one, "decision": "dismissed"}))["report"]["decision"]
+    assert (await asking(get, json=one))["report"]["state"] == "STATE_DONE"
+    assert [each["what"] for each in (await asking(acts))["acts"]] == ["decide", "take"]
+    assert await asking(block, json={"userId": "eve"}) == {}
+    assert int((await asking(blocks))["blocks"][0]["blockedAtMs"]) > 0
+    assert await asking(unblock, json={"userId": "eve"}) == {}
+
+
 async def test_answers_about_attachments_are_as_it_says(asking: Asking) -> None:
     create, finish, download = ATTACHMENTS
     file = {
@@ -209,7 +233,7 @@ REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
 
 
 async def test_every_error_is_as_it_says(asking: Asking) -> None:
-    for path in (*CALLS, *BACKEND, *ATTACHMENTS):
+    for path in (*CALLS, *BACKEND, *MODERATION, *ATTACHMENTS):
         for status, provoke in REFUSED.items():
             await provoke(asking, path)
             assert (path, status) in asking.seen

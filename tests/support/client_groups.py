@@ -20,7 +20,7 @@ from cecochat.client.errors import refused
 from cecochat.client.history import History
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup
-from cecochat.client.queries import HistoryCalls, Request, Response
+from cecochat.client.queries import Answer, HistoryCalls
 from cecochat.client.sending import Sending
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import message_id
@@ -67,7 +67,7 @@ class Answering(HistoryCalls):
         self.asked: list[Any] = []
 
     @override
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+    async def call(self, name: str, request: Any, response: type[Answer]) -> Answer:
         self.asked.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Error):

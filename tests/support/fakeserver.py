@@ -152,6 +152,12 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     ) -> history_pb2.SearchMessagesResponse:
         raise NotImplementedError
 
+    @override
+    async def Report(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    Block = Unblock = ListBlocks = Report
+
     def _user(self, context: Any) -> str:
         metadata = dict(context.invocation_metadata())
         token = metadata["authorization"].removeprefix("Bearer ")

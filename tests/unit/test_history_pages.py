@@ -13,7 +13,7 @@ from typing_extensions import override
 from cecochat.client import NotReachable
 from cecochat.client.history import History
 from cecochat.client.lookup import Lookup
-from cecochat.client.queries import HistoryCalls, Request, Response
+from cecochat.client.queries import Answer, HistoryCalls
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import Chat, GetChatsResponse, GetMessagesResponse
@@ -32,7 +32,7 @@ class Repeating(HistoryCalls):
         self.asked = 0
 
     @override
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+    async def call(self, name: str, request: Any, response: type[Answer]) -> Answer:
         self.asked += 1
         assert self.asked < ASKED_MAX, "it is read without end"
         return response.FromString(self.page.SerializeToString())

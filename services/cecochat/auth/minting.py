@@ -12,8 +12,10 @@ from cecochat.domain.log.ids import user_id
 AUDIENCE = "cecochat"
 FOR_SERVICES = "cecochat-backend"
 """The audience of the tokens with which the product's back end calls."""
-SERVICE_SCOPES = ("send", "groups", "read", "users")
-"""What such a token may allow: sends, changes of groups, what users see, ending sessions."""
+SERVICE_SCOPES = ("send", "groups", "read", "users", "operate")
+"""What such a token may allow: sends, changes of groups, what users see, ending sessions,
+moderation.
+"""
 
 
 def mint_for_service(secret: bytes, name: str, scopes: Iterable[str], lifetime_s: float) -> str:

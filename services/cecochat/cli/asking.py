@@ -91,6 +91,22 @@ async def ask_history(
     return await _ask("history", "GET", path, has, scope, server, file, params)
 
 
+async def ask_desk(
+    method: Literal["GET", "POST"],
+    path: str,
+    has: str,
+    server: str | None,
+    file: Path | None,
+    **params: str,
+) -> dict[str, Any]:
+    """Return the first answer of a history server about moderation that has the field `has`.
+
+    Raises `UsageError`, `Failed`, `Refusal`.
+    """
+    scope: Scope = "people" if method == "GET" else "change"
+    return await _ask("history", method, path, has, scope, server, file, params)
+
+
 async def ask_hooks(
     method: Literal["GET", "POST"],
     endpoint: str,

@@ -59,6 +59,7 @@ from cecochat.client.groups import Groups
 from cecochat.client.history import History, open_history
 from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
+from cecochat.client.reporting import Blocked
 from cecochat.client.search import FoundPage
 from cecochat.client.settings import FOR_GOOD, ChatSettings, SettingsChanged
 from cecochat.client.signals import Presence, Signal, SignalRefused, Signals, Typing
@@ -69,6 +70,7 @@ from cecochat.client.whereabouts import Step, Whereabouts
 __all__ = [
     "FOR_GOOD",
     "Attachment",
+    "Blocked",
     "CaughtUp",
     "Change",
     "Chat",

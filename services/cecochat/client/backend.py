@@ -43,8 +43,9 @@ from cecochat.client.events import Mention, to_proto
 from cecochat.client.groups import Groups
 from cecochat.client.history import History
 from cecochat.client.lookup import Token, trust
+from cecochat.client.moderating import Act, Moderating, Report
 from cecochat.client.names import chat_of
-from cecochat.client.queries import Queries, Request, Response
+from cecochat.client.queries import Queries
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import backend_pb2, events_pb2
 from cecochat.v1.backend_pb2 import (
@@ -57,7 +58,7 @@ from cecochat.v1.backend_pb2 import (
 )
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 
-__all__ = ["Backend", "Outcome", "Outgoing"]
+__all__ = ["Act", "Backend", "Outcome", "Outgoing", "Report"]
 
 CALL_TIMEOUT_S = 30.0
 GIVE_UP_S = 60.0
@@ -95,7 +96,7 @@ class Outcome:
     error: SendRejected | None = None
 
 
-class Backend:
+class Backend(Moderating):
     """Acts for users, through any connect server: `Backend(connect_url, token, ca_file=None)`.
     `token` is a service token, or an async function that returns one; its scopes say what it may
     do.
@@ -250,6 +251,7 @@ class Backend:
 
     # -- calls
 
+    @override
     async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
         """Make a call of `cecochat.v1.Backend`, again while its error is retriable."""
         return await self._calling.call(name, request, response)
@@ -268,7 +270,7 @@ class _Calls(Queries):
         self._user_id = user_id
 
     @override
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+    async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
         kind: Any = getattr(backend_pb2, f"Backend{name}Request", None)
         if kind is None:
             raise Refused("unimplemented", f"the back end has no call {name}")

@@ -23,6 +23,7 @@ from cecochat.client.names import chat_of
 from cecochat.client.options import Options
 from cecochat.client.queries import HistoryCalls
 from cecochat.client.recent import recent
+from cecochat.client.reporting import Asking, Reporting
 from cecochat.client.search import FoundPage
 from cecochat.client.sending import UNANSWERED_MAX, Sending
 from cecochat.client.signals import Signals
@@ -39,7 +40,7 @@ KEEP_EVERY_S = 0.2
 FLUSH_S = 3.0
 
 
-class Client(Sending):
+class Client(Sending, Reporting):
     """A connected device, made by `connect`.
 
     Iterate over it for events, in one loop at a time. It reconnects and resumes by itself.
@@ -215,6 +216,10 @@ class Client(Sending):
         """
         token = self._local.read_token()
         return await self._history.search(text, limit, chat=chat, before=before, token=token)
+
+    @override
+    def _reporting(self) -> Asking:
+        return Asking(self.user_id, self._calls, self._local.read_token())
 
     # -- the connection
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
 from cecochat.client.arguments import (
     check_count,
     check_message_id,
@@ -38,6 +40,7 @@ from cecochat.client.group import (
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of, group_id
 from cecochat.client.queries import HistoryCalls, Queries
+from cecochat.client.reporting import Asking, Reporting
 from cecochat.client.search import FoundPage, found_page_of
 from cecochat.client.settings import settings_of
 from cecochat.client.whereabouts import Whereabouts, whereabouts_of
@@ -55,7 +58,7 @@ from cecochat.v1.history_pb2 import (
 from cecochat.v1.messaging_pb2 import ReadToken
 
 
-class History:
+class History(Reporting):
     """The history of a user's chats. Every method takes a chat id, or the user at the other end.
 
     Every method raises `InvalidArgument` at once, and other `ChatError`s; if the error is
@@ -65,6 +68,10 @@ class History:
     def __init__(self, user_id: str, calls: Queries) -> None:
         self.user_id = user_id
         self._calls = calls
+
+    @override
+    def _reporting(self) -> Asking:
+        return Asking(self.user_id, self._calls, None)
 
     async def messages(
         self,

@@ -37,6 +37,14 @@ def group_id(chat: str) -> ids.ChatId:
         ) from None
 
 
+def check_user(user: str) -> str:
+    """Check a user id, and return it. Raises `InvalidArgument`."""
+    try:
+        return ids.user_id(user)
+    except (Refusal, TypeError):
+        raise InvalidArgument(f"{user!r:.80} is no user id") from None
+
+
 def _why(me: str, chat: str, refusal: Refusal) -> InvalidArgument:
     if chat == me:
         return InvalidArgument(f"{me} has no chat with {me}: name another user")

@@ -11,6 +11,7 @@ from random import random
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message as Asked
 from typing_extensions import override
 
 from cecochat.client.arguments import MESSAGE_ID_MAX
@@ -41,49 +42,33 @@ GIVE_UP_S = 20.0
 CHANNELS_MAX = 4
 BACK_OFF = BackOff()
 
-Request = TypeVar(
-    "Request",
-    GetMessagesRequest,
-    GetChatsRequest,
-    FindMessageRequest,
-    GetGroupRequest,
-    ListMembersRequest,
-    SearchMessagesRequest,
-)
-Response = TypeVar(
-    "Response",
-    GetMessagesResponse,
-    GetChatsResponse,
-    FindMessageResponse,
-    GetGroupResponse,
-    ListMembersResponse,
-    SearchMessagesResponse,
-)
+Answer = TypeVar("Answer", bound=Asked)
 
 
 class Queries(ABC):
     """Queries of the history, whoever takes them. All raise `ChatError`."""
 
     @abstractmethod
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response: ...
+    async def call(self, name: str, request: Asked, response: type[Answer]) -> Answer:
+        """Make a call by its name."""
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
         """Return a page of a chat. Raises `ChatError`."""
-        page = await self._call("GetMessages", request, GetMessagesResponse)
+        page = await self.call("GetMessages", request, GetMessagesResponse)
         if page.has_more and not _goes_on(request, [event.id for event in page.messages]):
             raise _nothing_new(f"of {request.chat_id}")
         return page
 
     async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
         """Return a page of the list of chats. Raises `ChatError`."""
-        page = await self._call("GetChats", request, GetChatsResponse)
+        page = await self.call("GetChats", request, GetChatsResponse)
         if page.has_more and not _lists_on(request, page.chats[-1:]):
             raise _nothing_new("of the list of chats")
         return page
 
     async def search(self, request: SearchMessagesRequest) -> SearchMessagesResponse:
         """Return a page of what was found. Raises `ChatError`."""
-        page = await self._call("SearchMessages", request, SearchMessagesResponse)
+        page = await self.call("SearchMessages", request, SearchMessagesResponse)
         below = request.before or MESSAGE_ID_MAX + 1
         if page.has_more and not (page.messages and page.messages[-1].id < below):
             raise _nothing_new("of what was found")
@@ -91,15 +76,15 @@ class Queries(ABC):
 
     async def find(self, request: FindMessageRequest) -> FindMessageResponse:
         """Return how far a message has come. Raises `ChatError`."""
-        return await self._call("FindMessage", request, FindMessageResponse)
+        return await self.call("FindMessage", request, FindMessageResponse)
 
     async def group(self, request: GetGroupRequest) -> GetGroupResponse:
         """Return what a group is. Raises `ChatError`."""
-        return await self._call("GetGroup", request, GetGroupResponse)
+        return await self.call("GetGroup", request, GetGroupResponse)
 
     async def members(self, request: ListMembersRequest) -> ListMembersResponse:
         """Return a page of the members of a group. Raises `ChatError`."""
-        page = await self._call("ListMembers", request, ListMembersResponse)
+        page = await self.call("ListMembers", request, ListMembersResponse)
         if page.has_more and not (
             page.members and page.members[-1].user_id > request.after_user_id
         ):
@@ -160,7 +145,8 @@ class HistoryCalls(Queries):
         self._closed = False
 
     @override
-    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+    async def call(self, name: str, request: Asked, response: type[Answer]) -> Answer:
+        """Make a call by its name, again while its error is retriable."""
         give_up_s = time.monotonic() + GIVE_UP_S
         for attempt in count():
             if self._closed:
@@ -180,8 +166,8 @@ class HistoryCalls(Queries):
         raise AssertionError("counted to the end")
 
     async def _once(
-        self, name: str, request: Request, response: type[Response], address: str, token: str
-    ) -> Response:
+        self, name: str, request: Asked, response: type[Answer], address: str, token: str
+    ) -> Answer:
         channel = await self._channel_to(address)
         call: Any = channel.unary_unary(
             f"/cecochat.v1.History/{name}",
@@ -189,7 +175,7 @@ class HistoryCalls(Queries):
             response_deserializer=response.FromString,
         )
         try:
-            answer: Response = await call(request, metadata=metadata(token), timeout=CALL_TIMEOUT_S)
+            answer: Answer = await call(request, metadata=metadata(token), timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise error_of(f"the history server at {address}", error) from None
         except asyncio.CancelledError:

@@ -27,6 +27,7 @@ from cecochat.client.events import Chat, Mention, Page
 from cecochat.client.history import History as OpenedHistory
 from cecochat.client.sync import in_a_thread
 from cecochat.client.syncgroups import Groups
+from cecochat.client.syncmoderating import Moderating
 from cecochat.v1.messaging_pb2 import ReadToken
 
 __all__ = ["Backend", "History", "Outcome", "Outgoing"]
@@ -65,7 +66,7 @@ class History:
         return self._behind.wait(asked, WAIT_S, AN_ANSWER)
 
 
-class Backend:
+class Backend(Moderating):
     """Acts for users, through any connect server. `token` is a service token, or a function that
     returns one. Works like the asyncio `Backend`, and may also raise `TimedOut`.
     """
@@ -83,7 +84,7 @@ class Backend:
         async def opening() -> backend.Backend:
             return backend.Backend(connect_url, supplied, ca_file=ca_file)
 
-        self._opened = self._behind.wait(opening(), CLOSE_S, "a client")
+        self._opened: backend.Backend = self._behind.wait(opening(), CLOSE_S, "a client")
 
     def __enter__(self) -> Self:
         return self

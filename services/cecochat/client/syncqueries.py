@@ -5,6 +5,7 @@ from __future__ import annotations
 from cecochat.client import client
 from cecochat.client.background import Background
 from cecochat.client.events import Chat, Page
+from cecochat.client.reporting import Blocked
 from cecochat.client.search import FoundPage
 
 WAIT_S = 30.0
@@ -57,3 +58,37 @@ class Queries:
         """
         asking = self._client.search(text, limit, chat=chat, before=before)
         return self._behind.wait(asking, timeout_s, THE_HISTORY)
+
+    def report(
+        self,
+        chat: str,
+        message_id: int,
+        reason: str,
+        text: str = "",
+        *,
+        timeout_s: float = WAIT_S,
+    ) -> str:
+        """Report a message of a chat to the moderators. Works like the asyncio `report`."""
+        reporting = self._client.report(chat, message_id, reason, text)
+        return self._behind.wait(reporting, timeout_s, THE_HISTORY)
+
+    def report_user(
+        self, user: str, reason: str, text: str = "", *, timeout_s: float = WAIT_S
+    ) -> str:
+        """Report a user to the moderators. Works like the asyncio `report_user`."""
+        reporting = self._client.report_user(user, reason, text)
+        return self._behind.wait(reporting, timeout_s, THE_HISTORY)
+
+    def block(self, user: str, *, timeout_s: float = WAIT_S) -> None:
+        """Block a user, if they are not blocked yet."""
+        self._behind.wait(self._client.block(user), timeout_s, THE_HISTORY)
+
+    def unblock(self, user: str, *, timeout_s: float = WAIT_S) -> None:
+        """No longer block a user."""
+        self._behind.wait(self._client.unblock(user), timeout_s, THE_HISTORY)
+
+    def blocked(
+        self, limit: int = 50, *, after: str = "", timeout_s: float = WAIT_S
+    ) -> list[Blocked]:
+        """Return those whom the user blocks, in the order of their user ids, above `after`."""
+        return self._behind.wait(self._client.blocked(limit, after=after), timeout_s, THE_HISTORY)

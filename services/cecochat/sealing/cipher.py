@@ -83,6 +83,22 @@ class UserKey:
         attachment.MergeFromString(opened)
         return True
 
+    def seal_report(self, text: str, report_id: str) -> bytes:
+        """Return what this user says in a report, sealed."""
+        return self._siv.encrypt(text.encode(), self._about_report(report_id))
+
+    def open_report(self, sealed: bytes, report_id: str) -> str | None:
+        """Return what was sealed in a report of this user; None: it was not sealed for this report
+        with this key.
+        """
+        try:
+            return self._siv.decrypt(sealed, self._about_report(report_id)).decode()
+        except InvalidTag:
+            return None
+
+    def _about_report(self, report_id: str) -> list[bytes]:
+        return [self._user_id, b"report", report_id.encode()]  # no chat has that id
+
     def _about(self, of: Send | Event) -> list[bytes]:
         """Return what a sealed text belongs to: it cannot be read anywhere else."""
         return [self._user_id, of.chat_id.encode(), of.client_message_id.encode()]

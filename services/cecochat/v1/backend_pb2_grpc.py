@@ -5,6 +5,7 @@ import warnings
 
 from cecochat.v1 import backend_pb2 as cecochat_dot_v1_dot_backend__pb2
 from cecochat.v1 import history_pb2 as cecochat_dot_v1_dot_history__pb2
+from cecochat.v1 import moderation_pb2 as cecochat_dot_v1_dot_moderation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -73,6 +74,31 @@ class BackendStub:
                 request_serializer=cecochat_dot_v1_dot_backend__pb2.RevokeTokensRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_backend__pb2.RevokeTokensResponse.FromString,
                 _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/cecochat.v1.Backend/ListReports',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/cecochat.v1.Backend/GetReport',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.TakeReport = channel.unary_unary(
+                '/cecochat.v1.Backend/TakeReport',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.TakeReportRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.TakeReportResponse.FromString,
+                _registered_method=True)
+        self.DecideReport = channel.unary_unary(
+                '/cecochat.v1.Backend/DecideReport',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.DecideReportRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.DecideReportResponse.FromString,
+                _registered_method=True)
+        self.ListActs = channel.unary_unary(
+                '/cecochat.v1.Backend/ListActs',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.FromString,
+                _registered_method=True)
 
 
 class BackendServicer:
@@ -130,6 +156,41 @@ class BackendServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReports(self, request, context):
+        """What users reported. Scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """One report. NOT_FOUND: there is none with this id. Scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeReport(self, request, context):
+        """A moderator takes a report from the queue. FORBIDDEN: another one has it. Scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideReport(self, request, context):
+        """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListActs(self, request, context):
+        """The audit log: what moderators did. Scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackendServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +228,31 @@ def add_BackendServicer_to_server(servicer, server):
                     servicer.RevokeTokens,
                     request_deserializer=cecochat_dot_v1_dot_backend__pb2.RevokeTokensRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_backend__pb2.RevokeTokensResponse.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListReportsRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.GetReportRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.GetReportResponse.SerializeToString,
+            ),
+            'TakeReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeReport,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.TakeReportRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.TakeReportResponse.SerializeToString,
+            ),
+            'DecideReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideReport,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.DecideReportRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.DecideReportResponse.SerializeToString,
+            ),
+            'ListActs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActs,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -361,6 +447,141 @@ class Backend:
             '/cecochat.v1.Backend/RevokeTokens',
             cecochat_dot_v1_dot_backend__pb2.RevokeTokensRequest.SerializeToString,
             cecochat_dot_v1_dot_backend__pb2.RevokeTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/ListReports',
+            cecochat_dot_v1_dot_moderation__pb2.ListReportsRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/GetReport',
+            cecochat_dot_v1_dot_moderation__pb2.GetReportRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/TakeReport',
+            cecochat_dot_v1_dot_moderation__pb2.TakeReportRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.TakeReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/DecideReport',
+            cecochat_dot_v1_dot_moderation__pb2.DecideReportRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.DecideReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/ListActs',
+            cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.FromString,
             options,
             channel_credentials,
             insecure,

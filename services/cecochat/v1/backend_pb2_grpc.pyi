@@ -5,6 +5,7 @@ isort:skip_file
 
 from cecochat.v1 import backend_pb2 as _backend_pb2
 from cecochat.v1 import history_pb2 as _history_pb2
+from cecochat.v1 import moderation_pb2 as _moderation_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -51,6 +52,16 @@ class BackendStub:
     """What `History.SearchMessages` answers that user. Scope `read`."""
     RevokeTokens: _grpc.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
+    ListReports: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.ListReportsRequest, _moderation_pb2.ListReportsResponse]
+    """What users reported. Scope `operate`."""
+    GetReport: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.GetReportRequest, _moderation_pb2.GetReportResponse]
+    """One report. NOT_FOUND: there is none with this id. Scope `operate`."""
+    TakeReport: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.TakeReportRequest, _moderation_pb2.TakeReportResponse]
+    """A moderator takes a report from the queue. FORBIDDEN: another one has it. Scope `operate`."""
+    DecideReport: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.DecideReportRequest, _moderation_pb2.DecideReportResponse]
+    """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`."""
+    ListActs: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.ListActsRequest, _moderation_pb2.ListActsResponse]
+    """The audit log: what moderators did. Scope `operate`."""
 
 @_typing.type_check_only
 class BackendAsyncStub(BackendStub):
@@ -74,6 +85,16 @@ class BackendAsyncStub(BackendStub):
     """What `History.SearchMessages` answers that user. Scope `read`."""
     RevokeTokens: _aio.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]  # type: ignore[assignment]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
+    ListReports: _aio.UnaryUnaryMultiCallable[_moderation_pb2.ListReportsRequest, _moderation_pb2.ListReportsResponse]  # type: ignore[assignment]
+    """What users reported. Scope `operate`."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_moderation_pb2.GetReportRequest, _moderation_pb2.GetReportResponse]  # type: ignore[assignment]
+    """One report. NOT_FOUND: there is none with this id. Scope `operate`."""
+    TakeReport: _aio.UnaryUnaryMultiCallable[_moderation_pb2.TakeReportRequest, _moderation_pb2.TakeReportResponse]  # type: ignore[assignment]
+    """A moderator takes a report from the queue. FORBIDDEN: another one has it. Scope `operate`."""
+    DecideReport: _aio.UnaryUnaryMultiCallable[_moderation_pb2.DecideReportRequest, _moderation_pb2.DecideReportResponse]  # type: ignore[assignment]
+    """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`."""
+    ListActs: _aio.UnaryUnaryMultiCallable[_moderation_pb2.ListActsRequest, _moderation_pb2.ListActsResponse]  # type: ignore[assignment]
+    """The audit log: what moderators did. Scope `operate`."""
 
 class BackendServicer(metaclass=_abc_1.ABCMeta):
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
@@ -136,5 +157,45 @@ class BackendServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backend_pb2.RevokeTokensResponse, _abc.Awaitable[_backend_pb2.RevokeTokensResponse]]:
         """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _moderation_pb2.ListReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.ListReportsResponse, _abc.Awaitable[_moderation_pb2.ListReportsResponse]]:
+        """What users reported. Scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _moderation_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.GetReportResponse, _abc.Awaitable[_moderation_pb2.GetReportResponse]]:
+        """One report. NOT_FOUND: there is none with this id. Scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def TakeReport(
+        self,
+        request: _moderation_pb2.TakeReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.TakeReportResponse, _abc.Awaitable[_moderation_pb2.TakeReportResponse]]:
+        """A moderator takes a report from the queue. FORBIDDEN: another one has it. Scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def DecideReport(
+        self,
+        request: _moderation_pb2.DecideReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.DecideReportResponse, _abc.Awaitable[_moderation_pb2.DecideReportResponse]]:
+        """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def ListActs(
+        self,
+        request: _moderation_pb2.ListActsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.ListActsResponse, _abc.Awaitable[_moderation_pb2.ListActsResponse]]:
+        """The audit log: what moderators did. Scope `operate`."""
 
 def add_BackendServicer_to_server(servicer: BackendServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

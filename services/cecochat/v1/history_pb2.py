@@ -24,59 +24,60 @@ _sym_db = _symbol_database.Default()
 
 from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 from cecochat.v1 import messaging_pb2 as cecochat_dot_v1_dot_messaging__pb2
+from cecochat.v1 import reporting_pb2 as cecochat_dot_v1_dot_reporting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/history.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/events.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\"\xb4\x01\n\x12GetMessagesRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x10\n\x06\x62\x65\x66ore\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x61\x66ter\x18\x03 \x01(\x03H\x00\x12\r\n\x05limit\x18\x04 \x01(\x05\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\x12\x14\n\x0cwith_changes\x18\x06 \x01(\x08\x12\x15\n\rcount_read_of\x18\x07 \x01(\x03\x42\x07\n\x05\x62ound\"\xd0\x01\n\x13GetMessagesResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.cecochat.v1.Event\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12 \n\x05marks\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Mark\x12 \n\x05holes\x18\x04 \x03(\x0b\x32\x11.cecochat.v1.Hole\x12)\n\x06states\x18\x05 \x03(\x0b\x32\x19.cecochat.v1.MessageState\x12\x12\n\nread_count\x18\x06 \x01(\x05\"\x97\x01\n\x0cMessageState\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x13\n\x0brevision_id\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65letion_id\x18\x03 \x01(\x03\x12-\n\treactions\x18\x04 \x03(\x0b\x32\x1a.cecochat.v1.ReactionState\x12\x1a\n\x12has_more_reactions\x18\x05 \x01(\x08\"L\n\rReactionState\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\r\n\x05\x65moji\x18\x03 \x01(\t\x12\x0f\n\x07removed\x18\x04 \x01(\x08\"\x96\x02\n\x04Hole\x12\x10\n\x08\x66irst_id\x18\x01 \x01(\x03\x12\x0f\n\x07last_id\x18\x02 \x01(\x03\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.cecochat.v1.Hole.Reason\x12\x0f\n\x07\x63hat_id\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x06 \x01(\t\"\x83\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_TRIMMED\x10\x01\x12\x13\n\x0fREASON_UNPROVEN\x10\x02\x12\x12\n\x0eREASON_REFUSED\x10\x03\x12\x0f\n\x0bREASON_LOST\x10\x04\x12\x13\n\x0fREASON_VANISHED\x10\x05\"D\n\x04Mark\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65livered_up_to\x18\x02 \x01(\x03\x12\x12\n\nread_up_to\x18\x03 \x01(\x03\"\x85\x01\n\x0fGetChatsRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x1a\n\rafter_chat_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\x05\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadTokenB\x10\n\x0e_after_chat_id\"h\n\x10GetChatsResponse\x12 \n\x05\x63hats\x18\x01 \x03(\x0b\x32\x11.cecochat.v1.Chat\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12 \n\x05holes\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Hole\"\x97\x03\n\x04\x43hat\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12(\n\x0clast_message\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\x12\x14\n\x0cunread_count\x18\x03 \x01(\x05\x12 \n\x05marks\x18\x04 \x03(\x0b\x32\x11.cecochat.v1.Mark\x12 \n\x05holes\x18\x05 \x03(\x0b\x32\x11.cecochat.v1.Hole\x12\x16\n\x0elast_change_id\x18\x06 \x01(\x03\x12\x35\n\x12last_message_state\x18\x07 \x01(\x0b\x32\x19.cecochat.v1.MessageState\x12*\n\x07options\x18\x08 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x1f\n\x04role\x18\t \x01(\x0e\x32\x11.cecochat.v1.Role\x12+\n\x08settings\x18\n \x01(\x0b\x32\x19.cecochat.v1.ChatSettings\x12\x1c\n\x14unread_mention_count\x18\x0b \x01(\x05\x12\x13\n\x0bsettings_id\x18\x0c \x01(\x03\"9\n\x12\x46indMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\"\xf3\x01\n\x13\x46indMessageResponse\x12\x35\n\x05state\x18\x01 \x01(\x0e\x32&.cecochat.v1.FindMessageResponse.State\x12\x11\n\twaits_for\x18\x02 \x03(\t\x12\'\n\x05steps\x18\x03 \x03(\x0b\x32\x18.cecochat.v1.MessageStep\x12\x10\n\x08trace_id\x18\x04 \x01(\t\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_ARRIVED\x10\x01\x12\x14\n\x10STATE_ON_ITS_WAY\x10\x02\x12\x0e\n\nSTATE_GONE\x10\x03\"\xcc\x01\n\x0bMessageStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.cecochat.v1.MessageStep.State\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t\"R\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_DONE\x10\x01\x12\x0f\n\x0bSTATE_WAITS\x10\x02\x12\x11\n\rSTATE_UNKNOWN\x10\x03\"I\n\x0fGetGroupRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"n\n\x10GetGroupResponse\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\x12\r\n\x05\x61s_of\x18\x03 \x01(\x03\"\x81\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x15\n\rafter_user_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05\x61s_of\x18\x04 \x01(\x03\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\\\n\x13ListMembersResponse\x12$\n\x07members\x18\x01 \x03(\x0b\x32\x13.cecochat.v1.Member\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\r\n\x05\x61s_of\x18\x03 \x01(\x03\"N\n\x06Member\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\x12\x12\n\nis_invited\x18\x03 \x01(\x08\"|\n\x15SearchMessagesRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x05\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"{\n\x16SearchMessagesResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.cecochat.v1.Event\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12)\n\x06states\x18\x03 \x03(\x0b\x32\x19.cecochat.v1.MessageState2\xec\x03\n\x07History\x12P\n\x0bGetMessages\x12\x1f.cecochat.v1.GetMessagesRequest\x1a .cecochat.v1.GetMessagesResponse\x12G\n\x08GetChats\x12\x1c.cecochat.v1.GetChatsRequest\x1a\x1d.cecochat.v1.GetChatsResponse\x12P\n\x0b\x46indMessage\x12\x1f.cecochat.v1.FindMessageRequest\x1a .cecochat.v1.FindMessageResponse\x12G\n\x08GetGroup\x12\x1c.cecochat.v1.GetGroupRequest\x1a\x1d.cecochat.v1.GetGroupResponse\x12P\n\x0bListMembers\x12\x1f.cecochat.v1.ListMembersRequest\x1a .cecochat.v1.ListMembersResponse\x12Y\n\x0eSearchMessages\x12\".cecochat.v1.SearchMessagesRequest\x1a#.cecochat.v1.SearchMessagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/history.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/events.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\x1a\x1b\x63\x65\x63ochat/v1/reporting.proto\"\xb4\x01\n\x12GetMessagesRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x10\n\x06\x62\x65\x66ore\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x61\x66ter\x18\x03 \x01(\x03H\x00\x12\r\n\x05limit\x18\x04 \x01(\x05\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\x12\x14\n\x0cwith_changes\x18\x06 \x01(\x08\x12\x15\n\rcount_read_of\x18\x07 \x01(\x03\x42\x07\n\x05\x62ound\"\xd0\x01\n\x13GetMessagesResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.cecochat.v1.Event\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12 \n\x05marks\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Mark\x12 \n\x05holes\x18\x04 \x03(\x0b\x32\x11.cecochat.v1.Hole\x12)\n\x06states\x18\x05 \x03(\x0b\x32\x19.cecochat.v1.MessageState\x12\x12\n\nread_count\x18\x06 \x01(\x05\"\x97\x01\n\x0cMessageState\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x13\n\x0brevision_id\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65letion_id\x18\x03 \x01(\x03\x12-\n\treactions\x18\x04 \x03(\x0b\x32\x1a.cecochat.v1.ReactionState\x12\x1a\n\x12has_more_reactions\x18\x05 \x01(\x08\"L\n\rReactionState\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\r\n\x05\x65moji\x18\x03 \x01(\t\x12\x0f\n\x07removed\x18\x04 \x01(\x08\"\x96\x02\n\x04Hole\x12\x10\n\x08\x66irst_id\x18\x01 \x01(\x03\x12\x0f\n\x07last_id\x18\x02 \x01(\x03\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.cecochat.v1.Hole.Reason\x12\x0f\n\x07\x63hat_id\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x06 \x01(\t\"\x83\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_TRIMMED\x10\x01\x12\x13\n\x0fREASON_UNPROVEN\x10\x02\x12\x12\n\x0eREASON_REFUSED\x10\x03\x12\x0f\n\x0bREASON_LOST\x10\x04\x12\x13\n\x0fREASON_VANISHED\x10\x05\"D\n\x04Mark\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65livered_up_to\x18\x02 \x01(\x03\x12\x12\n\nread_up_to\x18\x03 \x01(\x03\"\x85\x01\n\x0fGetChatsRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x1a\n\rafter_chat_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\x05\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadTokenB\x10\n\x0e_after_chat_id\"h\n\x10GetChatsResponse\x12 \n\x05\x63hats\x18\x01 \x03(\x0b\x32\x11.cecochat.v1.Chat\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12 \n\x05holes\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Hole\"\x97\x03\n\x04\x43hat\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12(\n\x0clast_message\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\x12\x14\n\x0cunread_count\x18\x03 \x01(\x05\x12 \n\x05marks\x18\x04 \x03(\x0b\x32\x11.cecochat.v1.Mark\x12 \n\x05holes\x18\x05 \x03(\x0b\x32\x11.cecochat.v1.Hole\x12\x16\n\x0elast_change_id\x18\x06 \x01(\x03\x12\x35\n\x12last_message_state\x18\x07 \x01(\x0b\x32\x19.cecochat.v1.MessageState\x12*\n\x07options\x18\x08 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x1f\n\x04role\x18\t \x01(\x0e\x32\x11.cecochat.v1.Role\x12+\n\x08settings\x18\n \x01(\x0b\x32\x19.cecochat.v1.ChatSettings\x12\x1c\n\x14unread_mention_count\x18\x0b \x01(\x05\x12\x13\n\x0bsettings_id\x18\x0c \x01(\x03\"9\n\x12\x46indMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\"\xf3\x01\n\x13\x46indMessageResponse\x12\x35\n\x05state\x18\x01 \x01(\x0e\x32&.cecochat.v1.FindMessageResponse.State\x12\x11\n\twaits_for\x18\x02 \x03(\t\x12\'\n\x05steps\x18\x03 \x03(\x0b\x32\x18.cecochat.v1.MessageStep\x12\x10\n\x08trace_id\x18\x04 \x01(\t\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_ARRIVED\x10\x01\x12\x14\n\x10STATE_ON_ITS_WAY\x10\x02\x12\x0e\n\nSTATE_GONE\x10\x03\"\xcc\x01\n\x0bMessageStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.cecochat.v1.MessageStep.State\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t\"R\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_DONE\x10\x01\x12\x0f\n\x0bSTATE_WAITS\x10\x02\x12\x11\n\rSTATE_UNKNOWN\x10\x03\"I\n\x0fGetGroupRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"n\n\x10GetGroupResponse\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.cecochat.v1.GroupOptions\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\x12\r\n\x05\x61s_of\x18\x03 \x01(\x03\"\x81\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63hat_id\x18\x01 \x01(\t\x12\x15\n\rafter_user_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05\x61s_of\x18\x04 \x01(\x03\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\\\n\x13ListMembersResponse\x12$\n\x07members\x18\x01 \x03(\x0b\x32\x13.cecochat.v1.Member\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\r\n\x05\x61s_of\x18\x03 \x01(\x03\"N\n\x06Member\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x04role\x18\x02 \x01(\x0e\x32\x11.cecochat.v1.Role\x12\x12\n\nis_invited\x18\x03 \x01(\x08\"|\n\x15SearchMessagesRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x05\x12%\n\x05token\x18\x05 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"{\n\x16SearchMessagesResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.cecochat.v1.Event\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12)\n\x06states\x18\x03 \x03(\x0b\x32\x19.cecochat.v1.MessageState2\x84\x06\n\x07History\x12P\n\x0bGetMessages\x12\x1f.cecochat.v1.GetMessagesRequest\x1a .cecochat.v1.GetMessagesResponse\x12G\n\x08GetChats\x12\x1c.cecochat.v1.GetChatsRequest\x1a\x1d.cecochat.v1.GetChatsResponse\x12P\n\x0b\x46indMessage\x12\x1f.cecochat.v1.FindMessageRequest\x1a .cecochat.v1.FindMessageResponse\x12G\n\x08GetGroup\x12\x1c.cecochat.v1.GetGroupRequest\x1a\x1d.cecochat.v1.GetGroupResponse\x12P\n\x0bListMembers\x12\x1f.cecochat.v1.ListMembersRequest\x1a .cecochat.v1.ListMembersResponse\x12Y\n\x0eSearchMessages\x12\".cecochat.v1.SearchMessagesRequest\x1a#.cecochat.v1.SearchMessagesResponse\x12\x41\n\x06Report\x12\x1a.cecochat.v1.ReportRequest\x1a\x1b.cecochat.v1.ReportResponse\x12>\n\x05\x42lock\x12\x19.cecochat.v1.BlockRequest\x1a\x1a.cecochat.v1.BlockResponse\x12\x44\n\x07Unblock\x12\x1b.cecochat.v1.UnblockRequest\x1a\x1c.cecochat.v1.UnblockResponse\x12M\n\nListBlocks\x12\x1e.cecochat.v1.ListBlocksRequest\x1a\x1f.cecochat.v1.ListBlocksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cecochat.v1.history_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETMESSAGESREQUEST']._serialized_start=98
-  _globals['_GETMESSAGESREQUEST']._serialized_end=278
-  _globals['_GETMESSAGESRESPONSE']._serialized_start=281
-  _globals['_GETMESSAGESRESPONSE']._serialized_end=489
-  _globals['_MESSAGESTATE']._serialized_start=492
-  _globals['_MESSAGESTATE']._serialized_end=643
-  _globals['_REACTIONSTATE']._serialized_start=645
-  _globals['_REACTIONSTATE']._serialized_end=721
-  _globals['_HOLE']._serialized_start=724
-  _globals['_HOLE']._serialized_end=1002
-  _globals['_HOLE_REASON']._serialized_start=871
-  _globals['_HOLE_REASON']._serialized_end=1002
-  _globals['_MARK']._serialized_start=1004
-  _globals['_MARK']._serialized_end=1072
-  _globals['_GETCHATSREQUEST']._serialized_start=1075
-  _globals['_GETCHATSREQUEST']._serialized_end=1208
-  _globals['_GETCHATSRESPONSE']._serialized_start=1210
-  _globals['_GETCHATSRESPONSE']._serialized_end=1314
-  _globals['_CHAT']._serialized_start=1317
-  _globals['_CHAT']._serialized_end=1724
-  _globals['_FINDMESSAGEREQUEST']._serialized_start=1726
-  _globals['_FINDMESSAGEREQUEST']._serialized_end=1783
-  _globals['_FINDMESSAGERESPONSE']._serialized_start=1786
-  _globals['_FINDMESSAGERESPONSE']._serialized_end=2029
-  _globals['_FINDMESSAGERESPONSE_STATE']._serialized_start=1942
-  _globals['_FINDMESSAGERESPONSE_STATE']._serialized_end=2029
-  _globals['_MESSAGESTEP']._serialized_start=2032
-  _globals['_MESSAGESTEP']._serialized_end=2236
-  _globals['_MESSAGESTEP_STATE']._serialized_start=2154
-  _globals['_MESSAGESTEP_STATE']._serialized_end=2236
-  _globals['_GETGROUPREQUEST']._serialized_start=2238
-  _globals['_GETGROUPREQUEST']._serialized_end=2311
-  _globals['_GETGROUPRESPONSE']._serialized_start=2313
-  _globals['_GETGROUPRESPONSE']._serialized_end=2423
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=2426
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=2555
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=2557
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=2649
-  _globals['_MEMBER']._serialized_start=2651
-  _globals['_MEMBER']._serialized_end=2729
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=2731
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=2855
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=2857
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=2980
-  _globals['_HISTORY']._serialized_start=2983
-  _globals['_HISTORY']._serialized_end=3475
+  _globals['_GETMESSAGESREQUEST']._serialized_start=127
+  _globals['_GETMESSAGESREQUEST']._serialized_end=307
+  _globals['_GETMESSAGESRESPONSE']._serialized_start=310
+  _globals['_GETMESSAGESRESPONSE']._serialized_end=518
+  _globals['_MESSAGESTATE']._serialized_start=521
+  _globals['_MESSAGESTATE']._serialized_end=672
+  _globals['_REACTIONSTATE']._serialized_start=674
+  _globals['_REACTIONSTATE']._serialized_end=750
+  _globals['_HOLE']._serialized_start=753
+  _globals['_HOLE']._serialized_end=1031
+  _globals['_HOLE_REASON']._serialized_start=900
+  _globals['_HOLE_REASON']._serialized_end=1031
+  _globals['_MARK']._serialized_start=1033
+  _globals['_MARK']._serialized_end=1101
+  _globals['_GETCHATSREQUEST']._serialized_start=1104
+  _globals['_GETCHATSREQUEST']._serialized_end=1237
+  _globals['_GETCHATSRESPONSE']._serialized_start=1239
+  _globals['_GETCHATSRESPONSE']._serialized_end=1343
+  _globals['_CHAT']._serialized_start=1346
+  _globals['_CHAT']._serialized_end=1753
+  _globals['_FINDMESSAGEREQUEST']._serialized_start=1755
+  _globals['_FINDMESSAGEREQUEST']._serialized_end=1812
+  _globals['_FINDMESSAGERESPONSE']._serialized_start=1815
+  _globals['_FINDMESSAGERESPONSE']._serialized_end=2058
+  _globals['_FINDMESSAGERESPONSE_STATE']._serialized_start=1971
+  _globals['_FINDMESSAGERESPONSE_STATE']._serialized_end=2058
+  _globals['_MESSAGESTEP']._serialized_start=2061
+  _globals['_MESSAGESTEP']._serialized_end=2265
+  _globals['_MESSAGESTEP_STATE']._serialized_start=2183
+  _globals['_MESSAGESTEP_STATE']._serialized_end=2265
+  _globals['_GETGROUPREQUEST']._serialized_start=2267
+  _globals['_GETGROUPREQUEST']._serialized_end=2340
+  _globals['_GETGROUPRESPONSE']._serialized_start=2342
+  _globals['_GETGROUPRESPONSE']._serialized_end=2452
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=2455
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=2584
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=2586
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=2678
+  _globals['_MEMBER']._serialized_start=2680
+  _globals['_MEMBER']._serialized_end=2758
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=2760
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=2884
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=2886
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=3009
+  _globals['_HISTORY']._serialized_start=3012
+  _globals['_HISTORY']._serialized_end=3784
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from cecochat.v1 import history_pb2 as cecochat_dot_v1_dot_history__pb2
+from cecochat.v1 import reporting_pb2 as cecochat_dot_v1_dot_reporting__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class HistoryStub:
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -67,10 +68,30 @@ class HistoryStub:
                 request_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/cecochat.v1.History/Report',
+                request_serializer=cecochat_dot_v1_dot_reporting__pb2.ReportRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_reporting__pb2.ReportResponse.FromString,
+                _registered_method=True)
+        self.Block = channel.unary_unary(
+                '/cecochat.v1.History/Block',
+                request_serializer=cecochat_dot_v1_dot_reporting__pb2.BlockRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_reporting__pb2.BlockResponse.FromString,
+                _registered_method=True)
+        self.Unblock = channel.unary_unary(
+                '/cecochat.v1.History/Unblock',
+                request_serializer=cecochat_dot_v1_dot_reporting__pb2.UnblockRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_reporting__pb2.UnblockResponse.FromString,
+                _registered_method=True)
+        self.ListBlocks = channel.unary_unary(
+                '/cecochat.v1.History/ListBlocks',
+                request_serializer=cecochat_dot_v1_dot_reporting__pb2.ListBlocksRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_reporting__pb2.ListBlocksResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServicer:
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -116,6 +137,34 @@ class HistoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """Reports a message or a user to the moderators. It counts as ten queries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Block(self, request, context):
+        """Blocks a user for the caller. It may be called again. TOO_LARGE: the caller blocks 1,000 users already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unblock(self, request, context):
+        """Ends that. It may be called again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBlocks(self, request, context):
+        """Whom the caller blocks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HistoryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +198,26 @@ def add_HistoryServicer_to_server(servicer, server):
                     request_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.SerializeToString,
             ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=cecochat_dot_v1_dot_reporting__pb2.ReportRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_reporting__pb2.ReportResponse.SerializeToString,
+            ),
+            'Block': grpc.unary_unary_rpc_method_handler(
+                    servicer.Block,
+                    request_deserializer=cecochat_dot_v1_dot_reporting__pb2.BlockRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_reporting__pb2.BlockResponse.SerializeToString,
+            ),
+            'Unblock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unblock,
+                    request_deserializer=cecochat_dot_v1_dot_reporting__pb2.UnblockRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_reporting__pb2.UnblockResponse.SerializeToString,
+            ),
+            'ListBlocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlocks,
+                    request_deserializer=cecochat_dot_v1_dot_reporting__pb2.ListBlocksRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_reporting__pb2.ListBlocksResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cecochat.v1.History', rpc_method_handlers)
@@ -158,7 +227,7 @@ def add_HistoryServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class History:
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -315,6 +384,114 @@ class History:
             '/cecochat.v1.History/SearchMessages',
             cecochat_dot_v1_dot_history__pb2.SearchMessagesRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/Report',
+            cecochat_dot_v1_dot_reporting__pb2.ReportRequest.SerializeToString,
+            cecochat_dot_v1_dot_reporting__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Block(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/Block',
+            cecochat_dot_v1_dot_reporting__pb2.BlockRequest.SerializeToString,
+            cecochat_dot_v1_dot_reporting__pb2.BlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unblock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/Unblock',
+            cecochat_dot_v1_dot_reporting__pb2.UnblockRequest.SerializeToString,
+            cecochat_dot_v1_dot_reporting__pb2.UnblockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/ListBlocks',
+            cecochat_dot_v1_dot_reporting__pb2.ListBlocksRequest.SerializeToString,
+            cecochat_dot_v1_dot_reporting__pb2.ListBlocksResponse.FromString,
             options,
             channel_credentials,
             insecure,

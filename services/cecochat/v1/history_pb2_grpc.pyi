@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from cecochat.v1 import history_pb2 as _history_pb2
+from cecochat.v1 import reporting_pb2 as _reporting_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -27,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class HistoryStub:
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -48,10 +49,18 @@ class HistoryStub:
     """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
     UNAVAILABLE: it is being prepared.
     """
+    Report: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.ReportRequest, _reporting_pb2.ReportResponse]
+    """Reports a message or a user to the moderators. It counts as ten queries."""
+    Block: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.BlockRequest, _reporting_pb2.BlockResponse]
+    """Blocks a user for the caller. It may be called again. TOO_LARGE: the caller blocks 1,000 users already."""
+    Unblock: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.UnblockRequest, _reporting_pb2.UnblockResponse]
+    """Ends that. It may be called again."""
+    ListBlocks: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.ListBlocksRequest, _reporting_pb2.ListBlocksResponse]
+    """Whom the caller blocks."""
 
 @_typing.type_check_only
 class HistoryAsyncStub(HistoryStub):
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -69,9 +78,17 @@ class HistoryAsyncStub(HistoryStub):
     """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
     UNAVAILABLE: it is being prepared.
     """
+    Report: _aio.UnaryUnaryMultiCallable[_reporting_pb2.ReportRequest, _reporting_pb2.ReportResponse]  # type: ignore[assignment]
+    """Reports a message or a user to the moderators. It counts as ten queries."""
+    Block: _aio.UnaryUnaryMultiCallable[_reporting_pb2.BlockRequest, _reporting_pb2.BlockResponse]  # type: ignore[assignment]
+    """Blocks a user for the caller. It may be called again. TOO_LARGE: the caller blocks 1,000 users already."""
+    Unblock: _aio.UnaryUnaryMultiCallable[_reporting_pb2.UnblockRequest, _reporting_pb2.UnblockResponse]  # type: ignore[assignment]
+    """Ends that. It may be called again."""
+    ListBlocks: _aio.UnaryUnaryMultiCallable[_reporting_pb2.ListBlocksRequest, _reporting_pb2.ListBlocksResponse]  # type: ignore[assignment]
+    """Whom the caller blocks."""
 
 class HistoryServicer(metaclass=_abc_1.ABCMeta):
-    """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
+    """Queries, answered from the history database, and what users report and whom they block. Metadata: `authorization: Bearer <token>`.
     Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
     caller neither sent nor receives such a message, or never belonged to such a group).
     """
@@ -123,5 +140,37 @@ class HistoryServicer(metaclass=_abc_1.ABCMeta):
         """The messages of the caller's own chats that have the given words. It counts as ten queries. UNIMPLEMENTED: this system has no search.
         UNAVAILABLE: it is being prepared.
         """
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _reporting_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reporting_pb2.ReportResponse, _abc.Awaitable[_reporting_pb2.ReportResponse]]:
+        """Reports a message or a user to the moderators. It counts as ten queries."""
+
+    @_abc_1.abstractmethod
+    def Block(
+        self,
+        request: _reporting_pb2.BlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reporting_pb2.BlockResponse, _abc.Awaitable[_reporting_pb2.BlockResponse]]:
+        """Blocks a user for the caller. It may be called again. TOO_LARGE: the caller blocks 1,000 users already."""
+
+    @_abc_1.abstractmethod
+    def Unblock(
+        self,
+        request: _reporting_pb2.UnblockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reporting_pb2.UnblockResponse, _abc.Awaitable[_reporting_pb2.UnblockResponse]]:
+        """Ends that. It may be called again."""
+
+    @_abc_1.abstractmethod
+    def ListBlocks(
+        self,
+        request: _reporting_pb2.ListBlocksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reporting_pb2.ListBlocksResponse, _abc.Awaitable[_reporting_pb2.ListBlocksResponse]]:
+        """Whom the caller blocks."""
 
 def add_HistoryServicer_to_server(servicer: HistoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
 import type { Appointment, Attachment, ChatSettings, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, Signal, SignalRefused, TokenExpiring, TypingIn, Watch, Welcome } from "./cecochat/v1/messaging_pb.js";
+import type { BlockedUser, BlockRequest, BlockResponse, ListBlocksRequest, ListBlocksResponse, ReportRequest, ReportResponse, UnblockRequest, UnblockResponse } from "./cecochat/v1/reporting_pb.js";
 import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetGroupRequest, GetGroupResponse, GetMessagesRequest, GetMessagesResponse, Hole, ListMembersRequest, ListMembersResponse, Mark, Member, MessageState, MessageStep, ReactionState, SearchMessagesRequest, SearchMessagesResponse } from "./cecochat/v1/history_pb.js";
 
 export const ErrorSchema: Schema<Error> = [
@@ -303,6 +304,57 @@ export const ServerItemSchema: Schema<ServerItem> = [
 export const ServerFrameSchema: Schema<ServerFrame> = [
   "cecochat.v1.ServerFrame",
   [1, "items", 11, 1, ServerItemSchema],
+];
+
+export const ReportRequestSchema: Schema<ReportRequest> = [
+  "cecochat.v1.ReportRequest",
+  [1, "chatId", 9, 0],
+  [2, "messageId", 3, 0],
+  [3, "userId", 9, 0],
+  [4, "reason", 9, 0],
+  [5, "text", 9, 0],
+  [6, "token", 11, 3, ReadTokenSchema],
+];
+
+export const ReportResponseSchema: Schema<ReportResponse> = [
+  "cecochat.v1.ReportResponse",
+  [1, "reportId", 9, 0],
+];
+
+export const BlockRequestSchema: Schema<BlockRequest> = [
+  "cecochat.v1.BlockRequest",
+  [1, "userId", 9, 0],
+];
+
+export const BlockResponseSchema: Schema<BlockResponse> = [
+  "cecochat.v1.BlockResponse",
+];
+
+export const UnblockRequestSchema: Schema<UnblockRequest> = [
+  "cecochat.v1.UnblockRequest",
+  [1, "userId", 9, 0],
+];
+
+export const UnblockResponseSchema: Schema<UnblockResponse> = [
+  "cecochat.v1.UnblockResponse",
+];
+
+export const ListBlocksRequestSchema: Schema<ListBlocksRequest> = [
+  "cecochat.v1.ListBlocksRequest",
+  [1, "afterUserId", 9, 0],
+  [2, "limit", 5, 0],
+];
+
+export const BlockedUserSchema: Schema<BlockedUser> = [
+  "cecochat.v1.BlockedUser",
+  [1, "userId", 9, 0],
+  [2, "blockedAtMs", 3, 0],
+];
+
+export const ListBlocksResponseSchema: Schema<ListBlocksResponse> = [
+  "cecochat.v1.ListBlocksResponse",
+  [1, "blocks", 11, 1, BlockedUserSchema],
+  [2, "hasMore", 8, 0],
 ];
 
 export const GetMessagesRequestSchema: Schema<GetMessagesRequest> = [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cecochat.cli.operate.written import Written
     from cecochat.domain.log.ids import UserId
     from cecochat.ports.keys import Erased
+    from cecochat.ports.moderation import Forgotten
     from cecochat.settings.settings import Settings
 
 NAMED_MAX = 5
@@ -43,6 +44,7 @@ class Report(NamedTuple):
     keeps_in: str  # where the keys are
     written: Written
     files: int | None  # how many they have uploaded; None: there is no store
+    forgotten: Forgotten | None  # of what moderation stores; None: nothing was done
     version: int  # of the revocations, since they have the user's; 0: nothing was done
     held: tuple[str, ...] = ()  # what is on hold of it: the user, or chats of theirs
 
@@ -126,7 +128,9 @@ async def _look(settings: Settings, user: UserId) -> Report:
         async with build.configuration(settings) as configuration:
             held = tuple(await KnownHolds(configuration, history).on(user))
     files = await _files(settings, user, delete=False)
-    return Report(user, key, backends.chosen("keys", settings).keeps_in, written, files, 0, held)
+    return Report(
+        user, key, backends.chosen("keys", settings).keeps_in, written, files, None, 0, held
+    )
 
 
 async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | None:
@@ -178,9 +182,11 @@ async def _erase(settings: Settings, report: Report) -> Report:
     if deleted is not None:
         await asyncio.sleep(SESSIONS_END_S)  # a session may have sent some more until then
         deleted += await _files(settings, report.user, delete=True) or 0
+    async with build.moderation(settings) as moderation:
+        forgotten = await moderation.forget(report.user)
     async with build.configuration(settings) as configuration:
         await changes.change(configuration, HOLDS, _noting(report.user, asked=False))
-    return report._replace(files=deleted, version=document.version)
+    return report._replace(files=deleted, forgotten=forgotten, version=document.version)
 
 
 def _noting(user: UserId, *, asked: bool) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
@@ -206,12 +212,13 @@ def _print(report: Report, *, as_json: bool) -> None:
     echo(_texts(report))
     if report.held:
         echo(f"on hold: {', '.join(report.held[:NAMED_MAX])}; see `cecochat hold list`")
-    if not report.done:
+    if report.forgotten is None:
         echo("This was only a look: nothing was changed.")
         return
     echo(f"key: destroyed in {report.keeps_in}")
     if report.files is not None:
         echo(f"files: {report.files} deleted")
+    echo(_moderation(report.forgotten))
     echo(_after(report))
 
 
@@ -227,6 +234,13 @@ def _texts(report: Report) -> str:
             f"texts that are not sealed, and stay readable: {plain}, from before sealing was on"
         )
     return "\n".join(lines)
+
+
+def _moderation(forgotten: Forgotten) -> str:
+    return (
+        f"moderation: {forgotten.texts} texts of their reports and {forgotten.blocks} blocks of "
+        "theirs removed. The reports themselves stay, with ids and reasons."
+    )
 
 
 def _after(report: Report) -> str:
@@ -249,6 +263,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         "plain_texts": report.written.plain,
         "chats": report.written.chats,
         "files": report.files,
+        "report_texts_removed": report.forgotten.texts if report.forgotten else 0,
+        "blocks_removed": report.forgotten.blocks if report.forgotten else 0,
         "revocations_version": report.version,
     }
 

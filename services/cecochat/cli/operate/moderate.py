@@ -1,4 +1,4 @@
-"""`cecochat moderate`: who may say what, and who is asked first."""
+"""`cecochat moderate`: who may say what, who is asked first, and what users report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.chat.token import seconds as duration_s
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate import reports
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Say who may not chat or write, which chats are frozen or slow, and which URL of your "
-    "application is asked before a message is accepted.",
+    "application is asked before a message is accepted. Work off what users report.",
 )
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Chat = Annotated[
@@ -41,6 +42,7 @@ SOON = "Servers follow within 2 s."
 def add_to(root: typer.Typer) -> None:
     """Register the commands."""
     root.add_typer(app, name="moderate")
+    reports.add_to(app)
 
 
 @app.command(epilog="Examples: cecochat moderate ban mallory; cecochat moderate ban bob --for 7d")

@@ -892,27 +892,31 @@ Global___Tail: _TypeAlias = Tail  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
-    """POST /internal/v1/queries, with the scope `pass_on`: a query of the history in the name of a user. The answer is Queried."""
+    """POST /internal/v1/queries, with the scope `pass_on`: a query of the history in the name of a user, or a call of a moderator. The answer is Queried."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     call: _builtins.str
-    """The name of the call of `cecochat.v1.History`, and its serialized request."""
+    """The name of the call of `cecochat.v1.History`, or of `cecochat.v1.Backend` if `service` is given, and its serialized request."""
     request: _builtins.bytes
+    service: _builtins.str
+    """The service whose token was used, for a call of a moderator."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         call: _builtins.str = ...,
         request: _builtins.bytes = ...,
+        service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "request", b"request", "service", b"service", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

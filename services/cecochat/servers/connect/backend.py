@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cecochat.auth.tokens import Identity, Verifier, bearer
@@ -24,7 +25,7 @@ from cecochat.ports.configuration import Configuration
 from cecochat.runtime.exchange import Exchange
 from cecochat.servers.connect.answering import Answering, Call
 from cecochat.servers.connect.passing import Passed, Passing
-from cecochat.v1 import backend_pb2, errors_pb2, history_pb2
+from cecochat.v1 import backend_pb2, errors_pb2, history_pb2, moderation_pb2
 from cecochat.v1.backend_pb2 import (
     BackendSend,
     BackendSendRequest,
@@ -43,6 +44,7 @@ ANSWER_S: Final = 25.0
 SENDS_A_LOOKUP: Final = 20
 """How many sends weigh as much as a lookup, for the number of servers."""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
+MODERATION: Final = ("ListReports", "GetReport", "TakeReport", "DecideReport", "ListActs")
 
 
 class BackendMetrics:
@@ -85,6 +87,7 @@ class Backend:
             Call("Send", BackendSendRequest, BackendSendResponse, self._send),
             *map(self._query_call, QUERIES),
             Call("RevokeTokens", RevokeTokensRequest, RevokeTokensResponse, self._revoke),
+            *map(self._moderation_call, MODERATION),
         )
 
     def configure(self, config: Config) -> None:
@@ -161,6 +164,19 @@ class Backend:
         user_id = ids.user_id(request.user_id)
         asked = request.request.SerializeToString()
         return await self._passing.ask(Query(user_id=user_id, call=name, request=asked))
+
+    # -- moderation
+
+    def _moderation_call(self, name: str) -> Call:
+        request = getattr(moderation_pb2, f"{name}Request")
+        response = getattr(moderation_pb2, f"{name}Response")
+        return Call(name, request, response, partial(self._moderate, name))
+
+    async def _moderate(self, name: str, caller: Identity, request: Message) -> bytes:
+        _allow(caller, "operate")
+        self._charge(caller, 1)
+        asked = request.SerializeToString()
+        return await self._passing.ask(Query(service=caller.user_id, call=name, request=asked))
 
     # -- users
 

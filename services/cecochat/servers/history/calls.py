@@ -25,7 +25,9 @@ from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unread import Unread
 from cecochat.servers.history.admission import Admission
+from cecochat.servers.history.desk import Desk
 from cecochat.servers.history.queries import Queries
+from cecochat.servers.history.reporting import Reporting
 from cecochat.servers.history.searching import Searching
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
@@ -44,6 +46,16 @@ from cecochat.v1.history_pb2 import (
     SearchMessagesRequest,
     SearchMessagesResponse,
 )
+from cecochat.v1.reporting_pb2 import (
+    BlockRequest,
+    BlockResponse,
+    ListBlocksRequest,
+    ListBlocksResponse,
+    ReportRequest,
+    ReportResponse,
+    UnblockRequest,
+    UnblockResponse,
+)
 from cecochat.where.server import Where
 
 log = logging.getLogger(__name__)
@@ -58,6 +70,8 @@ SEARCH_COST = 10
 """How many queries a `SearchMessages` counts as. It may look at many messages for each that it
 answers.
 """
+REPORT_COST = 10
+"""How many queries a `Report` counts as, since somebody has to read it."""
 
 SEARCH = (SearchMessagesRequest, SearchMessagesResponse)
 
@@ -116,6 +130,8 @@ class Calls:
         queries: Queries,
         searching: Searching,
         where: Where,
+        reporting: Reporting,
+        desk: Desk,
         admission: Admission,
         verifier: Verifier,
         metrics: QueryMetrics,
@@ -128,7 +144,12 @@ class Calls:
             Call("ListMembers", queries.members, ListMembersRequest, ListMembersResponse),
             Call("SearchMessages", searching.messages, *SEARCH, SEARCH_COST),
             Call("FindMessage", where.call, FindMessageRequest, FindMessageResponse, FIND_COST),
+            Call("Report", reporting.report, ReportRequest, ReportResponse, REPORT_COST),
+            Call("Block", reporting.block, BlockRequest, BlockResponse),
+            Call("Unblock", reporting.unblock, UnblockRequest, UnblockResponse),
+            Call("ListBlocks", reporting.blocks, ListBlocksRequest, ListBlocksResponse),
         )
+        self._desk = desk
         self._admission = admission
         self._arrivals = Arrivals()
         self._unread = Unread()
@@ -178,18 +199,25 @@ class Calls:
         return encoded
 
     async def answer_for(self, query: Query) -> bytes:
-        """Answer a query that another server passes on in the name of a user. Raises `Refusal`."""
+        """Answer a query that another server passes on in the name of a user, or the call of a
+        moderator that one passes on in the name of a service. Raises `Refusal`.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), self._admission.reading:
+                if query.service:
+                    return await self._desk.answer(query.call, query.service, query.request)
+                return await self._answer_for(query)
+        except DecodeError:
+            raise Invalid(f"the request is no {query.call}Request") from None
+        except (Unavailable, TimeoutError):
+            raise NOT_ANSWERING from None
+
+    async def _answer_for(self, query: Query) -> bytes:
         call = next((each for each in self.offered if each.name == query.call), None)
         if call is None:
             raise Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, f"there is no call {query.call!r}")
-        try:
-            request = call.request.FromString(query.request)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S), self._admission.reading:
-                return await call.answer(user_id(query.user_id), request)
-        except DecodeError:
-            raise Invalid(f"the request is no {call.request.DESCRIPTOR.full_name}") from None
-        except (Unavailable, TimeoutError):
-            raise NOT_ANSWERING from None
+        request = call.request.FromString(query.request)
+        return await call.answer(user_id(query.user_id), request)
 
     def _give_up(self, exchange: Exchange) -> None:
         self._metrics.given_up.inc()

@@ -23,11 +23,15 @@ from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.sealing.opening import Opening
+from cecochat.sealing.reports import ReportTexts
+from cecochat.servers.history import moderating
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.calls import Calls, QueryMetrics
 from cecochat.servers.history.dead_letters import DeadLetters
+from cecochat.servers.history.desk import Desk
 from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
+from cecochat.servers.history.reporting import Reporting
 from cecochat.servers.history.routes import add_routes
 from cecochat.servers.history.searching import Searching
 from cecochat.servers.history.sought import Seeking
@@ -43,7 +47,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """Run a history server. When the context is left, it finishes the calls under way."""
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("history", server_id, registry)
-    assert parts.history and parts.keys, "they are opened for history servers"
+    assert parts.history and parts.keys and parts.moderation, "they are opened for history servers"
     settings = parts.settings
     log = await Log.of(parts.backplane)
     opening = Opening(parts.keys)
@@ -57,7 +61,10 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = QueryMetrics(registry)
     verifier = parts.verifier.counted(registry)
     admission = Admission(lambda: queries.config)
-    calls = Calls(queries, searching, where, admission, verifier, metrics, tracer)
+    texts = ReportTexts(parts.keys)
+    reporting = Reporting(parts.moderation, parts.history, queries, texts)
+    desk = Desk(parts.moderation, parts.history, queries, texts)
+    calls = Calls(queries, searching, where, reporting, desk, admission, verifier, metrics, tracer)
     over_grpc = service(calls)
     origins = Origins(settings, parts.discovery)
     for_clients = http.app("history-for-clients", unary.refused)
@@ -67,6 +74,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))
+    moderating.add_routes(app, desk)
     add_revoking(app, parts.configuration)
     facts = Facts(_system(parts, server_id))
     add_page(app, server_id, facts)

@@ -1,0 +1,200 @@
+"""The calls of moderators: the queue of reports, and the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.log.ids import ChatId
+from cecochat.domain.moderation.acts import Act, time_ms
+from cecochat.domain.moderation.reports import (
+    STATES,
+    Report,
+    act_of,
+    check_code,
+    check_text,
+    decided,
+    taken,
+)
+from cecochat.ports.access import ALL
+from cecochat.ports.history import History
+from cecochat.ports.moderation import Moderation
+from cecochat.runtime.clock import now_ms
+from cecochat.sealing.reports import ReportTexts
+from cecochat.servers.history.queries import Queries
+from cecochat.v1 import errors_pb2, moderation_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.moderation_pb2 import (
+    DecideReportRequest,
+    DecideReportResponse,
+    GetReportRequest,
+    GetReportResponse,
+    ListActsRequest,
+    ListActsResponse,
+    ListReportsRequest,
+    ListReportsResponse,
+    ModeratorAct,
+    TakeReportRequest,
+    TakeReportResponse,
+)
+
+TRIES: Final = 8
+MESSAGES_AT_ONCE: Final = 8
+MESSAGES_MAX: Final = 50
+NAME_MAX_BYTES: Final = 128
+
+
+class Desk:
+    """Answers what moderators ask. `via` is the service whose token they used, or `operator`. All
+    calls raise `Refusal` and `Unavailable`.
+    """
+
+    def __init__(
+        self, moderation: Moderation, history: History, queries: Queries, texts: ReportTexts
+    ) -> None:
+        self._moderation = moderation
+        self._history = history
+        self._queries = queries
+        self._texts = texts
+        self._reading = asyncio.Semaphore(MESSAGES_AT_ONCE)
+        self._offered: dict[str, tuple[type[Message], Callable[..., Any]]] = {
+            "ListReports": (ListReportsRequest, self.reports),
+            "GetReport": (GetReportRequest, self.report),
+            "TakeReport": (TakeReportRequest, self.take),
+            "DecideReport": (DecideReportRequest, self.decide),
+            "ListActs": (ListActsRequest, self.acts),
+        }
+
+    async def answer(self, call: str, via: str, request: bytes) -> bytes:
+        """Answer a call by its name, with a serialized response. Raises `DecodeError`, too."""
+        if call not in self._offered:
+            raise Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, f"there is no call {call!r}")
+        kind, answer = self._offered[call]
+        response: Message = await answer(kind.FromString(request), via)
+        return response.SerializeToString()
+
+    async def reports(self, request: ListReportsRequest, via: str = "") -> ListReportsResponse:
+        """Return a page of the reports in a state."""
+        if not 0 <= request.state <= len(STATES):
+            raise Invalid(f"state is {request.state}: use one of those of Report.State")
+        state, limit = STATES[max(request.state - 1, 0)], self._queries.limit(request.limit)
+        if request.with_messages:
+            limit = min(limit, MESSAGES_MAX)
+        after = request.after_report_id
+        page = await self._moderation.reports.page(state, after=after, limit=limit)
+        shown = await self._shown(page.items, with_messages=request.with_messages)
+        return ListReportsResponse(reports=shown, has_more=page.has_more)
+
+    async def report(self, request: GetReportRequest, via: str = "") -> GetReportResponse:
+        """Return one report."""
+        report = await self._called(request.report_id)
+        return GetReportResponse(report=await self._one(report))
+
+    async def take(self, request: TakeReportRequest, via: str) -> TakeReportResponse:
+        """Have a moderator take a report."""
+        by = _moderator(request.moderator, via)
+        report = await self._change(
+            request.report_id,
+            lambda found: taken(found, by, via, now_ms(), over=request.take_over),
+        )
+        return TakeReportResponse(report=await self._one(report))
+
+    async def decide(self, request: DecideReportRequest, via: str) -> DecideReportResponse:
+        """Have a moderator decide about a report."""
+        by = _moderator(request.moderator, via)
+        check_code("decision", request.decision)
+        check_text("note", request.note)
+        change = partial(decided, decision=request.decision, note=request.note)
+        report = await self._change(
+            request.report_id,
+            lambda found: change(found, by, via, now_ms(), over=request.take_over),
+        )
+        return DecideReportResponse(report=await self._one(report))
+
+    async def acts(self, request: ListActsRequest, via: str = "") -> ListActsResponse:
+        """Return a page of the audit log."""
+        before = request.before_act_id
+        try:
+            time_ms(before or "0")
+        except ValueError:
+            raise Invalid(f"before_act_id is {before[:80]!r}: use the id of an act") from None
+        limit = self._queries.limit(request.limit)
+        page = await self._moderation.acts.page(before=before, limit=limit)
+        return ListActsResponse(acts=map(_act, page.items), has_more=page.has_more)
+
+    async def _called(self, report_id: str) -> Report:
+        report = await self._moderation.reports.get(report_id) if report_id else None
+        if report is None:
+            raise Refusal(errors_pb2.ERROR_CODE_NOT_FOUND, f"there is no report {report_id[:80]!r}")
+        return report
+
+    async def _change(self, report_id: str, changed: Callable[[Report], Report]) -> Report:
+        """Change a report, unless it is as wanted already, and note the act."""
+        for _ in range(TRIES):
+            before = await self._called(report_id)
+            after = changed(before)
+            if after == before:
+                await self._moderation.acts.append(act_of(before))
+                return before
+            stands = await self._moderation.reports.change(after)
+            if stands and stands._replace(text=after.text) == after:
+                return stands
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNAVAILABLE,
+            f"others change the report {report_id} all the time: try again",
+            1_000,
+        )
+
+    async def _one(self, report: Report) -> moderation_pb2.Report:
+        (shown,) = await self._shown([report], with_messages=True)
+        return shown
+
+    async def _shown(
+        self, reports: Sequence[Report], *, with_messages: bool
+    ) -> list[moderation_pb2.Report]:
+        texts = await self._texts.opened(reports)
+        shown = [_proto(each, texts.get(each.id)) for each in reports]
+        if with_messages:
+            await asyncio.gather(*(self._add_message(each) for each in shown if each.chat_id))
+        return shown
+
+    async def _add_message(self, shown: moderation_pb2.Report) -> None:
+        chat_id, id_ = ChatId(shown.chat_id), shown.message_id
+        async with self._reading:
+            found = await self._history.these(chat_id, [id_])
+            if found:
+                (message,) = await self._queries.folded(chat_id, [found[id_]], ALL)
+                shown.message.CopyFrom(Event.FromString(message.event))
+
+
+def _moderator(given: str, via: str) -> str:
+    check_text("moderator", given, NAME_MAX_BYTES)
+    return given or via
+
+
+def _proto(report: Report, text: str | None) -> moderation_pb2.Report:
+    return moderation_pb2.Report(
+        id=report.id,
+        reporter_id=report.reporter_id,
+        user_id=report.target.user_id,
+        chat_id=report.target.chat_id,
+        message_id=report.target.message_id,
+        reason=report.reason,
+        text=text or "",
+        is_text_erased=bool(report.text) and text is None,
+        reported_at_ms=report.at_ms,
+        state=moderation_pb2.Report.State.Value(f"STATE_{report.state.upper()}"),
+        moderator=report.moderator,
+        changed_at_ms=report.changed_at_ms,
+        decision=report.decision,
+        note=report.note,
+    )
+
+
+def _act(act: Act) -> ModeratorAct:
+    return ModeratorAct(**act._asdict())
