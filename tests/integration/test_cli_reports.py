@@ -49,7 +49,7 @@ async def test_a_moderator_works_off_the_queue(server: Server) -> None:
     assert "warned, by mo" in out
     _, err = await run(server, "moderate", "decide", first, "Too Bad", code=2)
     assert "decision is 'Too Bad'" in err
-    _, err = await run(server, "moderate", "take", "nothing", code=4)
+    _, err = await run(server, "moderate", "take", "nothing", code=2)
     assert "there is no report 'nothing'" in err
     acts = await rows(server, "moderate", "log", "--json")
     assert [(each["by"], each["what"], each["via"]) for each in acts] == [

@@ -1,6 +1,4 @@
-"""`cecochat moderate reports`, `take`, `decide` and `log`: works off what users report, and shows what
-moderators did.
-"""
+"""`cecochat moderate reports` and so on: works off what users report, and shows what was done."""
 
 from __future__ import annotations
 

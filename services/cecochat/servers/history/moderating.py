@@ -15,6 +15,7 @@ from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.domain.moderation.reports import STATES
 from cecochat.runtime.http import App, ask_again, error_response
 from cecochat.servers.history.desk import Desk
+from cecochat.v1 import errors_pb2
 from cecochat.v1.moderation_pb2 import (
     DecideReportRequest,
     ListActsRequest,
@@ -74,6 +75,8 @@ async def _answered(ask: Callable[[], Awaitable[Message]]) -> HTTPResponse:
     try:
         answer = await ask()
     except Refusal as refusal:
+        if refusal.error_code == errors_pb2.ERROR_CODE_NOT_FOUND:
+            refusal = Invalid(refusal.message)  # 404 would say that this server is older
         return error_response(refusal)
     except Unavailable as error:
         return ask_again(error)
