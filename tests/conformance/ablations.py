@@ -89,6 +89,7 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
         (ScriptedHistory, "chats", without_gaps.chats_without_holes),
     ),
     "marks of the history are told": ((LocalDevice, "tell", without_gaps.tell_but_marks),),
+    "what is too old is not shown": ((Device, "show", without_gaps.show_what_is_too_old),),
     "a hello names the device": ((Device, "hello", without.hello_without_device_id),),
     "REPLACED is final": ((Lookup, "mends", without.mends_all),),
     "a send says what was seen": ((Device, "submit", without.submit_without_seen),),

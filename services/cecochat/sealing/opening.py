@@ -63,8 +63,9 @@ class Opening:
             for chunk, parsed in new.items():
                 if event := events[chunk]:
                     self._tell(event, keys)
-                    opened, until_ms = parsed.SerializeToString(), self._until_ms(event)
-                    found[chunk] = self._opened.add(chunk, opened, until_ms)
+                    found[chunk] = opened = parsed.SerializeToString()
+                    if SEALED_TAG in chunk:
+                        self._opened.add(chunk, opened, self._until_ms(event))
         return b"".join([found.get(each) or each for each in chunks])
 
     def keep(self, retention: Retention) -> None:
@@ -191,12 +192,11 @@ class Remembered:
         opened, until_ms = self._young.get(chunk) or self._old.get(chunk) or (None, 0)
         return opened if now_ms <= until_ms else None
 
-    def add(self, chunk: Chunk, opened: bytes, until_ms: int = NEVER_MS) -> bytes:
-        """Remember a chunk as it was opened until a time in ms since 1970, and return it."""
+    def add(self, chunk: Chunk, opened: bytes, until_ms: int = NEVER_MS) -> None:
+        """Remember a chunk as it was opened, until a time in ms since 1970."""
         self._young[chunk] = opened, until_ms
         self._bytes += len(chunk) + len(opened)
         self._turn()
-        return opened
 
     def forget(self) -> None:
         """Forget all of them."""

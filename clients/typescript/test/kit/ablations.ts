@@ -270,6 +270,12 @@ export const ABLATIONS: Record<string, Ablation[]> = {
         },
     ),
   ],
+  "what is too old is not shown": [
+    shows((_, event, show) => {
+      if (event.body.case === "message") event.body.value.expired = false;
+      return show();
+    }),
+  ],
   "a hello names the device": [
     ablation(
       Device,
