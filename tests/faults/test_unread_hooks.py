@@ -15,14 +15,21 @@ from typing import Any
 
 import pytest
 
+from cecochat.adapters import build
+from cecochat.auth.hooks import Signer
+from cecochat.domain.hooks.endpoints import Endpoint, adding
 from cecochat.domain.hooks.told import UNREAD
+from cecochat.ports.configuration import CONFIGURATION, HOOKS
+from cecochat.runtime.clock import now_ms
+from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Receipt
 from cecochat.v1.messaging_pb2 import Send
-from tests.support import commands
+from tests.support import commands, operators
 from tests.support.crowd import Crowd
 from tests.support.device import Device
 from tests.support.eventually import eventually
 from tests.support.hooks import Receiver, receiving
+from tests.support.processes import processes
 from tests.support.records import Acked, DeviceKey, dialog
 from tests.support.results import write
 from tests.support.server import running
@@ -31,6 +38,7 @@ SLEEPERS = 16
 DELAY_S = 2
 TROUBLE = 0.1
 SPEAKER = DeviceKey("speaker", "phone")
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1, "hooks": 2}
 Die = Callable[[], Awaitable[None]]
 
 
@@ -67,6 +75,40 @@ async def test_each_silence_is_told_once(
         figures = night.judged(rounds)
     figures |= {"seed": base_seed, "rounds": rounds}
     print(write(f"unread-hooks-{rounds}-{partitions}", figures))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [5])
+@pytest.mark.timeout(1_800)
+async def test_each_silence_of_a_cluster_is_told_once(
+    rounds: int, on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    """On Kafka and Cassandra, where hook servers and messaging servers are killed."""
+    async with (
+        processes(tmp_path, on_real, COUNTS) as cluster,
+        receiving(tmp_path / "told", base_seed, TROUBLE) as receiver,
+    ):
+
+        async def die() -> None:
+            victim = rng.choice(cluster.of("hooks") * 2 + cluster.of("messaging"))
+            await victim.kill()
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
+            await victim.start()
+
+        made = Endpoint("shop", receiver.url, now_ms(), kinds=(UNREAD,))
+        async with build.configuration(load(cluster.environment)) as configuration:
+            delay = {"hooks.unread_delay_s": DELAY_S}
+            await configuration.change(CONFIGURATION, lambda old: {**old, **delay}, by="test")
+            await configuration.change(HOOKS, adding(made), by="test")
+        receiver.secret = Signer(operators.SECRET_FILE.read_bytes()).secret(made)
+        await receiver.start()
+        crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)
+        night = Night(crowd, receiver, rng)
+        for number in range(rounds):
+            await night.round(number, die)
+        figures = night.judged(rounds)
+    figures |= {"seed": base_seed, "rounds": rounds}
+    print(write(f"unread-hooks-{rounds}-kafka", figures))
 
 
 class Night:
