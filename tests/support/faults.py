@@ -218,9 +218,10 @@ async def the_log_drops_what_an_endpoint_was_not_told(scene: Scene) -> AsyncIter
 async def the_log_has_lost_what_an_endpoint_was_told(scene: Scene) -> AsyncIterator[None]:
     """It seems so: what stands there came later."""
     made = Endpoint("shop", "http://127.0.0.1:9/", now_ms())
+    busy = min(scene.spoken_in)
     async with opened(scene.environment) as log:
-        _, end = await log.bounds(MESSAGES, scene.quiet)
-        await log.commit(made.group, MESSAGES, {scene.quiet: Place(1, end)})
+        _, end = await log.bounds(MESSAGES, busy)
+        await log.commit(made.group, MESSAGES, {busy: Place(1, end)})
     async with _added(scene, made):
         yield
 
