@@ -22,7 +22,7 @@ INTERNAL = Path("cecochat/internal/v1")  # what servers ask each other
 PACKAGES = (PUBLIC, INTERNAL)
 
 TYPESCRIPT = ROOT / "clients" / "typescript"
-FOR_CLIENTS = ("errors", "events", "history", "messaging", "reporting")
+FOR_CLIENTS = ("attachments", "errors", "events", "history", "messaging", "reporting")
 
 BIN = Path(sys.executable).parent
 

@@ -12,6 +12,7 @@ JAEGER = "1.76.0"
 NOMAD = "1.6.5"  # the last one under MPL-2.0; the test cluster accepts a later one as well
 PORCUPINE = "1.3.1"
 PROMETHEUS = "0.316.0"  # the version of the Go module; the program calls itself 3.16.0
+VERSITYGW = "1.8.0"
 
 REDIS_AT_LEAST = (7, 0)  # what Debian 12 has; nothing newer than 7.0 is used
 

@@ -137,4 +137,7 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
         (Device, "snapshot", without_groups.snapshot_without_settings),
     ),
     "a gap is filled with settings, too": ((stream, "settings_in", without_groups.no_settings_in),),
+    "what a message carries is stored as it is sent": (
+        (Device, "snapshot", without_groups.snapshot_without_attachments),
+    ),
 }

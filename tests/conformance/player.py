@@ -102,7 +102,8 @@ class Player:
         if send.seen_id:
             self.client._note_read(ChatId(send.chat_id), send.seen_id)
         id_ = send.client_message_id
-        if not send.HasField("message") or send.message.reply_to_id:
+        plain = send.HasField("message") and not send.message.attachments
+        if not plain or send.message.reply_to_id:
             self._follow(id_, await self.client._queue(send, id_))
             return
         to, text = send.chat_id, send.message.text

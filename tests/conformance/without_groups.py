@@ -39,6 +39,13 @@ def snapshot_without_settings(self: Device) -> dict[str, Any]:
     return kept | {"outbox": outbox}
 
 
+def snapshot_without_attachments(self: Device) -> dict[str, Any]:
+    kept = _snapshot(self)
+    for message in (each["message"] for each in kept["outbox"] if "message" in each):
+        message.pop("attachments", None)
+    return kept
+
+
 def no_settings_in(_: Chat, __: str) -> Event | None:
     return None
 

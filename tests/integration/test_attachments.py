@@ -158,7 +158,7 @@ async def test_what_was_not_uploaded_for_this_message_is_refused(up: Running) ->
         assert await send(alice, "bob", "1", forged) == "invalid_argument"
         assert await send(alice, "bob", "1", file, file) == "invalid_argument", "twice"
         assert await alice.send("bob", "look", client_message_id="1", attachments=[file])
-        assert [each.text for each in (await bob.history("alice")).messages] == ["look"]
+        assert [each.text for each in (await alice.history("bob")).messages] == ["look"]
 
 
 async def test_a_repeat_is_the_same_message(up: Running) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from cecochat.settings.backends import found
 from cecochat.settings.settings import variable
-from scripts.backends import launch, porcupine, promtool
+from scripts.backends import launch, porcupine, promtool, versitygw
 from tests.support import containers
 
 LISTENING_WITHIN_S = 2.0
@@ -41,6 +41,7 @@ REMEDIES = {
     "compose": "install Docker Compose (Debian: docker-compose)",
     "jaeger": "run `make backends ARGS=jaeger`",
     "porcupine": "run `python3 -m scripts.backends.porcupine` (else our oracle judges alone)",
+    "versitygw": "run `python3 -m scripts.backends.versitygw`",
     "promtool": "run `python3 -m scripts.backends.promtool`",
     "prometheus": "run `make backends ARGS=prometheus`",
     "cluster": "run `make cluster-up`; on containers (lxc), as root",
@@ -109,6 +110,7 @@ def missing() -> list[str]:
         "compose": containers.compose(),
         "porcupine": porcupine.here(),
         "promtool": promtool.here(),
+        "versitygw": versitygw.here(),
     }
     return [name for name, found in there.items() if not found]
 

@@ -163,6 +163,9 @@ def test_what_is_asked_and_what_answers_mean() -> None:
             "reply_to_id": "7",
         },
     }
+    send.message.attachments.add(id="A", name="a.png", media_type="image/png", size_bytes=3)
+    (file,) = question("bob", send)["data"]["attachments"]
+    assert (file["name"], file["media_type"], file["size_bytes"]) == ("a.png", "image/png", 3)
     asked = question("bob", Send(edit=Edit(message_id=9, text="hi")))
     assert (asked["type"], asked["data"]["message_id"]) == ("before_send.edit", "9")
     for allowed in (b"", b" ", b"{}", b'{"action": "allow"}'):

@@ -24,6 +24,7 @@ SCRIPTS = Path(kafka.__file__).parent
         ("jaeger", "github.com/jaegertracing/jaeger", versions.JAEGER),
         ("porcupine", "github.com/anishathalye/porcupine", versions.PORCUPINE),
         ("prometheus", "github.com/prometheus/prometheus", versions.PROMETHEUS),
+        ("versitygw", "github.com/versity/versitygw", versions.VERSITYGW),
     ],
 )
 def test_a_go_module_names_the_pinned_version(name: str, module: str, version: str) -> None:

@@ -32,6 +32,8 @@ export const connect: Connect = async (me, listener) => {
   return new Adapter(given, listener);
 };
 
+type SendOptions = { clientMessageId: string } & NonNullable<Parameters<Given["send"]>[2]>;
+
 class Adapter implements Client {
   readonly me: string;
   readonly groups: Groups;
@@ -39,6 +41,8 @@ class Adapter implements Client {
   private readonly timeline = new Timeline();
   /** What this page has sent besides messages. */
   private readonly changes = new Set<string>();
+  /** The messages with files that it has sent. */
+  private readonly carrying = new Set<string>();
 
   constructor(
     private readonly given: Given,
@@ -60,7 +64,7 @@ class Adapter implements Client {
       this.about(message.chatId, (peer) => listener.sent(message.clientMessageId, peer, this.now(message))),
     );
     given.on("rejected", ({ chatId, clientMessageId, text, error }) => {
-      const isChange = this.changes.delete(clientMessageId) || !text;
+      const isChange = this.changes.delete(clientMessageId) || (!text && !this.carrying.delete(clientMessageId));
       if (isChange) return listener.unchanged(error.message, clientMessageId, peerOf(this.me, chatId));
       this.about(chatId, (peer) => listener.rejected(clientMessageId, peer, text, error.message));
     });
@@ -81,13 +85,37 @@ class Adapter implements Client {
     given.on("hole", (hole) => listener.hole(peerOf(this.me, hole.chatId), hole));
   }
 
-  send(peer: string, text: string, replyToId?: bigint): string {
+  send(peer: string, text: string, replyToId?: bigint, files: readonly File[] = []): string {
     const key = crypto.randomUUID();
     const options = { clientMessageId: key, ...(replyToId && { replyToId }) };
-    this.given.send(peer, text, options).catch((error: { code: string; message: string }) => {
-      if (error.code === "invalid_argument") this.listener.rejected(key, peer, text, error.message);
-    }); // all else is told as an event, or sent the next time
+    if (files.length) void this.sendWith(files, peer, text, options);
+    else this.sendNow(peer, text, options);
     return key;
+  }
+
+  private sendNow(peer: string, text: string, options: SendOptions): void {
+    this.given.send(peer, text, options).catch((error: { code: string; message: string }) => {
+      if (error.code === "invalid_argument") this.listener.rejected(options.clientMessageId, peer, text, error.message);
+    }); // all else is told as an event, or sent the next time
+  }
+
+  private async sendWith(files: readonly File[], peer: string, text: string, options: SendOptions): Promise<void> {
+    const key = options.clientMessageId;
+    try {
+      const uploading = files.map((file) => this.given.files.upload(peer, file, { clientMessageId: key }));
+      const attachments = await Promise.all(uploading);
+      this.carrying.add(key);
+      this.sendNow(peer, text, { ...options, attachments });
+    } catch (error) {
+      this.listener.rejected(key, peer, text, (error as Error).message);
+    }
+  }
+
+  async link(message: bigint, file: string): Promise<string> {
+    const found = this.timeline.get(message);
+    const attachment = found?.attachments?.find(({ id }) => id === file);
+    if (!found || !attachment) throw new Error("the message is not here any more");
+    return this.given.files.link(found, attachment);
   }
 
   edit(peer: string, id: bigint, text: string): void {
@@ -139,6 +167,12 @@ class Adapter implements Client {
       deleted: !!deletionId || !!erased || !!expired,
       erased: !!erased,
       expired: !!expired,
+      files: (given.attachments ?? []).map(({ id, name, mediaType, sizeBytes }) => ({
+        id,
+        name,
+        type: mediaType,
+        size: sizeBytes,
+      })),
       reactions: (given.reactions ?? []).map(({ emoji = "", userId }) => ({ emoji, from: userId })),
     };
   }

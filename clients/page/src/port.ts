@@ -79,8 +79,10 @@ export interface Groups {
 
 export interface Client {
   readonly me: string;
-  /** Queue a text. Return the key under which it is told as sent or rejected. */
-  send(peer: string, text: string, replyTo?: bigint): string;
+  /** Queue a text, and files once they are uploaded. Return the key under which it is told as sent or rejected. */
+  send(peer: string, text: string, replyTo?: bigint, files?: readonly File[]): string;
+  /** Return a URL that gives a file of a message for some minutes, as a download. */
+  link(message: bigint, file: string): Promise<string>;
   edit(peer: string, id: bigint, text: string): void;
   remove(peer: string, id: bigint, asAdmin: boolean): void;
   react(peer: string, id: bigint, emoji: string, removed: boolean): void;

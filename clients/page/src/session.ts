@@ -31,6 +31,7 @@ export class Session implements Listener {
   /** The message that is answered or edited, if what is written is about one. */
   about: { readonly act: "reply" | "edit"; readonly message: Message } | undefined;
   private client: Client | undefined;
+  readonly link: Client["link"] = (...of) => this.client!.link(...of);
   /** Whether a session began: what was accepted before it is in the history that the client reads, and the rest is told. */
   private hasBegun = false;
   private isClosed = false;
@@ -69,7 +70,7 @@ export class Session implements Listener {
     if (this.opened.isGroup && !this.opened.group) void this.loadGroup(this.opened);
   }
 
-  send(chat: Conversation, text: string): void {
+  send(chat: Conversation, text: string, files: readonly File[] = []): void {
     const { about } = this;
     this.about = undefined;
     if (about?.act === "edit") {
@@ -77,14 +78,14 @@ export class Session implements Listener {
       this.redraw();
     } else {
       chat.newFrom = undefined;
-      this.say(chat, text, about?.message.id);
+      this.say(chat, text, about?.message.id, files);
       this.keepDraft(chat, "");
     }
   }
 
-  private say(chat: Conversation, text: string, replyTo?: bigint): void {
-    const key = this.client!.send(chat.peer, text, replyTo);
-    chat.say({ key, text, at: new Date(), replyTo });
+  private say(chat: Conversation, text: string, replyTo?: bigint, files: readonly File[] = []): void {
+    const key = this.client!.send(chat.peer, text, replyTo, files);
+    chat.say({ key, text, at: new Date(), replyTo, files });
   }
 
   /** Begin to answer or edit a message, or to write a new one. */
@@ -158,7 +159,7 @@ export class Session implements Listener {
   retry(chat: Conversation, key: string): void {
     const refused = chat.outgoing.find((each) => each.key === key);
     if (!refused || !this.client) return;
-    this.say(chat, refused.text, refused.replyTo);
+    this.say(chat, refused.text, refused.replyTo, refused.files);
     chat.settle(key);
     this.redraw();
   }

@@ -31,6 +31,8 @@ export interface Backend {
   search(text: string, chatId: string, request: PageRequest): Promise<Found>;
   group(chatId: string): Promise<Group>;
   members(chatId: string, after: string, asOf: bigint): Promise<Members>;
+  /** Make a call of `cecochat.v1.Attachments`, whose request and answer are serialized. */
+  attachments(name: string, request: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
   recent(chatId: string): Promise<Message[]>;
   queued(chatId: string): Promise<Queued[]>;
   markRead(chatId: string, messageId: bigint): unknown;

@@ -44,7 +44,8 @@ export class Changes {
   /** Take in a change of this message. Returns whether anything is different now. */
   add(event: Event): boolean {
     const key = keyOf(event);
-    if (event.body.case === "edit" && (event.body.value.erased || event.body.value.expired)) return false;
+    if (event.body.case === "edit" && (event.body.value.erased || event.body.value.expired))
+      return false;
     if (key === undefined || event.id <= (this.#standing.get(key)?.id ?? 0n)) return false;
     this.#standing.set(key, event);
     this.#bound(`reaction ${event.userId} `);

@@ -2,6 +2,7 @@
 
 import { checkClientMessageId, checkEmoji, checkMessageId } from "./arguments.js";
 import { checkPage, checkText } from "./arguments.js";
+import { type Attachment, type Call, Files, attachmentsFrom } from "./attachments.js";
 import type { Backend, PageRequest, SearchRequest, SendOptions } from "./backend.js";
 import type { Body, Queued } from "./sending.js";
 import { invalid } from "./errors.js";
@@ -9,6 +10,7 @@ import type { Chat, Entry, EventName, Events, Mention, Message } from "./events.
 import type { Occurrence, Status } from "./events.js";
 import { Groups } from "./groups.js";
 import { chatOf } from "./ids.js";
+import type { Fetch } from "./lookup.js";
 import { newId } from "./newid.js";
 import { type ChatSettings, settingsFrom } from "./settings.js";
 
@@ -21,6 +23,8 @@ export class Client {
   private readonly listeners = new Map<EventName, Set<Listener<never>>>();
   /** Makes and changes groups. */
   groups!: Groups;
+  /** Uploads and reads the files that messages carry. */
+  files!: Files;
   private backend!: Backend;
   private current: Status = { state: "connecting" };
 
@@ -52,13 +56,20 @@ export class Client {
       /** The message of the same chat that this one answers. */
       replyToId?: bigint;
       mentions?: Mention[];
+      /** What `files.upload` has resolved with, for this `clientMessageId`. Then there need be no text. */
+      attachments?: Attachment[];
     } = {},
   ): Promise<bigint> {
-    checkText(text);
-    const { clientMessageId, replyToId, mentions } = options;
-    if (replyToId || mentions?.length) {
+    const { clientMessageId, replyToId, mentions, attachments } = options;
+    if (text || !attachments?.length) checkText(text);
+    if (replyToId || mentions?.length || attachments?.length) {
       checkMessageId("replyToId", replyToId ?? 0n);
-      const said = { text, ...(replyToId && { replyToId }), ...(mentions && { mentions }) };
+      const said = {
+        text,
+        ...(replyToId && { replyToId }),
+        ...(mentions && { mentions }),
+        ...(attachments && { attachments: attachmentsFrom(attachments) }),
+      };
       return this.post(to, { case: "message", value: said }, options);
     }
     const id = clientMessageId ?? newId();
@@ -230,8 +241,10 @@ export class Client {
   }
 
   /** Only `connect` does it. @internal */
-  _open(backend: Backend): void {
+  _open(backend: Backend, url: string, fetch: Fetch): void {
     this.backend = backend;
+    const call: Call = (name, request) => backend.attachments(name, request);
+    this.files = new Files(url, fetch, call, (chat) => this.chat(chat));
     this.groups = new Groups(this.userId, backend, (chatId, value, options) =>
       this.post(chatId, { case: "membership", value }, options),
     );

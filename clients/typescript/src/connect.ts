@@ -58,7 +58,7 @@ export async function connect(options: Options): Promise<Client> {
   const shared = canShare() && storage.sharedName?.(checked.url, userId);
   if (shared) await storable(() => storage.check?.(checked.url, userId));
   const backend = shared ? new Tabs(shared, makeCore, emit) : await makeCore(emit);
-  client._open(backend);
+  client._open(backend, checked.url, checked.fetch);
   setTimeout(() => backend.start()); // whoever awaits this has time to add listeners
   return client;
 }

@@ -1,6 +1,6 @@
 /** One connected device: it stays connected until it is closed. */
 
-import type { PageRequest } from "./backend.js";
+import type { Backend, PageRequest } from "./backend.js";
 import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
 import { ChatError, chatError, closed, unusable } from "./errors.js";
@@ -37,6 +37,7 @@ export interface CoreOptions {
 
 export class Core implements Peer {
   status: Status = { state: "connecting" };
+  readonly attachments: Backend["attachments"];
   private readonly lookup: Lookup;
   private readonly queries: Queries;
   private readonly local: LocalDevice;
@@ -64,6 +65,7 @@ export class Core implements Peer {
     const { url, token, fetch } = options;
     this.lookup = new Lookup(url, token, fetch);
     this.queries = new Queries(this.lookup, fetch);
+    this.attachments = (name, request) => this.queries.attachments(url, name, request);
     const device = restored(kept, userId);
     this.keeper = new Keeper(kept, () => this.local.progress.snapshot());
     this.local = new LocalDevice(device, this.owner(), options.receipts, options.invisible);

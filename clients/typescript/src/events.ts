@@ -1,5 +1,6 @@
 /** The plain values that a client hands to the application. */
 
+import { type Attachment, attachmentOf } from "./attachments.js";
 import type { ChatError } from "./errors.js";
 import type { Event, Message as Said } from "./gen/cecochat/v1/events_pb.js";
 import type { Send } from "./gen/cecochat/v1/messaging_pb.js";
@@ -72,6 +73,8 @@ export interface Message {
   /** The message that this one answers. */
   replyToId?: bigint;
   mentions?: Mention[];
+  /** The files that it carries; none if it is deleted or erased. */
+  attachments?: Attachment[];
   /** The edit that gave it this text, if it was edited. */
   revisionId?: bigint;
   /** Set if it is deleted. */
@@ -204,10 +207,14 @@ function saidIn({
   text,
   replyToId,
   mentions,
+  attachments,
   erased,
   expired,
-}: Said): Pick<Message, "text" | "replyToId" | "mentions" | "erased" | "expired"> {
-  const named = mentions.length > 0 && { mentions: mentions.map(mentionOf) };
+}: Said): Pick<Message, "text" | "replyToId" | "mentions" | "attachments" | "erased" | "expired"> {
+  const named = {
+    ...(mentions.length > 0 && { mentions: mentions.map(mentionOf) }),
+    ...(attachments.length > 0 && { attachments: attachments.map(attachmentOf) }),
+  };
   const gone = { ...(erased && { erased }), ...(expired && { expired }) };
   return { text, ...(replyToId && { replyToId }), ...named, ...gone };
 }

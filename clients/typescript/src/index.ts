@@ -7,6 +7,7 @@
  */
 
 export type { PageRequest, SearchRequest, SendOptions } from "./backend.js";
+export type { Attachment, Files } from "./attachments.js";
 export { Client } from "./client.js";
 export { type Options, connect } from "./connect.js";
 export type { Queued } from "./sending.js";

@@ -127,15 +127,31 @@ export class Queries {
     }
   }
 
-  private async call<T extends Message>(
+  /** Make a call of `cecochat.v1.Attachments` at a connect server, and return its answer as it is. */
+  attachments(
+    url: string,
+    name: string,
+    body: Uint8Array<ArrayBuffer>,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    return this.again(async () => {
+      const [, token] = await this.lookup.current();
+      return this.post(`the connect server at ${url}`, url, `Attachments/${name}`, body, token);
+    });
+  }
+
+  private call<T extends Message>(
     name: string,
     body: Uint8Array<ArrayBuffer>,
     response: Schema<T>,
   ): Promise<T> {
+    return this.again(() => this.once(name, body, response));
+  }
+
+  private async again<T>(once: () => Promise<T>): Promise<T> {
     const giveUpMs = Date.now() + GIVE_UP_MS;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.lookup.unlessClosed(this.once(name, body, response));
+        return await this.lookup.unlessClosed(once());
       } catch (thrown) {
         const error = chatError(thrown, "internal");
         const wait = waitMs(attempt, Math.random(), { atLeastMs: error.retryAfterMs });
@@ -154,21 +170,36 @@ export class Queries {
     const [route, token] = await this.lookup.current();
     const at = route.history_http;
     if (!at) throw new ChatError("unavailable", "no history server is live just now", true);
-    const url = `${at.replace(/\/$/, "")}/cecochat.v1.History/${name}`;
+    const what = `the history server at ${at}`;
+    const bytes = await this.post(what, at, `History/${name}`, body, token);
+    const read = readable(() => fromBinary(schema, bytes));
+    if (!read) throw stranger(what);
+    return read;
+  }
+
+  private async post(
+    what: string,
+    at: string,
+    call: string,
+    body: Uint8Array<ArrayBuffer>,
+    token: string,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const url = `${at.replace(/\/$/, "")}/cecochat.v1.${call}`;
     const headers = {
       authorization: `Bearer ${token}`,
       "connect-protocol-version": "1",
       "content-type": PROTO,
     };
-    const what = `the history server at ${at}`;
     const response = await answer(this.fetch, what, url, { method: "POST", headers, body });
     if (!response.ok) throw await failure(what, response);
-    const bytes = new Uint8Array(await response.arrayBuffer());
     const type = response.headers.get("content-type") ?? "";
-    const read = type.startsWith(PROTO) && readable(() => fromBinary(schema, bytes));
-    if (!read) throw notReachable(`what answers at ${at} is no history server`);
-    return read;
+    if (!type.startsWith(PROTO)) throw stranger(what);
+    return new Uint8Array(await response.arrayBuffer());
   }
+}
+
+function stranger(what: string): ChatError {
+  return notReachable(`what answers is not ${what}`);
 }
 
 /** It must not pass for the end: what a gap lacks would never be asked for again. */

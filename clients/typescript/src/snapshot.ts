@@ -31,7 +31,12 @@ interface SendJson {
   chatId: string;
   traceparent?: string;
   seenId?: string;
-  message?: { text?: string; replyToId?: string; mentions?: MentionJson[] };
+  message?: {
+    text?: string;
+    replyToId?: string;
+    mentions?: MentionJson[];
+    attachments?: AttachmentJson[];
+  };
   receipt?: { deliveredUpTo?: string; readUpTo?: string };
   edit?: { messageId?: string; text?: string; mentions?: MentionJson[] };
   deletion?: { messageId?: string; asAdmin?: boolean };
@@ -52,6 +57,15 @@ interface MentionJson {
   userId?: string;
   start?: number;
   length?: number;
+}
+
+interface AttachmentJson {
+  id?: string;
+  name?: string;
+  mediaType?: string;
+  sizeBytes?: string;
+  sha256?: string;
+  receipt?: string;
 }
 
 export function positionJson(position: Position): PositionJson {
@@ -83,6 +97,7 @@ export function sendFrom(json: SendJson): Send {
 
 type Values = Record<string, unknown>;
 const OF_SERVERS = ["$typeName", "sealed"];
+const BYTES = ["sha256", "receipt"];
 const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership", "settings"];
 
 /** Write a message and all in it. Lists are never empty in JSON. */
@@ -97,21 +112,28 @@ function written(value: object): Values {
 }
 
 function writtenIn(value: unknown): unknown {
+  if (value instanceof Uint8Array) return btoa(String.fromCharCode(...value));
   return value && typeof value === "object" ? written(value) : value;
 }
 
-/** Of what is kept as a string, ids of messages and times are read as numbers, and roles. */
+/** Of what is kept as a string, ids of messages, times and sizes are read as numbers, and bytes and roles. */
 function read(value: Values): Values {
   const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
     if (Array.isArray(each)) return [name, each.map(readIn)];
     if (name === "role") return [name, ROLES.findIndex((role) => isNamed(role, each)) + 1];
-    return [name, /(messageId|replyToId|UpTo|Ms)$/.test(name) ? id(each as string) : readIn(each)];
+    if (BYTES.includes(name)) return [name, bytesFrom(each as string)];
+    const isLong = /(messageId|replyToId|UpTo|Ms|sizeBytes)$/.test(name);
+    return [name, isLong ? id(each as string) : readIn(each)];
   });
   return Object.fromEntries(entries);
 }
 
 function readIn(value: unknown): unknown {
   return value && typeof value === "object" ? read(value as Values) : value;
+}
+
+function bytesFrom(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
 function isNamed(role: string, name: unknown): boolean {

@@ -353,6 +353,10 @@ export class Tabs implements Backend {
     return this.call("members", chatId, after, asOf);
   }
 
+  attachments(name: string, request: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    return this.call("attachments", name, request);
+  }
+
   recent(chatId: string): Promise<Message[]> {
     return this.call("recent", chatId);
   }

@@ -52,13 +52,14 @@ function isGone({ erased, expired }: Message): boolean {
 }
 
 function current(message: Message, changes: Changes): Message {
-  const { reactions: _, mentions: __, ...rest } = message;
+  const { reactions: _, mentions: __, attachments, ...rest } = message;
   const now = changes.of(eventOf({ ...message, kind: "message" }));
   const reactions = now.deletionId ? [] : changes.reactions().map((event) => changeOf(event)!);
   if (isGone(message)) return { ...rest, text: "", ...(reactions.length && { reactions }) };
   return {
     ...rest,
     text: now.text,
+    ...(attachments && !now.deletionId && { attachments }),
     ...(now.mentions.length && { mentions: now.mentions.map(mentionOf) }),
     ...(now.revisionId && { revisionId: now.revisionId }),
     ...(now.deletionId && { deletionId: now.deletionId }),

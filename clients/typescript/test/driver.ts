@@ -9,6 +9,8 @@
  * `{"client": NAME, "event": NAME, "value": ...}`, and so are, as events of this driver, `stored`: the
  * messages of `chats` that were stored before, and `queued`: the id of a send that is stored by now.
  *
+ * `upload` and `read` are about files, whose content is text here.
+ *
  * Ids are decimal strings. What ends in `n`, such as "12n", is a bigint. If a client cannot be
  * opened, the process ends with an error.
  */
@@ -116,6 +118,8 @@ interface Call {
     | "typing"
     | "hide"
     | "close"
+    | "upload"
+    | "read"
     | `groups.${string}`;
   id?: number;
   args: never[];
@@ -124,6 +128,9 @@ interface Call {
 async function answer({ client: name, call, id, args }: Call): Promise<void> {
   try {
     const client = await clients.get(name)!;
+    if (call === "upload" || call === "read") {
+      return say({ client: name, answer: id, value: await withFiles(client, call, args) });
+    }
     const [of, called] = call.startsWith("groups.")
       ? [client.groups, call.slice(7)]
       : [client, call];
@@ -136,6 +143,13 @@ async function answer({ client: name, call, id, args }: Call): Promise<void> {
     const kind = (error as Error).name;
     say({ client: name, answer: id, error: { code: code ?? "", message, kind } });
   }
+}
+
+/** Files are texts here: `upload` takes the chat, the text and options, `read` a message and its file. */
+async function withFiles(client: Client, call: "upload" | "read", args: never[]): Promise<unknown> {
+  const [first, second, third] = args;
+  if (call === "read") return (await client.files.read(first!, second!)).text();
+  return client.files.upload(first!, new Blob([second!], { type: "text/plain" }), third!);
 }
 
 function isIterable(result: unknown): result is AsyncIterable<unknown> {

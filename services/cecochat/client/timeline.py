@@ -97,6 +97,7 @@ def _current(message: Message, changes: Changes) -> Message:
         mentions=tuple(Mention(each.user_id, each.start, each.length) for each in mentions),
         revision_id=now.revision_id,
         deletion_id=now.deletion_id,
+        attachments=() if now.deletion_id else message.attachments,
         reactions=tuple(r for r in reactions if isinstance(r, Reaction) and not r.removed),
     )
     return answered_by(current, message._send) if hasattr(message, "_send") else current

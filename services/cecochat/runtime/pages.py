@@ -65,10 +65,13 @@ def add_files(app: App, page: Built, cache: str) -> None:
         return raw_response(page.files[name], headers=headers, content_type=kind)
 
 
-def policy(reached: Iterable[str] = ()) -> dict[str, str]:
-    """Return the header that says what a page may do: load its own files, and reach its own server
-    and the origins in `reached`.
+def policy(reached: Iterable[str] = (), pictures: Iterable[str] = ()) -> dict[str, str]:
+    """Return the header that says what a page may do: load its own files, show pictures of the
+    origins in `pictures`, and reach its own server and the origins in `reached`.
     """
-    directives = POLICY | {"connect-src": " ".join(("'self'", *reached))}
+    directives = POLICY | {
+        "connect-src": " ".join(("'self'", *reached)),
+        "img-src": " ".join(("'self'", *pictures)),
+    }
     said = "; ".join(f"{name} {value}" for name, value in directives.items())
     return {"content-security-policy": said}

@@ -1,5 +1,7 @@
 /** What is in a chat: messages, and what was written here and has no answer yet. */
 
+import type { Attached } from "./files";
+
 export interface Message {
   readonly id: bigint;
   readonly from: string;
@@ -23,6 +25,7 @@ export interface Message {
   /** It is gone because its chat does not keep it any more. */
   readonly expired?: boolean;
   readonly reactions?: readonly Reaction[];
+  readonly files?: readonly Attached[];
 }
 
 /** What is shown in place of a message that is gone. */
@@ -41,6 +44,7 @@ export interface Outgoing {
   readonly text: string;
   readonly at: Date;
   readonly replyTo?: bigint | undefined;
+  readonly files?: readonly File[];
   /** Why it was refused; undefined while it waits for its answer. */
   readonly why?: string;
 }

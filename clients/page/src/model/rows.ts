@@ -16,6 +16,8 @@ export interface Said {
   readonly key: string;
   readonly from: string;
   readonly text: string | undefined;
+  /** The names of files that wait to be sent. */
+  readonly waitingFiles: readonly string[];
   readonly at: Date;
   readonly mine: boolean;
   readonly tick: Tick | undefined;
@@ -65,6 +67,7 @@ function said(chat: Conversation, message: Message): Said {
     key: String(message.id),
     from: message.from,
     text: message.text,
+    waitingFiles: [],
     at: message.at,
     mine: message.from === chat.me,
     tick: chat.tick(message),
@@ -82,6 +85,7 @@ function waiting(chat: Conversation, each: Outgoing): Said {
     key: each.key,
     from: chat.me,
     text: each.text,
+    waitingFiles: (each.files ?? []).map(({ name }) => name),
     at: each.at,
     mine: true,
     tick: each.why === undefined ? "waiting" : "refused",

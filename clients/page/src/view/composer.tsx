@@ -1,6 +1,7 @@
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import type { Conversation } from "../model/conversation";
+import { FILES_MAX, sizeInWords } from "../model/files";
 import type { Session } from "../session";
 import { Icon } from "./icons";
 
@@ -9,6 +10,8 @@ const LINES_MAX_PX = 160;
 /** The field in which a person writes. It is one for each chat, so that its undo is of that chat. */
 export function Composer({ session, chat }: { session: Session; chat: Conversation }) {
   const field = useRef<HTMLTextAreaElement>(null);
+  const picker = useRef<HTMLInputElement>(null);
+  const [files, setFiles] = useState<readonly File[]>([]);
   const grow = () => {
     const { current } = field;
     if (!current) return;
@@ -16,6 +19,7 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
     current.style.height = `${Math.min(current.scrollHeight, LINES_MAX_PX)}px`;
   };
   useLayoutEffect(() => {
+    setFiles([]);
     if (!field.current) return;
     field.current.value = session.draft(chat);
     grow();
@@ -33,10 +37,17 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
     session.compose(undefined);
     grow();
   };
+  const add = (chosen: FileList | null) => {
+    const some = [...(chosen ?? [])].filter(({ size }) => size > 0);
+    setFiles([...files, ...some].slice(0, FILES_MAX));
+    field.current?.focus();
+  };
   const send = () => {
     const text = field.current?.value.trim();
-    if (!text || !field.current) return;
-    session.send(chat, text);
+    const carried = about?.act === "edit" ? [] : files;
+    if (!field.current || (!text && !carried.length)) return;
+    session.send(chat, text ?? "", carried);
+    if (carried.length) setFiles([]);
     field.current.value = session.draft(chat); // an edit leaves it as it was
     grow();
     field.current.focus();
@@ -54,7 +65,7 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
   };
   return (
     <form
-      class={about ? "composer about" : "composer"}
+      class={about || files.length ? "composer about" : "composer"}
       onSubmit={(event) => {
         event.preventDefault();
         send();
@@ -68,6 +79,47 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
             Cancel
           </button>
         </p>
+      )}
+      {about?.act !== "edit" && files.length > 0 && (
+        <ul class="chosen" aria-label="Files to send">
+          {files.map((file, at) => (
+            <li key={`${at} ${file.name}`} class="file">
+              <span class="file-name" dir="auto">
+                {file.name}
+              </span>
+              <span class="size">{sizeInWords(file.size)}</span>
+              <button
+                type="button"
+                aria-label={`Do not send ${file.name}`}
+                onClick={() => setFiles(files.filter((each) => each !== file))}
+              >
+                ×
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      <input
+        ref={picker}
+        type="file"
+        id="files"
+        multiple
+        hidden
+        onChange={(event) => {
+          add(event.currentTarget.files);
+          event.currentTarget.value = ""; // so that the same can be chosen again
+        }}
+      />
+      {about?.act !== "edit" && (
+        <button
+          type="button"
+          class="round"
+          aria-label="Attach files"
+          title={`Attach up to ${FILES_MAX} files`}
+          onClick={() => picker.current?.click()}
+        >
+          <Icon name="clip" />
+        </button>
       )}
       <textarea
         id="composer"

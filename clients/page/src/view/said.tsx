@@ -2,11 +2,13 @@ import { Component } from "preact";
 
 import type { Conversation } from "../model/conversation";
 import { exactly, timeOf } from "../model/dates";
+import { inBrief } from "../model/files";
 import { pieces } from "../model/links";
 import { may } from "../model/group";
 import { goneInWords, type Message } from "../model/message";
 import type { Said } from "../model/rows";
 import type { Session } from "../session";
+import { Files, Waiting } from "./files";
 import { Icon, TickMark } from "./icons";
 
 interface Given {
@@ -50,7 +52,7 @@ export class SaidLine extends Component<Given, { open: boolean }> {
         <div class="line">
           <div class={`bubble ${row.tick ?? ""}`} title={exactly(row.at)}>
             {row.quoted && <Quote message={row.quoted} />}
-            {message?.deleted ? <em>This message was {message.erased ? "erased" : "deleted"}</em> : <Text text={row.text} />}
+            {message?.deleted ? <em>This message was {message.erased ? "erased" : "deleted"}</em> : <Content row={row} session={session} />}
           </div>
           {message && !message.deleted && message.text !== undefined && (
             <button
@@ -131,8 +133,20 @@ function Reactions({ message, chat, session }: About) {
 function Quote({ message }: { message: Message }) {
   return (
     <blockquote dir="auto">
-      <b>{message.from}</b> {message.deleted ? goneInWords(message) : message.text}
+      <b>{message.from}</b> {message.deleted ? goneInWords(message) : message.text === undefined ? "" : inBrief(message.text, message.files)}
     </blockquote>
+  );
+}
+
+function Content({ row, session }: { row: Said; session: Session }) {
+  const { message, waitingFiles } = row;
+  const hasFiles = waitingFiles.length > 0 || !!message?.files?.length;
+  return (
+    <>
+      {message && <Files message={message} session={session} />}
+      <Waiting names={waitingFiles} />
+      {(row.text !== "" || !hasFiles) && <Text text={row.text} />}
+    </>
   );
 }
 

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { exactly, lately } from "../model/dates";
 import { unreadIn } from "../model/chats";
 import type { Conversation } from "../model/conversation";
+import { inBrief } from "../model/files";
 import { goneInWords } from "../model/message";
 import { isUser } from "../model/names";
 import type { Session } from "../session";
@@ -214,10 +215,10 @@ function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversat
   }
   const waiting = chat.outgoing.at(-1);
   const last = session.chats.lastOf(chat);
-  if (waiting) return <>You: {waiting.text}</>;
+  if (waiting) return <>You: {inBrief(waiting.text, waiting.files)}</>;
   if (!last) return <>&nbsp;</>;
   if (last.note !== undefined) return <>{last.note || `${last.from} changed nothing`}</>;
-  const text = last.deleted ? goneInWords(last) : (last.text ?? "A message whose content is lost");
+  const text = last.deleted ? goneInWords(last) : (last.text === undefined ? "A message whose content is lost" : inBrief(last.text, last.files));
   const who = last.from === session.me ? "You" : chat.isGroup && last.from;
   return <>{who ? `${who}: ${text}` : text}</>;
 }

@@ -86,4 +86,10 @@ export const GROUP_ABLATIONS: Record<string, Ablation[]> = {
         },
     ),
   ],
+  "what a message carries is stored as it is sent": [
+    stores((send) => {
+      const { attachments, ...rest } = send.message ?? {};
+      return send.message ? { ...send, message: rest } : send;
+    }),
+  ],
 };

@@ -61,7 +61,7 @@ export class Incarnation {
       if (this.alive) told(occurrence);
     });
     this.client = new Client(userId);
-    this.client._open(this.core);
+    this.client._open(this.core, options.url, options.fetch);
     this.core.start();
   }
 
@@ -72,7 +72,7 @@ export class Incarnation {
     if (body.case === "receipt") {
       this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));
       this.core["owner"]().toWrite();
-    } else if (body.case !== "message" || body.value.replyToId) {
+    } else if (body.case !== "message" || body.value.replyToId || body.value.attachments.length) {
       const sent = this.core.post(chatId, body as Body, clientMessageId);
       sent.catch(() => {});
     } else {

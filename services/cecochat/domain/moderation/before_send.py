@@ -11,6 +11,7 @@ from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.hooks.endpoints import Endpoint
 from cecochat.domain.hooks.endpoints import check as check_endpoint
 from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Attachment
 from cecochat.v1.messaging_pb2 import Send
 
 KINDS: Final = ("message", "edit")
@@ -70,9 +71,21 @@ def question(user_id: str, send: Send) -> dict[str, Any]:
     }
     if kind == "message":
         about["reply_to_id"] = str(send.message.reply_to_id or "")
+        if send.message.attachments:
+            about["attachments"] = [_described(each) for each in send.message.attachments]
     else:
         about["message_id"] = str(send.edit.message_id)
     return {"type": f"before_send.{kind}", "data": about}
+
+
+def _described(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "id": attachment.id,
+        "name": attachment.name,
+        "media_type": attachment.media_type,
+        "size_bytes": attachment.size_bytes,
+        "sha256": attachment.sha256.hex(),
+    }
 
 
 def verdict(answer: bytes) -> Refusal | None:

@@ -78,7 +78,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     openapi.add_route(for_clients)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
-        page.add_page(for_clients, directory, parts.settings)
+        page.add_page(for_clients, directory, parts.settings, parts.files)
     else:
         front.add_page(for_clients, directory)
 

@@ -12,6 +12,7 @@ from sanic import Request
 from sanic.response import HTTPResponse, redirect
 from sanic.response import html as html_response
 
+from cecochat.ports.files import Files
 from cecochat.runtime.http import App
 from cecochat.runtime.pages import HEADERS, Built, add_files, policy
 from cecochat.servers.connect.development import is_asked_for_by_own_name, own_origin
@@ -23,8 +24,11 @@ FOLDER = Path(__file__).with_name("assets")
 FOR_EVER = "public, max-age=31536000, immutable"  # the name of a file has the hash of its content
 
 
-def add_page(app: App, directory: Directory, settings: Settings) -> None:
-    """Add the page at `GET /`, and what it loads at `GET /page/NAME`."""
+def add_page(app: App, directory: Directory, settings: Settings, files: Files | None) -> None:
+    """Add the page at `GET /`, and what it loads at `GET /page/NAME`. It shows pictures of a store
+    that has its own URLs.
+    """
+    elsewhere = [files.origin] if files and files.origin else []
     built = Built.read(FOLDER)
     add_files(app, built, FOR_EVER)
 
@@ -36,7 +40,8 @@ def add_page(app: App, directory: Directory, settings: Settings) -> None:
             return redirect(own_origin(request, settings))  # by another name it would get no token
         reached = {_origin(url) for url in directory.reached()}
         changing = {"cache-control": "no-store", "vary": "accept"}
-        return html_response(built.html, headers=HEADERS | policy(sorted(reached)) | changing)
+        allowed = policy([*sorted(reached), *elsewhere], elsewhere)
+        return html_response(built.html, headers=HEADERS | allowed | changing)
 
 
 def _origin(url: str) -> str:
