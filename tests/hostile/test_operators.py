@@ -68,6 +68,7 @@ DECLARED = {
         ("GET", ""): "anybody",
         ("GET", "page/<name:str>"): "anybody",
         ("POST", "revocations"): "change",
+        ("POST", "retention"): "change",
         ("POST", "internal/v1/sought"): "pass_on",
         ("POST", "internal/v1/queries"): "pass_on",
     },

@@ -15,10 +15,13 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.embedded.search import EmbeddedSearch
 from cecochat.auth.minting import mint
 from cecochat.documents.holds import KnownHolds
-from cecochat.domain.cluster.retention import Retention, with_rule
+from cecochat.domain.cluster.retention import Retention, Rule, parse, with_rule
 from cecochat.domain.log.ids import UserId
+from cecochat.ports.configuration import RETENTION
 from cecochat.servers.materialize.sweeping import LATE_MS, Sweeper
 from tests.integration import streams
+from tests.integration.systems import running
+from tests.support import operators
 from tests.support.commands import rows, run
 from tests.support.eventually import eventually
 from tests.support.left import places_of
@@ -163,6 +166,33 @@ async def texts_in(server: Server) -> list[bytes]:
         )
     bodies = [said(Event.FromString(each)) for each in page.events]
     return [body.sealed for body in bodies if body]
+
+
+REQUESTS = {
+    "nothing": ({}, 400),
+    "no time": ({"what": "groups"}, 400),
+    "a word": ({"what": "groups", "keep_s": "long"}, 400),
+    "a kind like its kind": ({"what": "groups", "keep_s": "kind"}, 400),
+    "too long": ({"what": "groups", "keep_s": "99999999999"}, 400),
+    "no chat": ({"what": "hikers", "keep_s": "60"}, 400),
+    "a kind": ({"what": "groups", "keep_s": "60"}, 200),
+    "a chat": ({"what": "g:hikers", "keep_s": "0"}, 200),
+    "a chat as its kind": ({"what": "g:hikers", "keep_s": "kind"}, 200),
+}
+
+
+async def test_the_back_end_sets_it_over_http(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, operators.client() as client:
+        url = f"{system.addresses.health['history']}/retention"
+        for name, (asked, status) in REQUESTS.items():
+            answer = await client.post(url, params=asked)
+            assert answer.status_code == status, (name, answer.text)
+        assert answer.json() == {"what": "g:hikers", "keep_s": None, "version": 3}
+        document = await system.configuration.get(RETENTION)
+        retention = parse(document.value)
+        assert document.changed_by == "POST /retention"
+        assert retention.groups == Rule(60)
+        assert [retention.keep_s(each) for each in ("g:hikers", "d:alice~bob")] == [60, 0]
 
 
 # -- holds

@@ -1,15 +1,28 @@
-"""Follows how long chats keep their messages."""
+"""Follows how long chats keep their messages, and changes it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
 
 from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import retention
-from cecochat.domain.cluster.retention import Retention
-from cecochat.ports.configuration import RETENTION
+from cecochat.domain.cluster.retention import KEEP_MAX_S, Retention
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
+from cecochat.ports.configuration import RETENTION, Configuration
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.guard import concerns
+from cecochat.runtime.http import App, ask_again, error_response
+
+BY_HTTP = "POST /retention"
+AS_ITS_KIND = "kind"
 
 
 class KnownRetention:
@@ -28,3 +41,46 @@ class KnownRetention:
             async for _, rules in versions:
                 self._applied(rules)
                 self.informed.set()
+
+
+def deciding(what: str, keep_s: int | None) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Return the function with which `Configuration.change` sets a rule; see
+    `retention.with_rule`.
+    """
+
+    def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
+        made = retention.with_rule(retention.parse(current), what, keep_s, now_ms())
+        return retention.document(made)
+
+    return decide
+
+
+def add_retaining(app: App, configuration: Configuration) -> None:
+    """Serve `POST /retention?what=WHAT&keep_s=SECONDS` for the application's back end. WHAT is
+    `dialogs`, `groups` or a chat id; the seconds are 0 for ever, or `kind` for a chat that is to be
+    kept like others of its kind.
+    """
+
+    @app.post("/retention", ctx_scope="change", ignore_body=True)
+    async def retain(request: Request) -> HTTPResponse:
+        what = request.args.get("what", "")
+        try:
+            keep_s = _keep_s(what, request.args.get("keep_s", ""))
+            concerns(request, what)
+            document = await configuration.change(RETENTION, deciding(what, keep_s), by=BY_HTTP)
+        except Refusal as refusal:
+            return error_response(refusal)
+        except (Unavailable, InvalidSettings) as error:
+            return ask_again(Unavailable(str(error)))
+        body = {"what": what, "keep_s": keep_s, "version": document.version}
+        return json_response(body, dumps=json.dumps)
+
+
+def _keep_s(what: str, text: str) -> int | None:
+    if text == AS_ITS_KIND and what not in ("dialogs", "groups"):
+        return None
+    if text.isdecimal() and len(text) < 12 and int(text) <= KEEP_MAX_S:
+        return int(text)
+    raise Invalid(
+        f"keep_s is {text:.20}: use a number of seconds, 0 for ever, or `{AS_ITS_KIND}` for a chat"
+    )

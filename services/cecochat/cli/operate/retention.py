@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -110,16 +110,12 @@ async def _change(
     what: str, keep_s: int | None, data: Path | None, file: Path | None, *, as_json: bool
 ) -> None:
     from cecochat.adapters import build
+    from cecochat.documents.retention import deciding
     from cecochat.domain.cluster import retention
     from cecochat.ports.configuration import RETENTION
-    from cecochat.runtime.clock import now_ms
-
-    def decide(current: Any) -> dict[str, Any]:
-        made = retention.with_rule(retention.parse(current), what, keep_s, now_ms())
-        return retention.document(made)
 
     async with build.configuration(target.settings(data, file)) as configuration:
-        document = await changes.change(configuration, RETENTION, decide)
+        document = await changes.change(configuration, RETENTION, deciding(what, keep_s))
     now = retention.parse(document.value)
     rule = {"dialogs": now.dialogs, "groups": now.groups, **now.chats}.get(what)
     rule = rule or retention.Rule(None)

@@ -9,7 +9,7 @@ from functools import partial
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
-from cecochat.documents.retention import KnownRetention
+from cecochat.documents.retention import KnownRetention, add_retaining
 from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
@@ -76,6 +76,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))
     moderating.add_routes(app, desk)
     add_revoking(app, parts.configuration)
+    add_retaining(app, parts.configuration)
     facts = Facts(_system(parts, server_id))
     add_page(app, server_id, facts)
     show_memory(app, server_id, following.memory)
