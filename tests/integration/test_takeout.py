@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from tests.support.commands import rows, run
+from tests.support.commands import history_of, rows, run
 from tests.support.server import Server
 
 
@@ -25,6 +25,9 @@ async def lived(server: Server) -> None:
     await run(server, "send", "--as", "alice", "g:hikers", "on the mountain")
     await run(server, "group", "leave", "--as", "alice", "g:hikers")
     await run(server, "send", "--as", "bob", "g:hikers", "she has left")
+    async with history_of(server, "alice") as alice:
+        await alice.block("mallory")
+        await alice.report_user("mallory", "spam", "sells watches")
     await run(server, "revoke", "alice", "--sid", "phone-7")
 
 
@@ -69,6 +72,9 @@ async def test_it_has_all_of_a_user_and_nothing_of_others(server: Server, tmp_pa
     dialog, group = lines["chats.jsonl"]
     assert dialog["settings"] == {"pinned": True}
     assert (group["name"], group["role"]) == ("Hikers", "left")
+    assert [each["blocked"] for each in lines["blocks.jsonl"]] == ["mallory"]
+    (reported,) = lines["reports.jsonl"]
+    assert (reported["user"], reported["text"]) == ("mallory", "sells watches")
     assert "others.jsonl" not in lines
     assert "words of bob" not in json.dumps(lines)
     assert stat.S_IMODE((tmp_path / "alice.zip").stat().st_mode) == 0o600

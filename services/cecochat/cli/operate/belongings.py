@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -21,12 +20,16 @@ OWN: Final = "messages.jsonl"
 CHANGES: Final = "changes.jsonl"
 CHATS: Final = "chats.jsonl"
 MEMBERSHIPS: Final = "memberships.jsonl"
+BLOCKS: Final = "blocks.jsonl"
+REPORTS: Final = "reports.jsonl"
 OTHERS: Final = "others.jsonl"
 FILES: Final = {
     CHATS: "chats, with the user's settings, read marks and role",
     OWN: "messages that the user wrote, with the texts that they have now",
     CHANGES: "edits, deletions and reactions by the user",
     MEMBERSHIPS: "changes of groups by the user, and by others about the user",
+    BLOCKS: "users whom the user blocks",
+    REPORTS: "reports by the user",
     OTHERS: "messages of others in the user's chats, as the user sees them",
 }
 """File of the archive -> what its lines are."""
@@ -36,21 +39,20 @@ Line = tuple[str, dict[str, Any]]
 
 
 class Belongings:
-    """What the history has of one user. `counts` says how many lines each file has so far."""
+    """What the history has of one user."""
 
     def __init__(self, history: History, opening: Opening, user_id: UserId) -> None:
         self._history = history
         self._opening = opening
         self._user = user_id
-        self.counts: Counter[str] = Counter()
         self.expired = 0  # of the messages and edits of the user, left out as too old
 
     async def lines(self, *, others: bool, chat_done: Callable[[], None]) -> AsyncIterator[Line]:
         """Yield all lines, one chat after the other. Raises `Unavailable`."""
         async for row in self.chats():
-            yield self._counted(CHATS, _chat(self._user, row))
+            yield CHATS, _chat(self._user, row)
             async for line in self._in_chat(row.chat_id, others=others):
-                yield self._counted(*line)
+                yield line
             chat_done()
 
     async def chats(self) -> AsyncIterator[ChatRow]:
@@ -61,10 +63,6 @@ class Belongings:
             for row in rows:
                 after = row.chat_id
                 yield row
-
-    def _counted(self, file: str, value: dict[str, Any]) -> Line:
-        self.counts[file] += 1
-        return file, value
 
     async def _in_chat(self, chat_id: ChatId, *, others: bool) -> AsyncIterator[Line]:
         seen = await self._history.groups.seen(self._user, chat_id) if is_group(chat_id) else None

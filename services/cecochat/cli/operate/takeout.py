@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from cecochat.cli.output import echo, json_line, shown_ms
 from cecochat.domain.printable import as_json as in_json
 
 if TYPE_CHECKING:
-    from cecochat.cli.operate.belongings import Belongings
+    from cecochat.cli.operate.belongings import Line
     from cecochat.domain.cluster.retention import Retention
     from cecochat.domain.log.ids import UserId
     from cecochat.settings.settings import Settings
@@ -141,8 +141,10 @@ async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which
     from cecochat.adapters import build
     from cecochat.auth.operators import keys_secret
     from cecochat.cli.operate.belongings import Belongings
+    from cecochat.cli.operate.moderated import moderated
     from cecochat.sealing.keyring import KeyRing
     from cecochat.sealing.opening import Opening
+    from cecochat.sealing.reports import ReportTexts
 
     async with AsyncExitStack() as stack:
         keys = await stack.enter_async_context(build.keys(settings))
@@ -153,13 +155,18 @@ async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which
         if not which.expired:
             opening.keep(await _retention(settings))
         found = Belongings(history, opening, user)
-        await _write_lines(found, folder, others=which.others)
+        moderation = await stack.enter_async_context(build.moderation(settings))
+        with _progress() as chat_done:
+            of_history = found.lines(others=which.others, chat_done=chat_done)
+            of_moderation = moderated(moderation, ReportTexts(ring), user)
+            counts = await _write_lines([of_history, of_moderation], folder, which)
         holes = [each for each in await history.holes() if each.reason != "uncopied"]
         key = (await keys.get([user])).get(user, b"none")
     access = {"key": "none" if key == b"none" else "whole" if key else "destroyed"}
     access |= await _revoked(settings, user)
     (folder / ACCESS).write_text(f"{in_json(access)}\n")
-    report = _report(settings, user, found, others=which.others)
+    report = _report(settings, user, counts)
+    report["too_old"] = found.expired
     report["revoked"] = len(access["logins"]) + bool(access["before_ms"])
     report["holes_in_the_history"] = len(holes)
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
@@ -167,20 +174,26 @@ async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which
     return report
 
 
-async def _write_lines(found: Belongings, folder: Path, *, others: bool) -> None:
+async def _write_lines(
+    sources: Sequence[AsyncIterator[Line]], folder: Path, which: _Which
+) -> dict[str, int]:
+    """Write the files, and return how many lines each of them has."""
     from cecochat.cli.operate.belongings import FILES, OTHERS
 
     files: dict[str, IO[str]] = {}
     try:
         for name in FILES:
-            if others or name != OTHERS:
+            if which.others or name != OTHERS:
                 files[name] = (folder / name).open("w")
-        with _progress() as chat_done:
-            async for name, value in found.lines(others=others, chat_done=chat_done):
+        counts = dict.fromkeys(files, 0)
+        for lines in sources:
+            async for name, value in lines:
                 files[name].write(f"{in_json(value)}\n")
+                counts[name] += 1
     finally:
         for each in files.values():
             each.close()
+    return counts
 
 
 @contextmanager
@@ -222,8 +235,7 @@ async def _revoked(settings: Settings, user: UserId) -> dict[str, Any]:
 # -- the report
 
 
-def _report(settings: Settings, user: UserId, found: Belongings, *, others: bool) -> Report:
-    from cecochat.cli.operate.belongings import FILES, OTHERS
+def _report(settings: Settings, user: UserId, counts: dict[str, int]) -> Report:
     from cecochat.runtime.clock import now_ms
     from cecochat.settings import backends
 
@@ -232,10 +244,10 @@ def _report(settings: Settings, user: UserId, found: Belongings, *, others: bool
         "at_ms": now_ms(),
         "by": getpass.getuser(),
         "history_in": backends.chosen("history", settings).keeps_in,
+        "moderation_in": backends.chosen("moderation", settings).keeps_in,
         "keys_in": backends.chosen("keys", settings).keeps_in,
         "revocations_in": backends.chosen("configuration", settings).keeps_in,
-        "files": {name: found.counts[name] for name in FILES if others or name != OTHERS},
-        "too_old": found.expired,
+        "files": counts,
         "not_in_it": list(NOT_IN_IT),
     }
 
@@ -254,7 +266,10 @@ def _print(report: Report, output: Path, *, as_json: bool) -> None:
         json_line(report)
         return
     echo(f"{output} has everything of {report['user']}, as plain text: keep it safe")
-    echo(f"from the history in {report['history_in']}:")
+    echo(
+        f"from the history in {report['history_in']}, and from moderation in "
+        f"{report['moderation_in']}:"
+    )
     for name, count in report["files"].items():
         echo(f"  {count:>8}  {FILES[name]}")
     echo(
