@@ -24,7 +24,9 @@ from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import Tail
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import bodies
+from cecochat.runtime.arriving import Arrivals
 from cecochat.runtime.http import RETRY_MS, App, error_response, sent
+from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.connect.backend import Backend
 from cecochat.v1 import errors_pb2
 
@@ -49,16 +51,22 @@ class Events:
         self._hooks = hooks
         self._open: Counter[str] = Counter()  # by service
         self._turns = count()
+        self._arrivals = Arrivals()
+        self._tarpit = Tarpit()
 
     async def stream(self, request: Request) -> HTTPResponse | None:
         """Answer a request: with a stream, or with what keeps it from being one."""
         try:
             caller = self._backend.admit(request.headers.get("authorization", ""), "read")
-            tail = _tail(await bodies.read(request, BODY_MAX_BYTES))
+            async with self._arrivals.soon():
+                tail = _tail(await bodies.read(request, BODY_MAX_BYTES))
             with self._counted(caller):
                 return await self._pass_on(request, tail, caller)
-        except Refusal as refusal:
-            return error_response(refusal)
+        except Refusal as refused:
+            refusal = refused.detached()
+        bodies.drop(request)
+        await self._tarpit.hold(refusal)
+        return error_response(refusal)
 
     @contextmanager
     def _counted(self, caller: Identity) -> Iterator[None]:

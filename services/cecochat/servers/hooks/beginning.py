@@ -27,10 +27,11 @@ class Beginning(NamedTuple):
 
 
 async def beginning(
-    backplane: Backplane, group: str, here: Here, since_ms: int, metrics: OfEndpoint
+    backplane: Backplane, group: str, here: Here, since_ms: int, metrics: OfEndpoint | None
 ) -> Beginning:
     """Return where a group of readers goes on in a partition: where it has come to, or else at what
-    was appended since `since_ms`. What is missing is counted. Raises `Unavailable`, `Trimmed`.
+    was appended since `since_ms`. What is missing is counted in `metrics`. Raises `Unavailable`,
+    `Trimmed`.
     """
     partition = here.partition
     committed = await backplane.committed(group, MESSAGES, partition)
@@ -40,14 +41,16 @@ async def beginning(
     fields = {"partition": partition, "group": group}
     if found.lost:
         log.error("the log has lost an end that was told", extra=fields)
-        metrics.lost_place()
     if found.missing:
-        metrics.dropped(found.missing)
         log.error(
             "%s misses the offsets %s to %s of partition %s: the log has dropped them",
             *(group, committed.offset, found.place.offset - 1, partition),
             extra=fields,
         )
+    if metrics and found.lost:
+        metrics.lost_place()
+    if metrics and found.missing:
+        metrics.dropped(found.missing)
     return found
 
 

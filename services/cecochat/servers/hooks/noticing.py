@@ -84,9 +84,7 @@ class Noticing:
 
     async def _follow(self) -> None:
         since_ms = max(self.endpoint.created_ms, now_ms() - LATE_MS)
-        start = await beginning(
-            self._backplane, self.group, self._here, since_ms, self._means.metrics
-        )
+        start = await beginning(self._backplane, self.group, self._here, since_ms, None)
         stored = await self._store.load(self.group, self.partition)
         told = {user_id: Silence.decode(value) for user_id, value in stored.items()}
         decided = Decided(told, start.place)
