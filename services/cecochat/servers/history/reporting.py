@@ -100,10 +100,9 @@ class Reporting:
         except Refusal:
             raise missing from None
         id_ = request.message_id
-        if not seen.covers(id_):
-            raise missing
-        found = await self._history.these(chat_id, [id_])
-        if not found and ids.time_ms(id_) > now_ms() - FRESH_MS:
+        is_ahead = bool(seen.role) and id_ > seen.as_of
+        found = await self._history.these(chat_id, [id_]) if seen.covers(id_) else {}
+        if not found and (is_ahead or seen.covers(id_)) and _is_fresh(id_):
             raise Refusal(
                 errors_pb2.ERROR_CODE_BEHIND, "the history is not that far yet", BEHIND_RETRY_MS
             )
@@ -138,3 +137,7 @@ class Reporting:
         page = await self._moderation.blocks.of(user_id, after=request.after_user_id, limit=limit)
         found = [BlockedUser(user_id=b.blocked_id, blocked_at_ms=b.at_ms) for b in page.items]
         return ListBlocksResponse(blocks=found, has_more=page.has_more).SerializeToString()
+
+
+def _is_fresh(message_id: int) -> bool:
+    return ids.time_ms(message_id) > now_ms() - FRESH_MS
