@@ -68,6 +68,28 @@ async def test_two_users_chat(tmp_path: Path, dist: Path, runtime: tuple[str, ..
         await alice.until_values("receipt", lambda values: values[-1]["readUpTo"] == sent)
 
 
+async def test_users_report_and_block(tmp_path: Path, dist: Path, runtime: tuple[str, ...]) -> None:
+    async with (
+        running(tmp_path) as system,
+        client(dist, system, "alice", runtime=runtime) as alice,
+        client(dist, system, "eve", runtime=runtime) as eve,
+        system.backend() as desk,
+    ):
+        await until_connected(alice, eve)
+        sent = await eve.call("send", "alice", "buy my pills")
+        id_ = await alice.call("report", "eve", f"{sent}n", "spam", "every day")
+        of_user = await alice.call("reportUser", "eve", "rude")
+        assert [(each.id, each.text) for each in await desk.reports()] == [
+            (id_, "every day"),
+            (of_user, ""),
+        ]
+        await alice.call("block", "eve")
+        await alice.call("block", "bob")
+        assert [each["userId"] for each in await alice.call("blocked")] == ["bob", "eve"]
+        await alice.call("unblock", "bob")
+        assert [each["userId"] for each in await alice.call("blocked")] == ["eve"]
+
+
 async def test_what_a_user_sets_for_a_chat_is_on_all_their_devices(
     tmp_path: Path, dist: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import type { Chat, Found, Message, Page } from "./events.js";
 import type { Group, Members } from "./group.js";
+import type { Answered, Asked } from "./reporting.js";
 import type { Body, Queued } from "./sending.js";
 
 export interface SendOptions {
@@ -29,6 +30,7 @@ export interface Backend {
   chats(request: PageRequest): Promise<Chat[]>;
   page(chatId: string, request: PageRequest): Promise<Page>;
   search(text: string, chatId: string, request: PageRequest): Promise<Found>;
+  reporting(asked: Asked): Promise<Answered>;
   group(chatId: string): Promise<Group>;
   members(chatId: string, after: string, asOf: bigint): Promise<Members>;
   /** Make a call of `cecochat.v1.Attachments`, whose request and answer are serialized. */

@@ -1,7 +1,7 @@
 /** The client that an application uses. */
 
 import { checkClientMessageId, checkEmoji, checkMessageId } from "./arguments.js";
-import { checkPage, checkText } from "./arguments.js";
+import { checkPage, checkText, peopleIn } from "./arguments.js";
 import { type Attachment, type Call, Files, attachmentsFrom } from "./attachments.js";
 import type { Backend, PageRequest, SearchRequest, SendOptions } from "./backend.js";
 import type { Body, Queued } from "./sending.js";
@@ -12,6 +12,7 @@ import { Groups } from "./groups.js";
 import { chatOf } from "./ids.js";
 import type { Fetch } from "./lookup.js";
 import { newId } from "./newid.js";
+import type { Blocked } from "./reporting.js";
 import { type ChatSettings, settingsFrom } from "./settings.js";
 
 const WATCHED_MAX = 64;
@@ -197,6 +198,48 @@ export class Client {
       const last = messages.at(-1)?.id;
       if (after === undefined) before = last;
       else after = last;
+    }
+  }
+
+  /**
+   * Report a message of a chat to the moderators: why, as a code that your product chooses, and what
+   * the user says about it, up to 1,000 bytes. Resolves with the id of the report, which is the same
+   * if the user reports the message again.
+   */
+  async report(chat: string, messageId: bigint, reason: string, text = ""): Promise<string> {
+    checkMessageId("messageId", messageId);
+    const report = { chatId: this.chat(chat), messageId, reason, text };
+    return (await this.backend.reporting({ report })).reportId ?? "";
+  }
+
+  /**
+   * Report a user to the moderators. Resolves with the id of the report, which is the same until
+   * somebody has decided about it.
+   */
+  async reportUser(userId: string, reason: string, text = ""): Promise<string> {
+    peopleIn([userId]);
+    return (await this.backend.reporting({ report: { userId, reason, text } })).reportId ?? "";
+  }
+
+  /** Block a user, if they are not blocked yet. */
+  async block(userId: string): Promise<void> {
+    peopleIn([userId]);
+    await this.backend.reporting({ block: userId });
+  }
+
+  /** No longer block a user. */
+  async unblock(userId: string): Promise<void> {
+    peopleIn([userId]);
+    await this.backend.reporting({ unblock: userId });
+  }
+
+  /** Go through those whom the user blocks, in the order of their user ids. */
+  async *blocked(): AsyncGenerator<Blocked, void> {
+    for (let above = "", more = true; more;) {
+      const { blocked = [], hasMore = false } = await this.backend.reporting({ above });
+      yield* blocked;
+      more = hasMore && blocked.length > 0;
+      above = blocked.at(-1)?.userId ?? above;
     }
   }
 

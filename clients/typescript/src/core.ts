@@ -15,6 +15,7 @@ import { type Fetch, Lookup, type Route, type Token } from "./lookup.js";
 import { newId } from "./newid.js";
 import { Queries } from "./queries.js";
 import { recent } from "./recent.js";
+import { reported } from "./reporting.js";
 import { type Ended, type Peer, Session, type SocketClass } from "./session.js";
 import { type Body, type Queued, Sending } from "./sending.js";
 import type { Kept } from "./storage.js";
@@ -38,6 +39,7 @@ export interface CoreOptions {
 export class Core implements Peer {
   status: Status = { state: "connecting" };
   readonly attachments: Backend["attachments"];
+  readonly reporting: Backend["reporting"] = (asked) => reported(asked, this.queries, this.local);
   private readonly lookup: Lookup;
   private readonly queries: Queries;
   private readonly local: LocalDevice;
@@ -123,7 +125,7 @@ export class Core implements Peer {
   }
 
   markRead(chatId: string, messageId: bigint): void {
-    this.note(chatId, messageId);
+    this.sending.note(chatId, messageId);
     this.local.read(chatId, messageId);
   }
 
@@ -166,7 +168,7 @@ export class Core implements Peer {
       this.queries.messages({ chatId, bound, limit, ...(token && { token }) }),
     );
     const newest = page.messages.at(-1);
-    if (newest) this.note(chatId, newest.id);
+    if (newest) this.sending.note(chatId, newest.id);
     const states = new Map(page.states.map((state) => [state.messageId, state]));
     const messages = page.messages.map((event) => entryOf(event, states.get(event.id)));
     return { messages, hasMore: page.hasMore };
@@ -202,11 +204,6 @@ export class Core implements Peer {
     const last = this.local.groupChanges.get(chatId);
     if (last === undefined) return ask();
     return recent(ask, (answer) => (asOf(answer) ?? last) >= last);
-  }
-
-  /** Remember a message, so that what is sent to its chat from now on sorts after it. */
-  private note(chatId: string, messageId: bigint): void {
-    this.sending.note(chatId, messageId);
   }
 
   /** Send the remaining receipts, save the state and disconnect. */

@@ -31,6 +31,7 @@ export type { Group, GroupChange, GroupOptions, Member, Role } from "./group.js"
 export type { Groups } from "./groups.js";
 export { databaseName, indexedDb } from "./indexeddb.js";
 export type { Token } from "./lookup.js";
+export type { Blocked } from "./reporting.js";
 export { type ChatSettings, FOR_GOOD, type SettingsChanged } from "./settings.js";
 export type { Snapshot } from "./snapshot.js";
 export { Timeline } from "./timeline.js";

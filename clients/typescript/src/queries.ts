@@ -98,6 +98,16 @@ export class Queries {
     return page;
   }
 
+  /** Make a call by its name. */
+  ask<Q extends Message, A extends Message>(
+    name: string,
+    asked: Schema<Q>,
+    answered: Schema<A>,
+    request: Init<Q>,
+  ): Promise<A> {
+    return this.call(name, toBinary(asked, create(asked, request)), answered);
+  }
+
   /** Yield the pages of all chats in the order of their ids, so that none is missed. */
   async *chatsById(token: ReadToken): AsyncGenerator<GetChatsResponse> {
     for (let afterChatId = "", more = true; more;) {

@@ -325,6 +325,7 @@ export class Tabs implements Backend {
 
   // -- what the client asks for
 
+  readonly reporting: Backend["reporting"] = (asked) => this.call("reporting", asked);
   send(chatId: string, text: string, id: string, again: boolean): Promise<bigint> {
     return this.call("send", chatId, text, id, again);
   }

@@ -76,7 +76,7 @@ export class Incarnation {
       const sent = this.core.post(chatId, body as Body, clientMessageId);
       sent.catch(() => {});
     } else {
-      if (seenId) this.core["note"](chatId, seenId);
+      if (seenId) this.core["sending"].note(chatId, seenId);
       const text = body.value.text.repeat(repeat);
       const sent = clientMessageId
         ? this.core.send(chatId, text, clientMessageId)
