@@ -28,8 +28,8 @@ from cecochat.ports.configuration import MODERATION
 from cecochat.ports.moderation import Block
 from cecochat.runtime import http
 from cecochat.v1.errors_pb2 import ErrorCode
-from cecochat.v1.events_pb2 import Edit, GroupOptions, Membership
-from cecochat.v1.history_pb2 import GetChatsRequest
+from cecochat.v1.events_pb2 import ROLE_MUTED, Appointment, Edit, GroupOptions, Membership
+from cecochat.v1.history_pb2 import GetChatsRequest, ListMembersRequest
 from cecochat.v1.messaging_pb2 import Send, ServerItem
 from tests.integration.streams import Stream, message, receipt
 from tests.integration.systems import Refused, Running, metric, running, settings, until_metric
@@ -139,6 +139,39 @@ async def test_a_slow_chat(system: Running) -> None:
         assert await code(system, "bob", message(f"1{chat}", chat)) == "", "it is the same one"
         assert await code(system, "bob", message(f"2{chat}", chat)) == "TOO_SOON"
         assert await code(system, "ann", message(f"1{chat}", chat)) == ""
+
+
+async def change(system: Running, user: str, chat: str, id_: str, **what: Any) -> str:
+    """With which code a change of a group is refused; empty: it is accepted."""
+    send = Send(client_message_id=id_, chat_id=chat, membership=Membership(**what))
+    return await code(system, user, send)
+
+
+async def test_what_a_groups_admins_forbid_outlives_a_restart(tmp_path: Path) -> None:
+    muted = Appointment(user_id="bob", role=ROLE_MUTED)
+    opened = GroupOptions(name="Us", is_open=True)
+    async with running(tmp_path, partitions=4) as system:
+        await found(system)
+        for chat in GROUPS:
+            assert await change(system, "ann", chat, f"2{chat}", options=opened) == ""
+            assert await change(system, "ann", chat, f"3{chat}", appointments=[muted]) == ""
+            assert await change(system, "ann", chat, f"4{chat}", banned_ids=["cyd"]) == ""
+    for again in range(2):
+        async with running(tmp_path, partitions=4) as system:
+            for chat in GROUPS:
+                id_ = f"{again}{chat}"
+                assert await code(system, "bob", message(f"5{id_}", chat)) == "FORBIDDEN"
+                assert await code(system, "bob", receipt(f"6{id_}", chat)) == ""
+                assert await change(system, "cyd", chat, f"7{id_}", added_ids=["cyd"]) == (
+                    "NOT_FOUND"
+                )
+    async with running(tmp_path, partitions=4) as system:
+        for chat in GROUPS:
+            assert await change(system, "ann", chat, f"8{chat}", unbanned_ids=["cyd"]) == ""
+            assert await change(system, "cyd", chat, f"9{chat}", added_ids=["cyd"]) == ""
+            members = await system.members("ann", ListMembersRequest(chat_id=chat))
+            roles = {each.user_id: each.role for each in members.members}
+            assert roles["bob"] == ROLE_MUTED
 
 
 async def test_who_is_blocked_writes_nothing_to_that_user(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ async def test_a_renewed_token_keeps_the_stream(tmp_path: Path) -> None:
 async def test_a_withdrawn_key_ends_its_streams(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.servers.messaging.connection.TOKEN_CHECK_S", 0.0)
+    monkeypatch.setattr("cecochat.servers.messaging.session_token.CHECK_S", 0.0)
     async with running(tmp_path / "data", jwks_file=keys) as system:
         address = system.where
         assert system.addresses.token_secret_file is None

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.domain.groups.group import CHANGE_MAX, Group
+from cecochat.domain.groups.group import BANNED_MAX, CHANGE_MAX, Group
 from cecochat.domain.groups.rights import Act, act_of
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,
     ROLE_MEMBER,
+    ROLE_MUTED,
     ROLE_OWNER,
     Appointment,
     Deletion,
@@ -68,6 +69,9 @@ def test_who_creates_a_group_owns_it(group: Group) -> None:
         (Membership(options=GroupOptions(name="Us", is_channel=True)), ANN),
         (Membership(options=GroupOptions(name="Us", hides_past=True)), ANN),
         (appointed(CAROL, ROLE_ADMIN), ANN),
+        (appointed(CAROL, ROLE_MUTED), BOB),
+        (Membership(banned_ids=[DAN]), BOB),
+        (Membership(removed_ids=[CAROL], banned_ids=[CAROL]), BOB),
     ],
 )
 def test_the_table_says_who_may(group: Group, wanted: Membership, least: UserId) -> None:
@@ -77,6 +81,62 @@ def test_the_table_says_who_may(group: Group, wanted: Membership, least: UserId)
     for actor in [each for each in members[: members.index(least)] if each != CAROL]:
         assert refused(group, actor, wanted) == errors_pb2.ERROR_CODE_FORBIDDEN
     assert refused(group, DAN, wanted) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def test_who_is_muted_reads_and_leaves_and_does_nothing_else(group: Group) -> None:
+    muted = changed(group, BOB, appointed(CAROL, ROLE_MUTED))
+    for act in (Act.RECEIVE, Act.RETRACT, Act.LEAVE):
+        muted.authorise(CAROL, act)
+    for act in {*Act} - {Act.RECEIVE, Act.RETRACT, Act.LEAVE}:
+        with pytest.raises(Refusal, match="you may not"):
+            muted.authorise(CAROL, act)
+    assert changed(muted, BOB, appointed(CAROL, ROLE_MEMBER)).roles == group.roles
+    assert refused(muted, CAROL, appointed(CAROL, ROLE_MEMBER)) == errors_pb2.ERROR_CODE_FORBIDDEN
+    assert refused(group, BOB, appointed(ANN, ROLE_MUTED)) == errors_pb2.ERROR_CODE_FORBIDDEN
+    assert refused(group, BOB, appointed(CAROL, ROLE_ADMIN)) == errors_pb2.ERROR_CODE_FORBIDDEN
+
+
+def test_who_is_banned_is_gone_and_cannot_come_back(group: Group) -> None:
+    invited = changed(group, ANN, Membership(invited_ids=[DAN]))
+    settled = invited.settle(BOB, Membership(banned_ids=[DAN, CAROL]), LIMIT)
+    assert settled == Membership(removed_ids=[DAN, CAROL], banned_ids=[DAN, CAROL])
+    banned = invited.after(settled)
+    assert {*banned.roles} == {ANN, BOB}
+    assert not banned.invited
+    opened = changed(banned, ANN, Membership(options=GroupOptions(name="Us", is_open=True)))
+    assert refused(opened, DAN, Membership(added_ids=[DAN])) == errors_pb2.ERROR_CODE_NOT_FOUND
+    for wanted in (Membership(added_ids=[DAN]), Membership(invited_ids=[CAROL])):
+        assert refused(banned, ANN, wanted) == errors_pb2.ERROR_CODE_INVALID_ARGUMENT
+    assert banned.settle(BOB, Membership(banned_ids=[DAN]), LIMIT) == Membership()
+    free = changed(opened, BOB, Membership(unbanned_ids=[DAN]))
+    assert changed(free, DAN, Membership(added_ids=[DAN])).role_of(DAN) == ROLE_MEMBER
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Membership(banned_ids=[BOB]),
+        Membership(banned_ids=[DAN], added_ids=[DAN]),
+        Membership(banned_ids=[DAN], invited_ids=[DAN]),
+        Membership(banned_ids=[DAN], unbanned_ids=[DAN]),
+        Membership(banned_ids=["no name"]),
+    ],
+)
+def test_wrong_bans_are_refused(group: Group, wanted: Membership) -> None:
+    assert refused(group, BOB, wanted) == errors_pb2.ERROR_CODE_INVALID_ARGUMENT
+
+
+def test_nobody_bans_who_has_no_lower_role(group: Group) -> None:
+    assert refused(group, BOB, Membership(banned_ids=[ANN])) == errors_pb2.ERROR_CODE_FORBIDDEN
+    assert refused(group, CAROL, Membership(banned_ids=[DAN])) == errors_pb2.ERROR_CODE_FORBIDDEN
+
+
+def test_a_group_has_so_many_bans(group: Group) -> None:
+    for first in range(0, BANNED_MAX, 100):
+        users = [f"user-{number}" for number in range(first, first + 100)]
+        group = changed(group, ANN, Membership(banned_ids=users))
+    wanted = Membership(banned_ids=[DAN])
+    assert refused(group, ANN, wanted) == errors_pb2.ERROR_CODE_INVALID_ARGUMENT
 
 
 def test_options_of_a_later_version_are_the_owners_as_well(group: Group) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.errors import Invalid
 from cecochat.domain.groups.group import Group
 from cecochat.domain.log.chain import Here
 from cecochat.domain.log.groups import Groups
@@ -14,7 +15,9 @@ from cecochat.v1.events_pb2 import Event, GroupOptions, Membership
 PEOPLE = [UserId(f"user-{number}") for number in range(6)]
 LIVES = {user: number % 3 for number, user in enumerate(PEOPLE)} | {UserId("g:us"): 0}
 CHAT = ChatId("g:us")
-CHANGES = st.lists(st.tuples(st.sampled_from(PEOPLE[1:]), st.sampled_from("+-i")), max_size=25)
+CHANGES = st.lists(st.tuples(st.sampled_from(PEOPLE[1:]), st.sampled_from("+-ibu")), max_size=25)
+NAMED = {"+": "added_ids", "-": "removed_ids", "i": "invited_ids", "b": "banned_ids"}
+NAMED |= {"u": "unbanned_ids"}
 
 
 def here(partition: int) -> Here:
@@ -26,10 +29,12 @@ def events(wanted: list[tuple[UserId, str]]) -> list[tuple[Event, int]]:
     group, events_, changed_id = Group(CHAT), [], 0
     changes = [Membership(added_ids=PEOPLE[1:2], options=GroupOptions(name="us"))]
     for user, what in wanted:
-        named = {"+": "added_ids", "-": "removed_ids", "i": "invited_ids"}[what]
-        changes.append(Membership(**{named: [user]}))  # type: ignore[arg-type]
+        changes.append(Membership(**{NAMED[what]: [user]}))  # type: ignore[arg-type]
     for id_, change in enumerate(changes, start=1):
-        settled = group.settle(PEOPLE[0], change, 100)
+        try:
+            settled = group.settle(PEOPLE[0], change, 100)
+        except Invalid:  # somebody who is banned
+            continue
         group = group.after(settled)
         events_.append((Event(id=id_, chat_id=CHAT, membership=settled), changed_id))
         changed_id = id_
@@ -44,7 +49,7 @@ def read(groups: Groups, told: list[tuple[Event, int]]) -> Groups:
 
 def known(groups: Groups) -> object:
     roster = groups.roster(CHAT)
-    return list(roster.roles.items()), roster.invited, roster.options.name
+    return list(roster.roles.items()), roster.invited, roster.banned, roster.options.name
 
 
 @given(CHANGES, st.integers(0, 25), st.integers(1, 4), st.sampled_from([0, 1]))

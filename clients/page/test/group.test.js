@@ -8,7 +8,7 @@ import { inWords, may, mayRemove } from "../src/model/group.ts";
 import { rowsOf } from "../src/model/rows.ts";
 
 const AT = new Date("2026-11-29T10:00:00Z");
-const NOTHING = { userId: "alice", added: [], removed: [], invited: [], appointed: [] };
+const NOTHING = { userId: "alice", added: [], removed: [], invited: [], banned: [], unbanned: [], appointed: [] };
 const US = { name: "Us", isChannel: false };
 
 function message(id, from, note) {
@@ -25,6 +25,9 @@ test("each change is said in words", () => {
     [{ added: many }, "alice added b, c, d, e and 2 more"],
     [{ removed: ["bob"] }, "alice removed bob"],
     [{ invited: ["bob"] }, "alice invited bob"],
+    [{ removed: ["bob"], banned: ["bob"] }, "alice banned bob"],
+    [{ unbanned: ["bob"] }, "alice lifted the ban of bob"],
+    [{ appointed: [{ userId: "bob", role: "muted" }] }, "alice made bob muted"],
     [{ options: US }, "alice changed the group to “Us”"],
     [
       { options: { ...US, isChannel: true, isOpen: true, hidesPast: true } },

@@ -8,7 +8,7 @@ import type {
 import type { GetGroupResponse, Member as GivenMember } from "./gen/cecochat/v1/history_pb.js";
 import { timeOf } from "./ids.js";
 
-export const ROLES = ["member", "admin", "owner"] as const;
+export const ROLES = ["muted", "member", "admin", "owner"] as const;
 
 /** What somebody is in a group. Each may do what those before it may. */
 export type Role = (typeof ROLES)[number];
@@ -62,6 +62,9 @@ export interface GroupChange {
   invited: string[];
   /** Members who have another role now. */
   appointed: { userId: string; role: Role }[];
+  /** They cannot come back until that is lifted. */
+  banned: string[];
+  unbanned: string[];
   /** All options, if any of them has changed. */
   options?: GroupOptions;
   clientMessageId: string;
@@ -74,13 +77,14 @@ export function optionsOf(given: GivenOptions | undefined): GroupOptions {
   return { name, isChannel, isOpen, hidesPast };
 }
 
-/** Convert a role. One that only later versions know is at least that of a member. */
+/** Convert a role. One that only later versions know counts as the nearest that is less. */
 function roleOf(role: number): Role | undefined {
-  return role ? (ROLES[role - 1] ?? "member") : undefined;
+  if (!role) return undefined;
+  return role < 0 ? "muted" : (ROLES[role] ?? "member");
 }
 
 export function roleNumber(role: Role): number {
-  return ROLES.indexOf(role) + 1;
+  return ROLES.indexOf(role) || -1;
 }
 
 /** What somebody is, as a part of an object; empty if nothing. */
@@ -93,7 +97,8 @@ export function groupChangeOf(
   { id, chatId, userId, clientMessageId }: Event,
   change: Membership,
 ): GroupChange {
-  const { addedIds, removedIds, invitedIds, appointments, options } = change;
+  const { addedIds, removedIds, invitedIds, bannedIds, unbannedIds, appointments, options } =
+    change;
   return {
     kind: "membership",
     id,
@@ -104,6 +109,8 @@ export function groupChangeOf(
     removed: removedIds,
     invited: invitedIds,
     appointed: appointments.map(({ userId, role }) => ({ userId, role: roleOf(role) ?? "member" })),
+    banned: bannedIds,
+    unbanned: unbannedIds,
     ...(options && { options: optionsOf(options) }),
     clientMessageId,
   };

@@ -62,6 +62,16 @@ export class Groups {
     return this.change(chat, { removedIds: peopleIn(users) }, options);
   }
 
+  /** Keep these users out, members among them too. It takes an admin, and a role above theirs. */
+  async ban(chat: string, users: readonly string[], options: SendOptions = {}): Promise<bigint> {
+    return this.change(chat, { bannedIds: peopleIn(users) }, options);
+  }
+
+  /** Lift the ban of these users, who do not become members by that. It takes an admin. */
+  async unban(chat: string, users: readonly string[], options: SendOptions = {}): Promise<bigint> {
+    return this.change(chat, { unbannedIds: peopleIn(users) }, options);
+  }
+
   /** Let these users join. It takes an admin. Nobody tells them: your application does. */
   async invite(chat: string, users: readonly string[], options: SendOptions = {}): Promise<bigint> {
     return this.change(chat, { invitedIds: peopleIn(users) }, options);
@@ -77,7 +87,10 @@ export class Groups {
     return this.change(chat, { removedIds: [this.userId] }, options);
   }
 
-  /** Give a member another role. It takes the owner, who is an admin once there is another owner. */
+  /**
+   * Give a member another role. It takes the owner, who is an admin once there is another owner. To
+   * mute a member, or make one who is muted a member again, takes an admin.
+   */
   async appoint(
     chat: string,
     user: string,

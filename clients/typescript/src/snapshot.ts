@@ -5,7 +5,7 @@
 
 import { PositionSchema, SendSchema } from "./gen/schemas.js";
 import { type Init, create } from "./codec.js";
-import { ROLES } from "./group.js";
+import { Role } from "./gen/cecochat/v1/events_pb.js";
 import type { Position, Send } from "./gen/cecochat/v1/messaging_pb.js";
 
 /** All that has to survive a restart of a device. */
@@ -49,6 +49,8 @@ interface MembershipJson {
   addedIds?: string[];
   removedIds?: string[];
   invitedIds?: string[];
+  bannedIds?: string[];
+  unbannedIds?: string[];
   appointments?: { userId?: string; role?: string }[];
   options?: { name?: string; isChannel?: boolean; isOpen?: boolean; hidesPast?: boolean };
 }
@@ -104,7 +106,7 @@ const KINDS = ["message", "receipt", "edit", "deletion", "reaction", "membership
 function written(value: object): Values {
   const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
     if (Array.isArray(each)) return [name, each.length && each.map(writtenIn)];
-    if (name === "role") return [name, each && `ROLE_${ROLES[each - 1]!.toUpperCase()}`];
+    if (name === "role") return [name, each && `ROLE_${Role[each]}`];
     return [name, writtenIn(each)];
   });
   const own = entries.filter(([name]) => !OF_SERVERS.includes(name));
@@ -120,7 +122,7 @@ function writtenIn(value: unknown): unknown {
 function read(value: Values): Values {
   const entries = Object.entries(value).map(([name, each]): [string, unknown] => {
     if (Array.isArray(each)) return [name, each.map(readIn)];
-    if (name === "role") return [name, ROLES.findIndex((role) => isNamed(role, each)) + 1];
+    if (name === "role") return [name, roleNamed(each)];
     if (BYTES.includes(name)) return [name, bytesFrom(each as string)];
     const isLong = /(messageId|replyToId|UpTo|Ms|sizeBytes)$/.test(name);
     return [name, isLong ? id(each as string) : readIn(each)];
@@ -136,8 +138,8 @@ function bytesFrom(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-function isNamed(role: string, name: unknown): boolean {
-  return name === `ROLE_${role.toUpperCase()}`;
+function roleNamed(name: unknown): Role {
+  return Role[`${name}`.replace("ROLE_", "") as keyof typeof Role] ?? Role.UNSPECIFIED;
 }
 
 function id(text: string | undefined): bigint {

@@ -74,9 +74,12 @@ test("each change is a send to the group", async () => {
   assert.equal(await groups.add(US, ["bob", "carol"]), 40n);
   await groups.remove(US, ["bob"]);
   await groups.invite(US, ["dan"]);
+  await groups.ban(US, ["eve"]);
+  await groups.unban(US, ["eve"]);
   await groups.join(US);
   await groups.leave(US);
   await groups.appoint(US, "carol", "owner");
+  await groups.appoint(US, "bob", "muted");
   await groups.rename(US, "All of us");
   const asked = sends.map(({ chatId, body }) => {
     const init = { chatId: chatId === US ? US : "new", body: body as never };
@@ -87,9 +90,12 @@ test("each change is a send to the group", async () => {
     { addedIds: ["bob", "carol"] },
     { removedIds: ["bob"] },
     { invitedIds: ["dan"] },
+    { bannedIds: ["eve"] },
+    { unbannedIds: ["eve"] },
     { addedIds: ["alice"] },
     { removedIds: ["alice"] },
     { appointments: [{ userId: "carol", role: 3 }] },
+    { appointments: [{ userId: "bob", role: -1 }] },
     { options: { ...OPTIONS, name: "All of us" } },
   ].map((value, at) => {
     const body = { case: "membership", value } as const;
@@ -138,6 +144,8 @@ test("a change comes as an event of its own, with what it came to", async () => 
     added: ["alice"],
     removed: [],
     invited: [],
+    banned: [],
+    unbanned: [],
     appointed: [{ userId: "carol", role: "admin" }],
     options: OPTIONS,
     clientMessageId: "c50",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 NAMED_MAX = 5
 
-ROLES = {"owner": "the owner", "admin": "an admin", "member": "a plain member"}
+ROLES = {"owner": "the owner", "admin": "an admin", "member": "a plain member", "muted": "muted"}
 
 
 def in_words(change: GroupChange) -> str:
@@ -29,6 +29,11 @@ def _done(change: GroupChange) -> Iterator[str]:
         yield "joined"
     elif added:
         yield f"added {some(added)}"
+    removed = [each for each in removed if each not in change.banned]
+    if change.banned:
+        yield f"banned {some(change.banned)}"
+    if change.unbanned:
+        yield f"lifted the ban of {some(change.unbanned)}"
     if removed:
         yield f"removed {some(removed)}"
     if change.invited:
@@ -77,6 +82,8 @@ def change_json(change: GroupChange) -> dict[str, Any]:
         "added": list(change.added),
         "removed": list(change.removed),
         "invited": list(change.invited),
+        "banned": list(change.banned),
+        "unbanned": list(change.unbanned),
         "appointed": [member_json(each) for each in change.appointed],
         "options": options_json(change.options),
     }

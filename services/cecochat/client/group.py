@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
 
-Role = Literal["member", "admin", "owner"]
+Role = Literal["muted", "member", "admin", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -82,6 +82,8 @@ class GroupChange:
     appointed: tuple[Member, ...] = ()  # members who have another role now
     options: GroupOptions | None = None  # all of them, if any of them has changed
     client_message_id: str = ""
+    banned: tuple[str, ...] = ()  # they cannot come back until that is lifted
+    unbanned: tuple[str, ...] = ()
 
     @property
     def sent_at(self) -> datetime:
@@ -111,14 +113,15 @@ def options_of(options: events_pb2.GroupOptions) -> GroupOptions:
 
 def role_number(role: Role) -> events_pb2.Role.ValueType:
     """Return the number of a role."""
-    return events_pb2.Role.Value(f"ROLE_{role}".upper())
+    return events_pb2.Role.Value(f"ROLE_{role}".upper())  # that of "muted" is below 0
 
 
 def role_of(role: events_pb2.Role.ValueType) -> Role | None:
-    """Convert a role. One that only later versions know is at least that of a member."""
+    """Convert a role. One that only later versions know counts as the nearest that is less."""
+    known = {role_number(each): each for each in ROLES}
     if not role:
         return None
-    return ROLES[role - 1] if role <= len(ROLES) else "member"
+    return known.get(role) or ("member" if role > 0 else "muted")
 
 
 def group_change_of(event: events_pb2.Event) -> GroupChange:
@@ -134,6 +137,8 @@ def group_change_of(event: events_pb2.Event) -> GroupChange:
         tuple(Member(each.user_id, role_of(each.role)) for each in change.appointments),
         options_of(change.options) if change.HasField("options") else None,
         event.client_message_id,
+        tuple(change.banned_ids),
+        tuple(change.unbanned_ids),
     )
 
 

@@ -135,11 +135,21 @@ class Groups:
         change = Membership(removed_ids=[self._user_id])
         return await self._change(chat, change, client_message_id)
 
+    async def ban(self, chat: str, *users: str, client_message_id: str | None = None) -> int:
+        """Keep these users out: members among them are removed, and none of them can join or be
+        added. It takes an admin, and a role above theirs.
+        """
+        return await self._change(chat, Membership(banned_ids=_people(users)), client_message_id)
+
+    async def unban(self, chat: str, *users: str, client_message_id: str | None = None) -> int:
+        """Lift the ban of these users, who do not become members by that. It takes an admin."""
+        return await self._change(chat, Membership(unbanned_ids=_people(users)), client_message_id)
+
     async def appoint(
         self, chat: str, user: str, role: Role, *, client_message_id: str | None = None
     ) -> int:
         """Give a member another role. It takes the owner, who is an admin once another owner is
-        appointed.
+        appointed. To mute a member, or make one who is muted a member again, takes an admin.
         """
         check_role(role)
         (user_id,) = _people([user])

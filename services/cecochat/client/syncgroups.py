@@ -84,6 +84,30 @@ class Groups:
             partial(self._groups.invite, chat, *users), client_message_id, timeout_s
         )
 
+    def ban(
+        self,
+        chat: str,
+        *users: str,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> int:
+        """Keep these users out."""
+        return self._behind.do(
+            partial(self._groups.ban, chat, *users), client_message_id, timeout_s
+        )
+
+    def unban(
+        self,
+        chat: str,
+        *users: str,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> int:
+        """Lift the ban of these users."""
+        return self._behind.do(
+            partial(self._groups.unban, chat, *users), client_message_id, timeout_s
+        )
+
     def join(
         self, chat: str, *, client_message_id: str | None = None, timeout_s: float = WAIT_S
     ) -> int:

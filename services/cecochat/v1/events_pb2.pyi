@@ -26,6 +26,8 @@ class _Role:
 class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    ROLE_MUTED: _Role.ValueType  # -1
+    """A member who reads and may leave, and writes nothing."""
     ROLE_MEMBER: _Role.ValueType  # 1
     ROLE_ADMIN: _Role.ValueType  # 2
     ROLE_OWNER: _Role.ValueType  # 3
@@ -34,6 +36,8 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a member of a group may do; each role may do what those before it may."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
+ROLE_MUTED: Role.ValueType  # -1
+"""A member who reads and may leave, and writes nothing."""
 ROLE_MEMBER: Role.ValueType  # 1
 ROLE_ADMIN: Role.ValueType  # 2
 ROLE_OWNER: Role.ValueType  # 3
@@ -387,6 +391,8 @@ class Membership(_message.Message):
     INVITED_IDS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     CREATES_FIELD_NUMBER: _builtins.int
+    BANNED_IDS_FIELD_NUMBER: _builtins.int
+    UNBANNED_IDS_FIELD_NUMBER: _builtins.int
     creates: _builtins.bool
     """The group is to be new. Refused if the sender belongs to it already, unless the sender owns it and it has these options: then
     nothing changes. Never in an event.
@@ -411,6 +417,14 @@ class Membership(_message.Message):
     def options(self) -> Global___GroupOptions:
         """All options, if any of them changes. Always there in a group's first event."""
 
+    @_builtins.property
+    def banned_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """They cannot become members until the ban is lifted. Members among them are removed, too."""
+
+    @_builtins.property
+    def unbanned_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """They are banned no more."""
+
     def __init__(
         self,
         *,
@@ -420,10 +434,12 @@ class Membership(_message.Message):
         invited_ids: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___GroupOptions | None = ...,
         creates: _builtins.bool = ...,
+        banned_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unbanned_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "appointments", b"appointments", "creates", b"creates", "invited_ids", b"invited_ids", "options", b"options", "removed_ids", b"removed_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "appointments", b"appointments", "banned_ids", b"banned_ids", "creates", b"creates", "invited_ids", b"invited_ids", "options", b"options", "removed_ids", b"removed_ids", "unbanned_ids", b"unbanned_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -286,6 +286,7 @@ class GroupMembers(_message.Message):
     INVITED_IDS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     CREATOR_ID_FIELD_NUMBER: _builtins.int
+    BANNED_IDS_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     changed_id: _builtins.int
     """The event of the last change that counted."""
@@ -301,6 +302,10 @@ class GroupMembers(_message.Message):
 
     @_builtins.property
     def options(self) -> _events_pb2.GroupOptions: ...
+    @_builtins.property
+    def banned_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only in the home."""
+
     def __init__(
         self,
         *,
@@ -310,10 +315,11 @@ class GroupMembers(_message.Message):
         invited_ids: _abc.Iterable[_builtins.str] | None = ...,
         options: _events_pb2.GroupOptions | None = ...,
         creator_id: _builtins.str = ...,
+        banned_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_id", b"changed_id", "chat_id", b"chat_id", "creator_id", b"creator_id", "invited_ids", b"invited_ids", "members", b"members", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned_ids", b"banned_ids", "changed_id", b"changed_id", "chat_id", b"chat_id", "creator_id", b"creator_id", "invited_ids", b"invited_ids", "members", b"members", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

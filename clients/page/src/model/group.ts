@@ -1,6 +1,6 @@
 /** What the page knows of a group, and what it says of changes there. */
 
-export type Role = "member" | "admin" | "owner";
+export type Role = "muted" | "member" | "admin" | "owner";
 
 export interface Group {
   readonly name: string;
@@ -27,16 +27,18 @@ export interface GroupChange {
   readonly added: readonly string[];
   readonly removed: readonly string[];
   readonly invited: readonly string[];
+  readonly banned: readonly string[];
+  readonly unbanned: readonly string[];
   readonly appointed: readonly { readonly userId: string; readonly role: Role }[];
   readonly options?: Options;
 }
 
-const RANKS: readonly Role[] = ["member", "admin", "owner"];
+const RANKS: readonly Role[] = ["muted", "member", "admin", "owner"];
 
 /** Which role it takes at least to do what. The server holds it: `docs/how-to/groups.md`. */
 const LEAST_ROLE = {
   write: "member",
-  leave: "member",
+  leave: "muted",
   moderate: "admin",
   add: "admin",
   invite: "admin",
@@ -64,7 +66,12 @@ function rank(role: Role | undefined): number {
 }
 
 const NAMED_MAX = 5;
-const ROLES: Record<Role, string> = { owner: "the owner", admin: "an admin", member: "a plain member" };
+const ROLES: Record<Role, string> = {
+  owner: "the owner",
+  admin: "an admin",
+  member: "a plain member",
+  muted: "muted",
+};
 
 /** Return what somebody has changed, as a sentence without its end; empty if it is nothing. */
 export function inWords(change: GroupChange): string {
@@ -72,15 +79,19 @@ export function inWords(change: GroupChange): string {
   return done.length ? `${change.userId} ${listed(done)}` : "";
 }
 
-function doneIn({ userId, added, removed, invited, appointed, options }: GroupChange): string[] {
-  const [came, went] = [added, removed].map((each) => each.filter((user) => user !== userId));
+function doneIn(change: GroupChange): string[] {
+  const { userId, added, removed, invited, banned, unbanned, appointed, options } = change;
+  const came = added.filter((user) => user !== userId);
+  const went = removed.filter((user) => user !== userId && !banned.includes(user));
   const [hasCome, hasGone] = [added.includes(userId), removed.includes(userId)];
   const isFirst = hasCome && options;
   const done: string[] = [];
-  if (isFirst) done.push(`created ${optionsText(options)}${came!.length ? ` with ${some(came!)}` : ""}`);
+  if (isFirst) done.push(`created ${optionsText(options)}${came.length ? ` with ${some(came)}` : ""}`);
   else if (hasCome) done.push("joined");
-  else if (came!.length) done.push(`added ${some(came!)}`);
-  if (went!.length) done.push(`removed ${some(went!)}`);
+  else if (came.length) done.push(`added ${some(came)}`);
+  if (banned.length) done.push(`banned ${some(banned)}`);
+  if (unbanned.length) done.push(`lifted the ban of ${some(unbanned)}`);
+  if (went.length) done.push(`removed ${some(went)}`);
   if (invited.length) done.push(`invited ${some(invited)}`);
   if (options && !isFirst) done.push(`changed the group to ${optionsText(options)}`);
   if (hasGone) done.push("left");

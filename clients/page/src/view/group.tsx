@@ -142,7 +142,7 @@ function MemberLine({ member, session, chat, change }: Given & { member: Member;
   const { userId, role } = member;
   const { group, peer } = chat;
   const isMe = userId === session.me;
-  const next = role === "admin" ? "member" : "admin";
+  const next = role === "member" ? "admin" : "member";
   const remove = (event: Event & { readonly currentTarget: HTMLElement }) => {
     event.currentTarget.closest<HTMLElement>(".group")?.focus(); // the button goes with its member
     change(session.groups.remove(peer, [userId]));
@@ -205,6 +205,7 @@ function Bring({ session, chat, change, onWrong }: Given & { change: Change; onW
 /** Stands where the field to write in would be, for those who may not write. */
 export function NoComposer({ session, chat }: Given) {
   const [why, setWhy] = useState("");
+  if (chat.group?.role === "muted") return <p class="no-composer">You are muted here.</p>;
   if (chat.group?.role) return <p class="no-composer">Only admins write here.</p>;
   const join = () => session.groups.add(chat.peer, [session.me]).catch((error: Error) => setWhy(error.message));
   return (

@@ -90,6 +90,8 @@ export const MembershipSchema: Schema<Membership> = [
   [4, "invitedIds", 9, 1],
   [5, "options", 11, 3, GroupOptionsSchema],
   [6, "creates", 8, 0],
+  [7, "bannedIds", 9, 1],
+  [8, "unbannedIds", 9, 1],
 ];
 
 export const TypingSchema: Schema<Typing> = [

@@ -158,6 +158,32 @@ def remove(
     _change(group, lambda groups: groups.remove(group, *users), as_, connect, token, json)
 
 
+@app.command(epilog="Example: cecochat group ban --as alice g:hikers mallory")
+def ban(
+    group: GroupId,
+    users: Users,
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """Keep users out: members among them are removed. It takes a higher role than theirs."""
+    _change(group, lambda groups: groups.ban(group, *users), as_, connect, token, json)
+
+
+@app.command(epilog="Example: cecochat group unban --as alice g:hikers mallory")
+def unban(
+    group: GroupId,
+    users: Users,
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """Lift the ban of users, who may join or be added again. It takes an admin or the owner."""
+    _change(group, lambda groups: groups.unban(group, *users), as_, connect, token, json)
+
+
 @app.command(epilog="Example: cecochat group leave --as bob g:hikers")
 def leave(
     group: GroupId,
@@ -252,14 +278,19 @@ def appoint(
     group: GroupId,
     user: Annotated[str, typer.Argument(help="A member.")],
     role: Annotated[
-        str, typer.Argument(help="member, admin or owner. Who appoints an owner is an admin then.")
+        str,
+        typer.Argument(
+            help="muted, member, admin or owner. Who appoints an owner is an admin then."
+        ),
     ],
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Give a member another role. Only the owner can."""
+    """Give a member another role. Only the owner can; an admin can mute a member, who then reads
+    and writes nothing, and make one who is muted a member again.
+    """
 
     def appoints(groups: Groups) -> Coroutine[Any, Any, int]:
         return groups.appoint(group, user, role)  # type: ignore[arg-type] # it checks the role

@@ -17,6 +17,7 @@ from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
     ROLE_ADMIN,
     ROLE_MEMBER,
+    ROLE_MUTED,
     ROLE_OWNER,
     Appointment,
     GroupOptions,
@@ -24,6 +25,7 @@ from cecochat.v1.events_pb2 import (
 )
 
 NAME_MAX = 128
+BANNED_MAX = 1_000
 CHANGE_MAX = 100
 """How many people one change may name, so that no event grows with its group."""
 
@@ -35,7 +37,8 @@ class Group(Roster):
     def of(cls, roster: Roster) -> Group:
         """Return the group with these members. It follows what becomes of them."""
         group = cls(roster.chat_id, roster.creator_id)
-        group.options, group.roles, group.invited = roster.options, roster.roles, roster.invited
+        group.options, group.roles = roster.options, roster.roles
+        group.invited, group.banned = roster.invited, roster.banned
         return group
 
     def authorise(self, user: UserId, act: Act) -> None:
@@ -68,6 +71,8 @@ class Group(Roster):
             raise Invalid(f"a group may have {members_max} members: remove some first")
         if len(after.invited) > max(members_max, len(self.invited)):
             raise Invalid(f"a group may invite {members_max} people: remove some first")
+        if len(after.banned) > max(BANNED_MAX, len(self.banned)):
+            raise Invalid(f"a group may ban {BANNED_MAX} people: lift some bans first")
         if after.roles and ROLE_OWNER not in after.roles.values():
             settled.appointments.append(Appointment(user_id=_heir(after), role=ROLE_OWNER))
         return settled
@@ -75,8 +80,8 @@ class Group(Roster):
     def _new(self, actor: UserId, wanted: Membership) -> Membership:
         if not wanted.options.name:
             raise not_found(self.chat_id)
-        if wanted.removed_ids or wanted.appointments:
-            raise Invalid("a new group has nobody to remove or appoint: create it first")
+        if wanted.removed_ids or wanted.appointments or wanted.banned_ids or wanted.unbanned_ids:
+            raise Invalid("a new group has nobody to remove, appoint or ban: create it first")
         return Membership(
             added_ids=dict.fromkeys([actor, *wanted.added_ids]),
             appointments=[Appointment(user_id=actor, role=ROLE_OWNER)],
@@ -95,8 +100,10 @@ class Group(Roster):
     def _allowed(self, actor: UserId, wanted: Membership) -> Membership:
         settled = Membership(
             added_ids=self._added(actor, wanted.added_ids),
-            removed_ids=self._removed(actor, wanted.removed_ids),
+            removed_ids=self._removed(actor, [*wanted.removed_ids, *wanted.banned_ids]),
             invited_ids=self._invited(actor, {*wanted.invited_ids} - {*wanted.added_ids}),
+            banned_ids=self._banned(actor, wanted.banned_ids),
+            unbanned_ids=self._unbanned(actor, wanted.unbanned_ids),
         )
         settled.appointments.extend(self._appointed(actor, wanted.appointments))
         if wanted.HasField("options") and wanted.options != self.options:
@@ -111,7 +118,34 @@ class Group(Roster):
                 raise not_found(self.chat_id)
         elif new or not self.role_of(actor):
             self.authorise(actor, Act.ADD)
+        self._check_banned(actor, new)
         return new
+
+    def _check_banned(self, actor: UserId, users: Iterable[UserId]) -> None:
+        """Raise `Refusal` if one of these is banned, who then cannot tell whether the group
+        exists.
+        """
+        if banned := self.banned.intersection(users):
+            if actor in banned:
+                raise not_found(self.chat_id)
+            raise Invalid(f"{min(banned)} is banned: lift that first")
+
+    def _banned(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
+        """Return who is banned from now on. Members among them had a lower role than the actor, or
+        they could not be removed.
+        """
+        new = [UserId(each) for each in dict.fromkeys(users) if UserId(each) not in self.banned]
+        if new:
+            self.authorise(actor, Act.BAN)
+        if actor in new:
+            raise Invalid("you cannot ban yourself: leave instead")
+        return new
+
+    def _unbanned(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
+        free = sorted(self.banned.intersection(map(UserId, users)))
+        if free:
+            self.authorise(actor, Act.BAN)
+        return free
 
     def _removed(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
         """Return who goes. To remove somebody who is only invited withdraws the invitation."""
@@ -127,15 +161,18 @@ class Group(Roster):
         if not users:
             return []
         self.authorise(actor, Act.INVITE)
-        return sorted(users - self.roles.keys() - self.invited)
+        new = sorted(users - self.roles.keys() - self.invited)
+        self._check_banned(actor, map(UserId, new))
+        return new
 
     def _appointed(
         self, actor: UserId, appointments: Iterable[Appointment]
     ) -> Iterator[Appointment]:
         """The owner who appoints another owner is an admin from then on."""
         for each in appointments:
-            self.authorise(actor, Act.APPOINT)
             role = self.role_of(UserId(each.user_id))
+            mutes = {role, each.role} == {ROLE_MUTED, ROLE_MEMBER}
+            self.authorise(actor, Act.MUTE if mutes else Act.APPOINT)
             if not role:
                 raise Invalid(f"{each.user_id} is not a member: add them first")
             if each.user_id == actor:
@@ -160,6 +197,8 @@ def _check(wanted: Membership) -> None:
         *wanted.added_ids,
         *wanted.removed_ids,
         *wanted.invited_ids,
+        *wanted.banned_ids,
+        *wanted.unbanned_ids,
         *(each.user_id for each in wanted.appointments),
     )
     for text in named:
@@ -170,11 +209,13 @@ def _check(wanted: Membership) -> None:
         raise Invalid("one change may appoint one person: make several changes")
     if {*wanted.added_ids} & {*wanted.removed_ids}:
         raise Invalid("one change cannot add and remove the same person: decide for one of them")
-    if {*wanted.removed_ids} & {each.user_id for each in wanted.appointments}:
+    if {*wanted.banned_ids} & {*wanted.added_ids, *wanted.invited_ids, *wanted.unbanned_ids}:
+        raise Invalid("one change cannot ban and let in the same person: decide for one of them")
+    if {*wanted.removed_ids, *wanted.banned_ids} & {each.user_id for each in wanted.appointments}:
         raise Invalid("one change cannot remove and appoint the same person: decide for one")
     for each in wanted.appointments:
-        if each.role not in (ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER):
-            raise Invalid(f"{each.role} is no role: use member, admin or owner")
+        if each.role not in (ROLE_MUTED, ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER):
+            raise Invalid(f"{each.role} is no role: use muted, member, admin or owner")
     name = wanted.options.name
     if wanted.HasField("options") and not (name.strip() and len(name) <= NAME_MAX):
         raise Invalid(f"a group needs a name of 1 to {NAME_MAX} characters, not {name[:80]!r}")

@@ -8,7 +8,14 @@ from enum import Enum
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import errors_pb2
-from cecochat.v1.events_pb2 import ROLE_ADMIN, ROLE_MEMBER, ROLE_OWNER, GroupOptions, Role
+from cecochat.v1.events_pb2 import (
+    ROLE_ADMIN,
+    ROLE_MEMBER,
+    ROLE_MUTED,
+    ROLE_OWNER,
+    GroupOptions,
+    Role,
+)
 from cecochat.v1.messaging_pb2 import Send
 
 
@@ -27,21 +34,25 @@ class Act(Enum):
     RENAME = "rename the group"
     CONFIGURE = "change who may join, see the past and write"
     APPOINT = "change roles"
+    MUTE = "mute members"
+    BAN = "ban users"
 
 
 LEAST_ROLE: Mapping[Act, Role.ValueType] = {
     Act.SEND: ROLE_MEMBER,
-    Act.RECEIVE: ROLE_MEMBER,
+    Act.RECEIVE: ROLE_MUTED,
     Act.REACT: ROLE_MEMBER,
-    Act.RETRACT: ROLE_MEMBER,
+    Act.RETRACT: ROLE_MUTED,
     Act.MODERATE: ROLE_ADMIN,
-    Act.LEAVE: ROLE_MEMBER,
+    Act.LEAVE: ROLE_MUTED,
     Act.ADD: ROLE_ADMIN,
     Act.INVITE: ROLE_ADMIN,
     Act.REMOVE: ROLE_ADMIN,  # of those with a lower role than one's own
     Act.RENAME: ROLE_ADMIN,
     Act.CONFIGURE: ROLE_OWNER,
     Act.APPOINT: ROLE_OWNER,
+    Act.MUTE: ROLE_ADMIN,  # those with a lower role than one's own
+    Act.BAN: ROLE_ADMIN,  # the same
 }
 IN_CHANNELS: Mapping[Act, Role.ValueType] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
 

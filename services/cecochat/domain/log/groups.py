@@ -143,7 +143,7 @@ class Groups:
                 yield tuple(part)
                 part, size = [], 0
             part.append(entry)
-            size += max(len(entry.members), len(entry.invited_ids), 1)
+            size += max(_size(entry), 1)
         yield tuple(part)
 
     def _snapshot(self, members_max: int) -> Iterator[GroupMembers]:
@@ -163,6 +163,7 @@ class Groups:
     ) -> Iterator[GroupMembers]:
         rest = iter(members.items())
         invited = iter(sorted(roster.invited) if roster else ())
+        banned = iter(sorted(roster.banned) if roster else ())
         while True:
             entry = GroupMembers(
                 chat_id=chat_id,
@@ -171,11 +172,12 @@ class Groups:
                     Appointment(user_id=user, role=role) for user, role in islice(rest, members_max)
                 ],
                 invited_ids=islice(invited, members_max),
+                banned_ids=islice(banned, members_max),
                 options=roster.options if roster else None,
                 creator_id=(roster and roster.creator_id) or "",
             )
             yield entry
-            if max(len(entry.members), len(entry.invited_ids)) < members_max:
+            if _size(entry) < members_max:
                 return
 
     def homes(self, members_max: int) -> Iterator[GroupMembers]:
@@ -203,3 +205,8 @@ class Groups:
             roster.options.CopyFrom(entry.options)
             roster.roles |= {UserId(each.user_id): each.role for each in entry.members}
             roster.invited |= {UserId(user) for user in entry.invited_ids}
+            roster.banned |= {UserId(user) for user in entry.banned_ids}
+
+
+def _size(entry: GroupMembers) -> int:
+    return max(len(entry.members), len(entry.invited_ids), len(entry.banned_ids))

@@ -27,6 +27,7 @@ class Roster:
         self.options = GroupOptions()
         self.roles: dict[UserId, Role.ValueType] = {}  # in the order of their coming
         self.invited: set[UserId] = set()
+        self.banned: set[UserId] = set()
 
     @property
     def exists(self) -> bool:
@@ -47,11 +48,14 @@ class Roster:
             self.roles.pop(UserId(user), None)
         self.invited |= {UserId(user) for user in change.invited_ids}
         self.invited -= {UserId(user) for user in (*change.added_ids, *change.removed_ids)}
+        self.banned |= {UserId(user) for user in change.banned_ids}
+        self.banned -= {UserId(user) for user in change.unbanned_ids}
 
     def after(self: Self, change: Membership) -> Self:
         """Return the group as it is after a change that was settled; this one stays as it is."""
         group = type(self)(self.chat_id, self.creator_id)
         group.options.CopyFrom(self.options)
         group.roles, group.invited = dict(self.roles), set(self.invited)
+        group.banned = set(self.banned)
         group.apply(change)
         return group
