@@ -144,7 +144,11 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("GET", "openapi.json"),
         ("POST", "cecochat.v1.Directory/Lookup"),
         *(("POST", f"cecochat.v1.Backend/{each}") for each in BACKEND),
-        *(("POST", f"cecochat.v1.Attachments/{each}") for each in ATTACHMENTS),
+        *(
+            ("POST", f"cecochat.v1.{service}/{each}")
+            for service in ("Attachments", "Backend")
+            for each in ATTACHMENTS
+        ),
         ("PUT", "files"),
         ("GET", "files"),
     }

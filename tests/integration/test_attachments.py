@@ -298,3 +298,20 @@ async def test_names_are_sealed(up: Running, tmp_path: Path) -> None:
 def _grep(data: Path, word: bytes) -> None:
     found = [each.name for each in data.glob("*") if each.is_file() and word in each.read_bytes()]
     assert found == []
+
+
+async def test_a_back_end_sends_files_in_the_name_of_a_user(up: Running) -> None:
+    async with up.backend() as backend, device(up, "bob") as bob:
+        files = backend.files("shop")
+        file = await files.upload("bob", b"an invoice", client_message_id="order-7", name="7.pdf")
+        for _ in range(2):
+            id_ = await backend.send("shop", "bob", "", key="order-7", attachments=[file])
+        got = await next_of(bob, Message)
+        assert (got.id, got.user_id, got.attachments[0].name) == (id_, "shop", "7.pdf")
+        assert await files.read(got, got.attachments[0]) == b"an invoice"
+        other = backend.send("shop", "bob", "", key="order-8", attachments=[file])
+        assert await refusal(other) == "forbidden"
+    async with up.backend("read") as reader:
+        uploading = reader.files("shop").upload("bob", b"x", client_message_id="1", name="a")
+        assert await refusal(uploading) == "forbidden"
+        assert await reader.files("bob").read(got, got.attachments[0]) == b"an invoice"

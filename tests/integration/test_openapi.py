@@ -42,9 +42,9 @@ MODERATION = tuple(
     f"/cecochat.v1.Backend/{each}"
     for each in "ListReports GetReport TakeReport DecideReport ListActs".split()
 )
-ATTACHMENTS = tuple(
-    f"/cecochat.v1.Attachments/{each}" for each in ("CreateUpload", "FinishUpload", "GetDownload")
-)
+UPLOADS = ("CreateUpload", "FinishUpload", "GetDownload")
+ATTACHMENTS = tuple(f"/cecochat.v1.Attachments/{each}" for each in UPLOADS)
+OF_BACKEND = tuple(f"/cecochat.v1.Backend/{each}" for each in UPLOADS)
 AB = {"chatId": "d:alice~bob"}
 NOT_PROVOKED = {"500"}
 """Faults of a server: nobody can provoke one from outside."""
@@ -117,7 +117,14 @@ async def test_both_servers_have_it(up: Running) -> None:
 
 
 def test_it_has_every_path_that_is_asked_here() -> None:
-    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS, *BACKEND, *MODERATION, *ATTACHMENTS}
+    assert set(DOCUMENT["paths"]) == {
+        CONNECT,
+        *CALLS,
+        *BACKEND,
+        *MODERATION,
+        *ATTACHMENTS,
+        *OF_BACKEND,
+    }
 
 
 async def test_answers_are_as_it_says(asking: Asking) -> None:
@@ -214,6 +221,9 @@ async def test_answers_about_attachments_are_as_it_says(asking: Asking) -> None:
     assert done["attachment"]["receipt"]
     missing = {**AB, "messageId": "1", "attachmentId": begun["attachment"]["id"]}
     assert (await asking(download, json=missing))["code"] == "not_found"
+    of_alice = {"userId": "alice", "request": {**message, "attachment": file}}
+    by_backend = await asking(OF_BACKEND[0], json=of_alice)
+    assert by_backend["attachment"]["name"] == "a.txt"
     body = {**message, "attachment": {**file, "sizeBytes": str(1 << 39)}}
     assert (await asking(create, json=body))["code"] == "resource_exhausted"
 
@@ -233,7 +243,7 @@ REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
 
 
 async def test_every_error_is_as_it_says(asking: Asking) -> None:
-    for path in (*CALLS, *BACKEND, *MODERATION, *ATTACHMENTS):
+    for path in (*CALLS, *BACKEND, *MODERATION, *ATTACHMENTS, *OF_BACKEND):
         for status, provoke in REFUSED.items():
             await provoke(asking, path)
             assert (path, status) in asking.seen

@@ -30,16 +30,19 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from cecochat.client.arguments import (
+    check_attachments,
     check_client_message_id,
     check_mentions,
     check_supplied,
     check_text,
     check_url,
 )
+from cecochat.client.attachments import Attachment, attachment_proto
 from cecochat.client.backoff import BackOff
 from cecochat.client.calling import Answer, Calling
 from cecochat.client.errors import Refused, SendRejected, refused
 from cecochat.client.events import Mention, to_proto
+from cecochat.client.files import Files, Transfers
 from cecochat.client.groups import Groups
 from cecochat.client.history import History
 from cecochat.client.lookup import Token, trust
@@ -76,6 +79,8 @@ class Outgoing:
     - `as_system`: in a group, `user_id` need not belong to it.
     - `since` is the earliest time at which it may have been sent before. It makes a repeat cheaper,
       and is now if there is no `key`.
+    - `attachments`: what `Backend.files(user_id)` has uploaded for this `key`. Then it needs no
+      text.
     """
 
     user_id: str
@@ -86,6 +91,7 @@ class Outgoing:
     mentions: tuple[Mention, ...] = ()
     reply_to_id: int = 0
     as_system: bool = False
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ class Backend(Moderating):
         is_plain = self._url.startswith("http://")
         verify = False if is_plain else trust(Path(ca_file) if ca_file else None)[0]
         self._http = httpx.AsyncClient(timeout=CALL_TIMEOUT_S, verify=verify)
+        self._transfers = Transfers(self._url, self._http, Path(ca_file) if ca_file else None)
         self._calling = Calling(self._url, "Backend", self._http, self._supplied, GIVE_UP_S)
         self._sent: ReadToken | None = None
 
@@ -130,6 +137,7 @@ class Backend(Moderating):
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._transfers.close()
         await self._http.aclose()
 
     @property
@@ -150,11 +158,13 @@ class Backend(Moderating):
         mentions: Sequence[Mention] = (),
         reply_to_id: int = 0,
         as_system: bool = False,
+        attachments: Sequence[Attachment] = (),
     ) -> int:
         """Send a message as a user. Returns its id once it can no longer be lost; see `Outgoing`.
         Raises `SendRejected`.
         """
-        message = Outgoing(user_id, to, text, key, since, tuple(mentions), reply_to_id, as_system)
+        how = tuple(mentions), reply_to_id, as_system, tuple(attachments)
+        message = Outgoing(user_id, to, text, key, since, *how)
         (outcome,) = await self.send_all([message])
         return _id_of(outcome)
 
@@ -230,6 +240,18 @@ class Backend(Moderating):
         """Return the history as a user sees it: chats with unread counts, messages, groups."""
         return History(user_id, _Calls(self, user_id))
 
+    def files(self, user_id: str) -> Files:
+        """Return the files of a user, to upload and read them in that user's name. The key of a
+        message is the `client_message_id` of its files.
+        """
+
+        async def send(to: str, text: str, **how: Any) -> int:
+            key = how.pop("client_message_id")
+            return await self.send(user_id, to, text, key=key, **how)
+
+        calling = _Attaching(self, user_id)
+        return Files(user_id, self._transfers, calling, send, lambda: self._sent)
+
     def groups(self, user_id: str) -> Groups:
         """Return the groups of a user, to make and change them in that user's name."""
 
@@ -278,6 +300,19 @@ class _Calls(Queries):
         return await self._backend.call(name, asked, response)
 
 
+class _Attaching:
+    """Calls about attachments in the name of a user."""
+
+    def __init__(self, backend: Backend, user_id: str) -> None:
+        self._backend = backend
+        self._user_id = user_id
+
+    async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
+        kind: Any = getattr(backend_pb2, f"Backend{name}Request")
+        asked = kind(user_id=self._user_id, request=request)
+        return await self._backend.call(name, asked, response)
+
+
 class _Told:
     """What the queries about groups have to hold."""
 
@@ -291,7 +326,9 @@ class _Told:
 
 
 def _outgoing(message: Outgoing) -> BackendSend:
-    check_text(message.text, 0)
+    if message.text or not message.attachments:
+        check_text(message.text, 0)
+    check_attachments(message.attachments)
     check_mentions(message.mentions, message.text)
     chat_id = chat_of(message.user_id, message.to)
     made = _send(message.user_id, chat_id, message.key, message.since)
@@ -299,6 +336,7 @@ def _outgoing(message: Outgoing) -> BackendSend:
     made.message.text = message.text
     made.message.reply_to_id = message.reply_to_id
     made.message.mentions.extend(map(to_proto, message.mentions))
+    made.message.attachments.extend(map(attachment_proto, message.attachments))
     return made
 
 

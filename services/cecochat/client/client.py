@@ -11,9 +11,10 @@ from typing_extensions import override
 
 from cecochat.client.arguments import check_message_id
 from cecochat.client.backoff import BackOff
+from cecochat.client.calling import Calling
 from cecochat.client.errors import ChatError, Closed, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Message, Page, Reconnecting, Sender, answered_by
-from cecochat.client.files import Files
+from cecochat.client.files import GIVE_UP_S, Files, Transfers
 from cecochat.client.groups import Groups
 from cecochat.client.handlers import H, Handlers
 from cecochat.client.history import History
@@ -76,7 +77,11 @@ class Client(Sending, Reporting):
         self._signals = Signals(device.user_id, self._local.signals)
         self._history = History(device.user_id, calls)
         self._groups = Groups(device.user_id, self._queue, self._history, self._local)
-        self._files = Files(device.user_id, lookup, self.send, self._local.read_token)
+        calling = Calling(lookup.url, "Attachments", lookup.http, lookup.token, GIVE_UP_S)
+        self._transfers = Transfers(lookup.url, lookup.http, lookup.ca_file)
+        self._files = Files(
+            device.user_id, self._transfers, calling, self.send, self._local.read_token
+        )
         self._handlers = Handlers(device.user_id)
         self._resources = AsyncExitStack()  # what `close` closes
         self._closing = asyncio.Lock()

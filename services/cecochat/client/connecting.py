@@ -136,7 +136,7 @@ class Connecting(AbstractAsyncContextManager[Client]):
             device = restored(self._state, route.user_id)
             transport = transport_of(self._options.transport, lookup)
             client = Client(lookup, transport, calls, self._state, device, self._options)
-            resources.push_async_callback(client.files.close)
+            resources.push_async_callback(client._transfers.close)
             await client._open(resources, route, token)
             return client
 

@@ -18,10 +18,10 @@ from uuid import uuid4
 
 from cecochat.client.arguments import check_client_message_id, check_message_id
 from cecochat.client.attachments import Attachment, attachment_of, type_of
-from cecochat.client.calling import BACK_OFF, Calling
+from cecochat.client.calling import BACK_OFF, Answer
 from cecochat.client.errors import ChatError, InvalidArgument, NotReachable, Refused
 from cecochat.client.events import Message
-from cecochat.client.lookup import Lookup, trust
+from cecochat.client.lookup import trust
 from cecochat.client.names import chat_of
 from cecochat.v1 import events_pb2
 from cecochat.v1.attachments_pb2 import (
@@ -36,6 +36,7 @@ from cecochat.v1.messaging_pb2 import ReadToken
 
 if TYPE_CHECKING:
     import httpx
+    from google.protobuf.message import Message as Asked
 
 GIVE_UP_S = 60.0
 STALL_S = 30.0  # how long a transfer may stand still
@@ -62,6 +63,42 @@ class SendsAttachments(Protocol):
         """See `Client.send`."""
 
 
+class Transfers:
+    """Reaches the URLs of files: those of a connect server by `http`, and those of a store that has
+    its own, which is never sent a token.
+    """
+
+    def __init__(self, url: str, http: httpx.AsyncClient, ca_file: Path | None) -> None:
+        self._url = url
+        self._http = http
+        self._ca_file = ca_file
+        self._elsewhere: httpx.AsyncClient | None = None
+
+    def of(self, given: str) -> tuple[str, httpx.AsyncClient]:
+        """Return a URL as a whole, and what reaches it."""
+        url = urljoin(f"{self._url}/", given)
+        if "://" not in given:
+            return url, self._http
+        if self._elsewhere is None:
+            import httpx
+
+            verify = trust(self._ca_file)[0] if url.startswith("https:") else False
+            self._elsewhere = httpx.AsyncClient(verify=verify)
+        return url, self._elsewhere
+
+    async def close(self) -> None:
+        """Close what it has opened itself."""
+        if self._elsewhere:
+            await self._elsewhere.aclose()
+
+
+class Calls(Protocol):
+    """Makes the calls about attachments for one user."""
+
+    async def call(self, name: str, request: Asked, response: type[Answer]) -> Answer:
+        """Make a call. Raises `ChatError`."""
+
+
 class Files:
     """The files that a user sends and reads, as `Client.files`. Each step is tried again for up to
     60 s while its error is retriable; all raise `ChatError`.
@@ -70,16 +107,16 @@ class Files:
     def __init__(
         self,
         user_id: str,
-        lookup: Lookup,
+        transfers: Transfers,
+        calling: Calls,
         send: SendsAttachments,
         token: Callable[[], ReadToken | None],
     ) -> None:
         self._user_id = user_id
-        self._lookup = lookup
+        self._transfers = transfers
         self._send = send
         self._token = token
-        self._elsewhere: httpx.AsyncClient | None = None  # for stores that have their own URLs
-        self._calling = Calling(lookup.url, "Attachments", lookup.http, lookup.token, GIVE_UP_S)
+        self._calling = calling
 
     async def send(
         self,
@@ -153,21 +190,14 @@ class Files:
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._elsewhere:
-            await self._elsewhere.aclose()
-
     # -- the bytes
 
     async def _put(self, begun: CreateUploadResponse, file: Source) -> None:
         headers = {each.name: each.value for each in begun.headers}
         headers["content-length"] = str(begun.attachment.size_bytes)
-        url = urljoin(f"{self._lookup.url}/", begun.url)
+        url, http = self._transfers.of(begun.url)
         with _failing(url):
-            answer = await self._http(begun.url).put(
-                url, content=_pieces(file), headers=headers, timeout=STALL_S
-            )
+            answer = await http.put(url, content=_pieces(file), headers=headers, timeout=STALL_S)
             await _check(url, answer)
 
     async def _get(self, message: Message, attachment: Attachment, into: IO[bytes]) -> None:
@@ -194,24 +224,11 @@ class Files:
 
     @asynccontextmanager
     async def _streamed(self, given: str) -> AsyncGenerator[AsyncIterator[bytes]]:
-        url = urljoin(f"{self._lookup.url}/", given)
+        url, http = self._transfers.of(given)
         with _failing(url):
-            async with self._http(given).stream("GET", url, timeout=STALL_S) as answer:
+            async with http.stream("GET", url, timeout=STALL_S) as answer:
                 await _check(url, answer)
                 yield answer.aiter_bytes(PIECE_BYTES)
-
-    def _http(self, url: str) -> httpx.AsyncClient:
-        """Return what reaches a URL: one of the connect server, or of a store elsewhere, which is
-        never sent a token.
-        """
-        if "://" not in url:
-            return self._lookup.http
-        if self._elsewhere is None:
-            import httpx
-
-            verify = trust(self._lookup.ca_file)[0] if url.startswith("https:") else False
-            self._elsewhere = httpx.AsyncClient(verify=verify)
-        return self._elsewhere
 
 
 async def _described(

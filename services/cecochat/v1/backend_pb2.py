@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cecochat.v1 import attachments_pb2 as cecochat_dot_v1_dot_attachments__pb2
 from cecochat.v1 import errors_pb2 as cecochat_dot_v1_dot_errors__pb2
 from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 from cecochat.v1 import history_pb2 as cecochat_dot_v1_dot_history__pb2
@@ -29,35 +30,41 @@ from cecochat.v1 import messaging_pb2 as cecochat_dot_v1_dot_messaging__pb2
 from cecochat.v1 import moderation_pb2 as cecochat_dot_v1_dot_moderation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/backend.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\x1a\x19\x63\x65\x63ochat/v1/history.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\x1a\x1c\x63\x65\x63ochat/v1/moderation.proto\"d\n\x12\x42\x61\x63kendSendRequest\x12\'\n\x05sends\x18\x01 \x03(\x0b\x32\x18.cecochat.v1.BackendSend\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\xc5\x03\n\x0b\x42\x61\x63kendSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x12\x0e\n\x06is_new\x18\x06 \x01(\x08\x12\x11\n\tas_system\x18\x07 \x01(\x08\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12-\n\x08settings\x18\x12 \x01(\x0b\x32\x19.cecochat.v1.ChatSettingsH\x00\x42\x06\n\x04\x62ody\"m\n\x13\x42\x61\x63kendSendResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.cecochat.v1.BackendSendResult\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"Z\n\x11\x42\x61\x63kendSendResult\x12\x14\n\nmessage_id\x18\x01 \x01(\x03H\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x42\x08\n\x06result\"^\n\x19\x42\x61\x63kendGetMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.cecochat.v1.GetMessagesRequest\"X\n\x16\x42\x61\x63kendGetChatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.cecochat.v1.GetChatsRequest\"X\n\x16\x42\x61\x63kendGetGroupRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.cecochat.v1.GetGroupRequest\"^\n\x19\x42\x61\x63kendListMembersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.cecochat.v1.ListMembersRequest\"d\n\x1c\x42\x61\x63kendSearchMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\".cecochat.v1.SearchMessagesRequest\"F\n\x13RevokeTokensRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0b\n\x03sid\x18\x02 \x01(\t\x12\x11\n\tbefore_ms\x18\x03 \x01(\x03\")\n\x14RevokeTokensResponse\x12\x11\n\tbefore_ms\x18\x01 \x01(\x03\x32\xe8\x07\n\x07\x42\x61\x63kend\x12I\n\x04Send\x12\x1f.cecochat.v1.BackendSendRequest\x1a .cecochat.v1.BackendSendResponse\x12W\n\x0bGetMessages\x12&.cecochat.v1.BackendGetMessagesRequest\x1a .cecochat.v1.GetMessagesResponse\x12N\n\x08GetChats\x12#.cecochat.v1.BackendGetChatsRequest\x1a\x1d.cecochat.v1.GetChatsResponse\x12N\n\x08GetGroup\x12#.cecochat.v1.BackendGetGroupRequest\x1a\x1d.cecochat.v1.GetGroupResponse\x12W\n\x0bListMembers\x12&.cecochat.v1.BackendListMembersRequest\x1a .cecochat.v1.ListMembersResponse\x12`\n\x0eSearchMessages\x12).cecochat.v1.BackendSearchMessagesRequest\x1a#.cecochat.v1.SearchMessagesResponse\x12S\n\x0cRevokeTokens\x12 .cecochat.v1.RevokeTokensRequest\x1a!.cecochat.v1.RevokeTokensResponse\x12P\n\x0bListReports\x12\x1f.cecochat.v1.ListReportsRequest\x1a .cecochat.v1.ListReportsResponse\x12J\n\tGetReport\x12\x1d.cecochat.v1.GetReportRequest\x1a\x1e.cecochat.v1.GetReportResponse\x12M\n\nTakeReport\x12\x1e.cecochat.v1.TakeReportRequest\x1a\x1f.cecochat.v1.TakeReportResponse\x12S\n\x0c\x44\x65\x63ideReport\x12 .cecochat.v1.DecideReportRequest\x1a!.cecochat.v1.DecideReportResponse\x12G\n\x08ListActs\x12\x1c.cecochat.v1.ListActsRequest\x1a\x1d.cecochat.v1.ListActsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65\x63ochat/v1/backend.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x1d\x63\x65\x63ochat/v1/attachments.proto\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\x1a\x19\x63\x65\x63ochat/v1/history.proto\x1a\x1b\x63\x65\x63ochat/v1/messaging.proto\x1a\x1c\x63\x65\x63ochat/v1/moderation.proto\"d\n\x12\x42\x61\x63kendSendRequest\x12\'\n\x05sends\x18\x01 \x03(\x0b\x32\x18.cecochat.v1.BackendSend\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\xc5\x03\n\x0b\x42\x61\x63kendSend\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x19\n\x11\x63lient_message_id\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x12\x0e\n\x06is_new\x18\x06 \x01(\x08\x12\x11\n\tas_system\x18\x07 \x01(\x08\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12-\n\x08settings\x18\x12 \x01(\x0b\x32\x19.cecochat.v1.ChatSettingsH\x00\x42\x06\n\x04\x62ody\"m\n\x13\x42\x61\x63kendSendResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.cecochat.v1.BackendSendResult\x12%\n\x05token\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"Z\n\x11\x42\x61\x63kendSendResult\x12\x14\n\nmessage_id\x18\x01 \x01(\x03H\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.ErrorH\x00\x42\x08\n\x06result\"^\n\x19\x42\x61\x63kendGetMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.cecochat.v1.GetMessagesRequest\"X\n\x16\x42\x61\x63kendGetChatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.cecochat.v1.GetChatsRequest\"X\n\x16\x42\x61\x63kendGetGroupRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.cecochat.v1.GetGroupRequest\"^\n\x19\x42\x61\x63kendListMembersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.cecochat.v1.ListMembersRequest\"d\n\x1c\x42\x61\x63kendSearchMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\".cecochat.v1.SearchMessagesRequest\"`\n\x1a\x42\x61\x63kendCreateUploadRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x31\n\x07request\x18\x02 \x01(\x0b\x32 .cecochat.v1.CreateUploadRequest\"`\n\x1a\x42\x61\x63kendFinishUploadRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x31\n\x07request\x18\x02 \x01(\x0b\x32 .cecochat.v1.FinishUploadRequest\"^\n\x19\x42\x61\x63kendGetDownloadRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.cecochat.v1.GetDownloadRequest\"F\n\x13RevokeTokensRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0b\n\x03sid\x18\x02 \x01(\t\x12\x11\n\tbefore_ms\x18\x03 \x01(\x03\")\n\x14RevokeTokensResponse\x12\x11\n\tbefore_ms\x18\x01 \x01(\x03\x32\xf9\t\n\x07\x42\x61\x63kend\x12I\n\x04Send\x12\x1f.cecochat.v1.BackendSendRequest\x1a .cecochat.v1.BackendSendResponse\x12W\n\x0bGetMessages\x12&.cecochat.v1.BackendGetMessagesRequest\x1a .cecochat.v1.GetMessagesResponse\x12N\n\x08GetChats\x12#.cecochat.v1.BackendGetChatsRequest\x1a\x1d.cecochat.v1.GetChatsResponse\x12N\n\x08GetGroup\x12#.cecochat.v1.BackendGetGroupRequest\x1a\x1d.cecochat.v1.GetGroupResponse\x12W\n\x0bListMembers\x12&.cecochat.v1.BackendListMembersRequest\x1a .cecochat.v1.ListMembersResponse\x12`\n\x0eSearchMessages\x12).cecochat.v1.BackendSearchMessagesRequest\x1a#.cecochat.v1.SearchMessagesResponse\x12Z\n\x0c\x43reateUpload\x12\'.cecochat.v1.BackendCreateUploadRequest\x1a!.cecochat.v1.CreateUploadResponse\x12Z\n\x0c\x46inishUpload\x12\'.cecochat.v1.BackendFinishUploadRequest\x1a!.cecochat.v1.FinishUploadResponse\x12W\n\x0bGetDownload\x12&.cecochat.v1.BackendGetDownloadRequest\x1a .cecochat.v1.GetDownloadResponse\x12S\n\x0cRevokeTokens\x12 .cecochat.v1.RevokeTokensRequest\x1a!.cecochat.v1.RevokeTokensResponse\x12P\n\x0bListReports\x12\x1f.cecochat.v1.ListReportsRequest\x1a .cecochat.v1.ListReportsResponse\x12J\n\tGetReport\x12\x1d.cecochat.v1.GetReportRequest\x1a\x1e.cecochat.v1.GetReportResponse\x12M\n\nTakeReport\x12\x1e.cecochat.v1.TakeReportRequest\x1a\x1f.cecochat.v1.TakeReportResponse\x12S\n\x0c\x44\x65\x63ideReport\x12 .cecochat.v1.DecideReportRequest\x1a!.cecochat.v1.DecideReportResponse\x12G\n\x08ListActs\x12\x1c.cecochat.v1.ListActsRequest\x1a\x1d.cecochat.v1.ListActsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cecochat.v1.backend_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKENDSENDREQUEST']._serialized_start=180
-  _globals['_BACKENDSENDREQUEST']._serialized_end=280
-  _globals['_BACKENDSEND']._serialized_start=283
-  _globals['_BACKENDSEND']._serialized_end=736
-  _globals['_BACKENDSENDRESPONSE']._serialized_start=738
-  _globals['_BACKENDSENDRESPONSE']._serialized_end=847
-  _globals['_BACKENDSENDRESULT']._serialized_start=849
-  _globals['_BACKENDSENDRESULT']._serialized_end=939
-  _globals['_BACKENDGETMESSAGESREQUEST']._serialized_start=941
-  _globals['_BACKENDGETMESSAGESREQUEST']._serialized_end=1035
-  _globals['_BACKENDGETCHATSREQUEST']._serialized_start=1037
-  _globals['_BACKENDGETCHATSREQUEST']._serialized_end=1125
-  _globals['_BACKENDGETGROUPREQUEST']._serialized_start=1127
-  _globals['_BACKENDGETGROUPREQUEST']._serialized_end=1215
-  _globals['_BACKENDLISTMEMBERSREQUEST']._serialized_start=1217
-  _globals['_BACKENDLISTMEMBERSREQUEST']._serialized_end=1311
-  _globals['_BACKENDSEARCHMESSAGESREQUEST']._serialized_start=1313
-  _globals['_BACKENDSEARCHMESSAGESREQUEST']._serialized_end=1413
-  _globals['_REVOKETOKENSREQUEST']._serialized_start=1415
-  _globals['_REVOKETOKENSREQUEST']._serialized_end=1485
-  _globals['_REVOKETOKENSRESPONSE']._serialized_start=1487
-  _globals['_REVOKETOKENSRESPONSE']._serialized_end=1528
-  _globals['_BACKEND']._serialized_start=1531
-  _globals['_BACKEND']._serialized_end=2531
+  _globals['_BACKENDSENDREQUEST']._serialized_start=211
+  _globals['_BACKENDSENDREQUEST']._serialized_end=311
+  _globals['_BACKENDSEND']._serialized_start=314
+  _globals['_BACKENDSEND']._serialized_end=767
+  _globals['_BACKENDSENDRESPONSE']._serialized_start=769
+  _globals['_BACKENDSENDRESPONSE']._serialized_end=878
+  _globals['_BACKENDSENDRESULT']._serialized_start=880
+  _globals['_BACKENDSENDRESULT']._serialized_end=970
+  _globals['_BACKENDGETMESSAGESREQUEST']._serialized_start=972
+  _globals['_BACKENDGETMESSAGESREQUEST']._serialized_end=1066
+  _globals['_BACKENDGETCHATSREQUEST']._serialized_start=1068
+  _globals['_BACKENDGETCHATSREQUEST']._serialized_end=1156
+  _globals['_BACKENDGETGROUPREQUEST']._serialized_start=1158
+  _globals['_BACKENDGETGROUPREQUEST']._serialized_end=1246
+  _globals['_BACKENDLISTMEMBERSREQUEST']._serialized_start=1248
+  _globals['_BACKENDLISTMEMBERSREQUEST']._serialized_end=1342
+  _globals['_BACKENDSEARCHMESSAGESREQUEST']._serialized_start=1344
+  _globals['_BACKENDSEARCHMESSAGESREQUEST']._serialized_end=1444
+  _globals['_BACKENDCREATEUPLOADREQUEST']._serialized_start=1446
+  _globals['_BACKENDCREATEUPLOADREQUEST']._serialized_end=1542
+  _globals['_BACKENDFINISHUPLOADREQUEST']._serialized_start=1544
+  _globals['_BACKENDFINISHUPLOADREQUEST']._serialized_end=1640
+  _globals['_BACKENDGETDOWNLOADREQUEST']._serialized_start=1642
+  _globals['_BACKENDGETDOWNLOADREQUEST']._serialized_end=1736
+  _globals['_REVOKETOKENSREQUEST']._serialized_start=1738
+  _globals['_REVOKETOKENSREQUEST']._serialized_end=1808
+  _globals['_REVOKETOKENSRESPONSE']._serialized_start=1810
+  _globals['_REVOKETOKENSRESPONSE']._serialized_end=1851
+  _globals['_BACKEND']._serialized_start=1854
+  _globals['_BACKEND']._serialized_end=3127
 # @@protoc_insertion_point(module_scope)

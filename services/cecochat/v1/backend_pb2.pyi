@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from cecochat.v1 import attachments_pb2 as _attachments_pb2
 from cecochat.v1 import errors_pb2 as _errors_pb2
 from cecochat.v1 import events_pb2 as _events_pb2
 from cecochat.v1 import history_pb2 as _history_pb2
@@ -302,6 +303,75 @@ class BackendSearchMessagesRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BackendSearchMessagesRequest: _TypeAlias = BackendSearchMessagesRequest  # noqa: Y015
+
+@_typing.final
+class BackendCreateUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def request(self) -> _attachments_pb2.CreateUploadRequest: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        request: _attachments_pb2.CreateUploadRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendCreateUploadRequest: _TypeAlias = BackendCreateUploadRequest  # noqa: Y015
+
+@_typing.final
+class BackendFinishUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def request(self) -> _attachments_pb2.FinishUploadRequest: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        request: _attachments_pb2.FinishUploadRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendFinishUploadRequest: _TypeAlias = BackendFinishUploadRequest  # noqa: Y015
+
+@_typing.final
+class BackendGetDownloadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    @_builtins.property
+    def request(self) -> _attachments_pb2.GetDownloadRequest: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        request: _attachments_pb2.GetDownloadRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendGetDownloadRequest: _TypeAlias = BackendGetDownloadRequest  # noqa: Y015
 
 @_typing.final
 class RevokeTokensRequest(_message.Message):

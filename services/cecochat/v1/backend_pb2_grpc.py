@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from cecochat.v1 import attachments_pb2 as cecochat_dot_v1_dot_attachments__pb2
 from cecochat.v1 import backend_pb2 as cecochat_dot_v1_dot_backend__pb2
 from cecochat.v1 import history_pb2 as cecochat_dot_v1_dot_history__pb2
 from cecochat.v1 import moderation_pb2 as cecochat_dot_v1_dot_moderation__pb2
@@ -68,6 +69,21 @@ class BackendStub:
                 '/cecochat.v1.Backend/SearchMessages',
                 request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
+                _registered_method=True)
+        self.CreateUpload = channel.unary_unary(
+                '/cecochat.v1.Backend/CreateUpload',
+                request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendCreateUploadRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_attachments__pb2.CreateUploadResponse.FromString,
+                _registered_method=True)
+        self.FinishUpload = channel.unary_unary(
+                '/cecochat.v1.Backend/FinishUpload',
+                request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendFinishUploadRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_attachments__pb2.FinishUploadResponse.FromString,
+                _registered_method=True)
+        self.GetDownload = channel.unary_unary(
+                '/cecochat.v1.Backend/GetDownload',
+                request_serializer=cecochat_dot_v1_dot_backend__pb2.BackendGetDownloadRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_attachments__pb2.GetDownloadResponse.FromString,
                 _registered_method=True)
         self.RevokeTokens = channel.unary_unary(
                 '/cecochat.v1.Backend/RevokeTokens',
@@ -149,6 +165,27 @@ class BackendServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateUpload(self, request, context):
+        """What `Attachments.CreateUpload` answers that user: a file for a message that `Send` will send, whose chat and client_message_id it names. Scope `send`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishUpload(self, request, context):
+        """What `Attachments.FinishUpload` answers that user. Scope `send`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDownload(self, request, context):
+        """What `Attachments.GetDownload` answers that user. Scope `read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeTokens(self, request, context):
         """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`.
         """
@@ -223,6 +260,21 @@ def add_BackendServicer_to_server(servicer, server):
                     servicer.SearchMessages,
                     request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.SerializeToString,
+            ),
+            'CreateUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUpload,
+                    request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendCreateUploadRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_attachments__pb2.CreateUploadResponse.SerializeToString,
+            ),
+            'FinishUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishUpload,
+                    request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendFinishUploadRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_attachments__pb2.FinishUploadResponse.SerializeToString,
+            ),
+            'GetDownload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDownload,
+                    request_deserializer=cecochat_dot_v1_dot_backend__pb2.BackendGetDownloadRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_attachments__pb2.GetDownloadResponse.SerializeToString,
             ),
             'RevokeTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeTokens,
@@ -420,6 +472,87 @@ class Backend:
             '/cecochat.v1.Backend/SearchMessages',
             cecochat_dot_v1_dot_backend__pb2.BackendSearchMessagesRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.SearchMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/CreateUpload',
+            cecochat_dot_v1_dot_backend__pb2.BackendCreateUploadRequest.SerializeToString,
+            cecochat_dot_v1_dot_attachments__pb2.CreateUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/FinishUpload',
+            cecochat_dot_v1_dot_backend__pb2.BackendFinishUploadRequest.SerializeToString,
+            cecochat_dot_v1_dot_attachments__pb2.FinishUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDownload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/GetDownload',
+            cecochat_dot_v1_dot_backend__pb2.BackendGetDownloadRequest.SerializeToString,
+            cecochat_dot_v1_dot_attachments__pb2.GetDownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

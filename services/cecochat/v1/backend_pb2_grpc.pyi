@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from cecochat.v1 import attachments_pb2 as _attachments_pb2
 from cecochat.v1 import backend_pb2 as _backend_pb2
 from cecochat.v1 import history_pb2 as _history_pb2
 from cecochat.v1 import moderation_pb2 as _moderation_pb2
@@ -50,6 +51,12 @@ class BackendStub:
     """What `History.ListMembers` answers that user. Scope `read`."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendSearchMessagesRequest, _history_pb2.SearchMessagesResponse]
     """What `History.SearchMessages` answers that user. Scope `read`."""
+    CreateUpload: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendCreateUploadRequest, _attachments_pb2.CreateUploadResponse]
+    """What `Attachments.CreateUpload` answers that user: a file for a message that `Send` will send, whose chat and client_message_id it names. Scope `send`."""
+    FinishUpload: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendFinishUploadRequest, _attachments_pb2.FinishUploadResponse]
+    """What `Attachments.FinishUpload` answers that user. Scope `send`."""
+    GetDownload: _grpc.UnaryUnaryMultiCallable[_backend_pb2.BackendGetDownloadRequest, _attachments_pb2.GetDownloadResponse]
+    """What `Attachments.GetDownload` answers that user. Scope `read`."""
     RevokeTokens: _grpc.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
     ListReports: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.ListReportsRequest, _moderation_pb2.ListReportsResponse]
@@ -83,6 +90,12 @@ class BackendAsyncStub(BackendStub):
     """What `History.ListMembers` answers that user. Scope `read`."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendSearchMessagesRequest, _history_pb2.SearchMessagesResponse]  # type: ignore[assignment]
     """What `History.SearchMessages` answers that user. Scope `read`."""
+    CreateUpload: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendCreateUploadRequest, _attachments_pb2.CreateUploadResponse]  # type: ignore[assignment]
+    """What `Attachments.CreateUpload` answers that user: a file for a message that `Send` will send, whose chat and client_message_id it names. Scope `send`."""
+    FinishUpload: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendFinishUploadRequest, _attachments_pb2.FinishUploadResponse]  # type: ignore[assignment]
+    """What `Attachments.FinishUpload` answers that user. Scope `send`."""
+    GetDownload: _aio.UnaryUnaryMultiCallable[_backend_pb2.BackendGetDownloadRequest, _attachments_pb2.GetDownloadResponse]  # type: ignore[assignment]
+    """What `Attachments.GetDownload` answers that user. Scope `read`."""
     RevokeTokens: _aio.UnaryUnaryMultiCallable[_backend_pb2.RevokeTokensRequest, _backend_pb2.RevokeTokensResponse]  # type: ignore[assignment]
     """Bars tokens that a user has, and ends the sessions that were opened with them. Scope `users`."""
     ListReports: _aio.UnaryUnaryMultiCallable[_moderation_pb2.ListReportsRequest, _moderation_pb2.ListReportsResponse]  # type: ignore[assignment]
@@ -149,6 +162,30 @@ class BackendServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.SearchMessagesResponse, _abc.Awaitable[_history_pb2.SearchMessagesResponse]]:
         """What `History.SearchMessages` answers that user. Scope `read`."""
+
+    @_abc_1.abstractmethod
+    def CreateUpload(
+        self,
+        request: _backend_pb2.BackendCreateUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attachments_pb2.CreateUploadResponse, _abc.Awaitable[_attachments_pb2.CreateUploadResponse]]:
+        """What `Attachments.CreateUpload` answers that user: a file for a message that `Send` will send, whose chat and client_message_id it names. Scope `send`."""
+
+    @_abc_1.abstractmethod
+    def FinishUpload(
+        self,
+        request: _backend_pb2.BackendFinishUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attachments_pb2.FinishUploadResponse, _abc.Awaitable[_attachments_pb2.FinishUploadResponse]]:
+        """What `Attachments.FinishUpload` answers that user. Scope `send`."""
+
+    @_abc_1.abstractmethod
+    def GetDownload(
+        self,
+        request: _backend_pb2.BackendGetDownloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attachments_pb2.GetDownloadResponse, _abc.Awaitable[_attachments_pb2.GetDownloadResponse]]:
+        """What `Attachments.GetDownload` answers that user. Scope `read`."""
 
     @_abc_1.abstractmethod
     def RevokeTokens(

@@ -24,6 +24,7 @@ from cecochat.internal.v1.internal_pb2 import Query
 from cecochat.ports.configuration import Configuration
 from cecochat.runtime.exchange import Exchange
 from cecochat.servers.connect.answering import Answering, Call
+from cecochat.servers.connect.attachments import Attachments
 from cecochat.servers.connect.passing import Passed, Passing
 from cecochat.v1 import backend_pb2, errors_pb2, history_pb2, moderation_pb2
 from cecochat.v1.backend_pb2 import (
@@ -73,6 +74,7 @@ class Backend:
         configuration: Configuration,
         metrics: BackendMetrics,
         carry: Callable[[int], None],
+        attachments: Attachments,
     ) -> None:
         self._passing = passing
         self._partition_of = partition_of
@@ -86,6 +88,7 @@ class Backend:
         self.offered = (
             Call("Send", BackendSendRequest, BackendSendResponse, self._send),
             *map(self._query_call, QUERIES),
+            *map(self._attachment_call, attachments.offered),
             Call("RevokeTokens", RevokeTokensRequest, RevokeTokensResponse, self._revoke),
             *map(self._moderation_call, MODERATION),
         )
@@ -177,6 +180,20 @@ class Backend:
         self._charge(caller, 1)
         asked = request.SerializeToString()
         return await self._passing.ask(Query(service=caller.user_id, call=name, request=asked))
+
+    # -- attachments
+
+    def _attachment_call(self, of_user: Call) -> Call:
+        request = getattr(backend_pb2, f"Backend{of_user.name}Request")
+        answer = partial(self._attach, of_user)
+        return Call(of_user.name, request, of_user.response, answer)
+
+    async def _attach(self, of_user: Call, caller: Identity, request: Any) -> bytes:
+        """Answer a call as that user is answered, who is not charged for it."""
+        _allow(caller, "read" if of_user.name == "GetDownload" else "send")
+        self._charge(caller, 1)
+        user = caller._replace(user_id=ids.user_id(request.user_id))
+        return await of_user.answer(user, request.request)
 
     # -- users
 

@@ -51,18 +51,6 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     live = partial(parts.discovery.live, "history")
     passing = Passing(InternalClient(asking), directory.owner_of, live, log.id)
     services = verifier.for_services()
-    backend = Backend(
-        passing,
-        log.partition_of,
-        services,
-        parts.configuration,
-        BackendMetrics(registry),
-        metrics.carry,
-    )
-    over_grpc = calling.add(for_clients, backend)
-    tailing = parts.asking(server_id, "pass_on")(timeout_s=events.SILENT_S)
-    hooks = partial(parts.discovery.live, "hooks")
-    events.add_route(for_clients, events.Events(backend, InternalClient(tailing), hooks))
     receipts = Receipts(cluster_secret(parts.settings))
     carried = attachments.Attachments(
         parts.files,
@@ -72,6 +60,19 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         verifier,
         attachments.AttachmentMetrics(registry),
     )
+    backend = Backend(
+        passing,
+        log.partition_of,
+        services,
+        parts.configuration,
+        BackendMetrics(registry),
+        metrics.carry,
+        carried,
+    )
+    over_grpc = calling.add(for_clients, backend)
+    tailing = parts.asking(server_id, "pass_on")(timeout_s=events.SILENT_S)
+    hooks = partial(parts.discovery.live, "hooks")
+    events.add_route(for_clients, events.Events(backend, InternalClient(tailing), hooks))
     attachments.add(for_clients, carried)
     if isinstance(parts.files, ServedFiles):
         add_files(for_clients, parts.files)
