@@ -5,6 +5,7 @@ import { showDecisions } from "./decisions.js";
 import { listen } from "./find.js";
 import { forgetNumbers, showNumbers } from "./numbers.js";
 import { forgetPartitions, showPartitions } from "./partitions.js";
+import { listenToReports } from "./reports.js";
 import { showServers } from "./servers.js";
 import { clock, duration } from "./words.js";
 import { showWrong } from "./wrong.js";
@@ -92,6 +93,7 @@ function showAll(facts) {
   const mayFind = facts.operator.scopes.includes("people");
   at("find-form").hidden = !mayFind;
   at("may-not-find").hidden = mayFind;
+  at("reports").hidden = !mayFind;
   for (const part of [showWrong, showNumbers, showServers, showPartitions, showDecisions]) part(facts);
   show("age", facts.at_ms, () => ["as of ", clock(facts.at_ms)]);
 }
@@ -120,7 +122,7 @@ function signOut(why) {
   clear();
   forgetNumbers();
   forgetPartitions();
-  at("found").replaceChildren();
+  for (const id of ["found", "queue"]) at(id).replaceChildren();
   for (const id of ["board", "operator"]) at(id).hidden = true;
   at("sign-in").hidden = false;
   at("name").textContent = at("pointed").textContent = at("verdict").className = "";
@@ -149,5 +151,6 @@ window.addEventListener("hashchange", () => {
 });
 setInterval(showAge, 1_000);
 listen(ask);
+listenToReports(ask);
 if (token) look();
 else signOut("");
