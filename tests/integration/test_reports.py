@@ -126,6 +126,7 @@ async def test_users_block_each_other(up: Running) -> None:
         await alice.unblock("bob")
         assert [each.user_id for each in await alice.blocked()] == ["eve"]
         assert await refusal(alice.block("alice")) == "invalid_argument"
+        assert await refusal(alice.blocked(after="a b")) == "invalid_argument"
 
 
 async def test_moderators_need_the_scope(up: Running) -> None:
@@ -142,6 +143,12 @@ async def test_moderators_need_the_scope(up: Running) -> None:
     async with up.backend() as desk:
         assert await refusal(desk.take_report("x")) == "not_found"
         assert await refusal(desk.acts(before="zz")) == "invalid_argument"
+        for call in (
+            desk.acts(before="0" * 70_000),
+            desk.reports(after="x" * 70_000),
+            desk.report("x" * 70_000),
+        ):
+            assert await refusal(call) == "invalid_argument"
 
 
 async def test_programs_without_asyncio_can_do_the_same(up: Running) -> None:

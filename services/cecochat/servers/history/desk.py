@@ -47,6 +47,7 @@ TRIES: Final = 8
 MESSAGES_AT_ONCE: Final = 8
 MESSAGES_MAX: Final = 50
 NAME_MAX_BYTES: Final = 128
+ID_MAX_BYTES: Final = 128
 
 
 class Desk:
@@ -85,7 +86,7 @@ class Desk:
         state, limit = STATES[max(request.state - 1, 0)], self._queries.limit(request.limit)
         if request.with_messages:
             limit = min(limit, MESSAGES_MAX)
-        after = request.after_report_id
+        after = _id("after_report_id", request.after_report_id)
         page = await self._moderation.reports.page(state, after=after, limit=limit)
         shown = await self._shown(page.items, with_messages=request.with_messages)
         return ListReportsResponse(reports=shown, has_more=page.has_more)
@@ -118,7 +119,7 @@ class Desk:
 
     async def acts(self, request: ListActsRequest, via: str = "") -> ListActsResponse:
         """Return a page of the audit log."""
-        before = request.before_act_id
+        before = _id("before_act_id", request.before_act_id)
         try:
             time_ms(before or "0")
         except ValueError:
@@ -128,6 +129,7 @@ class Desk:
         return ListActsResponse(acts=map(_act, page.items), has_more=page.has_more)
 
     async def _called(self, report_id: str) -> Report:
+        _id("report_id", report_id)
         report = await self._moderation.reports.get(report_id) if report_id else None
         if report is None:
             raise Refusal(errors_pb2.ERROR_CODE_NOT_FOUND, f"there is no report {report_id[:80]!r}")
@@ -175,6 +177,13 @@ class Desk:
 def _moderator(given: str, via: str) -> str:
     check_text("moderator", given, NAME_MAX_BYTES)
     return given or via
+
+
+def _id(name: str, id_: str) -> str:
+    """Return an id that is none of those that no store can look for. Raises `Refusal`."""
+    if len(id_.encode()) > ID_MAX_BYTES:
+        raise Invalid(f"{name} has {len(id_.encode())} bytes: use an id that was given")
+    return id_
 
 
 def _proto(report: Report, text: str | None) -> moderation_pb2.Report:

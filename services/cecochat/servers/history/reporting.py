@@ -134,7 +134,8 @@ class Reporting:
     async def blocks(self, user_id: UserId, request: ListBlocksRequest) -> bytes:
         """Return a page of those whom a user blocks. Raises `Refusal` (invalid_argument)."""
         limit = self._queries.limit(request.limit)
-        page = await self._moderation.blocks.of(user_id, after=request.after_user_id, limit=limit)
+        after = ids.user_id(request.after_user_id) if request.after_user_id else ""
+        page = await self._moderation.blocks.of(user_id, after=after, limit=limit)
         found = [BlockedUser(user_id=b.blocked_id, blocked_at_ms=b.at_ms) for b in page.items]
         return ListBlocksResponse(blocks=found, has_more=page.has_more).SerializeToString()
 
