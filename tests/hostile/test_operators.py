@@ -34,6 +34,7 @@ ATTACHMENTS = ("CreateUpload", "FinishUpload", "GetDownload")
 BACKEND = (
     "Send", "GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages", "RevokeTokens",
     "ListReports", "GetReport", "TakeReport", "DecideReport", "ListActs",
+    "SetRule", "ListRules",
 )  # fmt: skip
 OPEN = {("GET", "livez"): "anybody", ("GET", "readyz"): "anybody"}
 EVERYWHERE = OPEN | {

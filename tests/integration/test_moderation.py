@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from standardwebhooks.webhooks import Webhook
 
 from cecochat.adapters import build
 from cecochat.auth.hooks import Signer
-from cecochat.client import SendRejected, connect
+from cecochat.client import InvalidArgument, SendRejected, connect
+from cecochat.client import Refused as ClientRefused
+from cecochat.client.moderating import Rule
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.moderation.before_send import BeforeSend
 from cecochat.domain.moderation.rules import FOR_GOOD_MS
@@ -184,6 +187,45 @@ async def test_who_is_blocked_writes_nothing_to_that_user(tmp_path: Path) -> Non
         with pytest.raises(SendRejected) as rejected:
             await backend.send("bob", "ann", "let me in")
         assert rejected.value.code == "blocked"
+
+
+async def test_a_back_end_sets_rules_and_each_is_an_act(system: Running) -> None:
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    async with system.backend() as backend:
+        await backend.set_rule("muted", "bob", until=until, moderator="eve", reason="spam")
+        await backend.set_rule("frozen", DIALOG)
+        await backend.set_rule("slow", "g:us", seconds=30)
+        assert await backend.rules() == [
+            Rule("muted", "bob", until, 0),
+            Rule("frozen", DIALOG, None, 0),
+            Rule("slow", "g:us", None, 30),
+        ]
+        version = (await system.configuration.get(MODERATION)).version
+        await until_metric(system, "messaging", "cecochat_moderation_version", version)
+        assert await code(system, "bob", message("1", dialog(*map(UserId, ("bob", "cyd"))))) == (
+            "MUTED"
+        )
+        assert await code(system, "ann", message("1", DIALOG)) == "FROZEN"
+        await backend.lift_rule("muted", "bob", moderator="eve")
+        await backend.lift_rule("frozen", DIALOG)
+        assert [each.kind for each in await backend.rules()] == ["slow"]
+        acts = [(each.by, each.what, each.user_id or each.chat_id) for each in await backend.acts()]
+        assert acts == [
+            ("shop", "not frozen", DIALOG),
+            ("eve", "not muted", "bob"),
+            ("shop", "slow", "g:us"),
+            ("shop", "frozen", DIALOG),
+            ("eve", "muted", "bob"),
+        ]
+        for wrong in (("muted", "no user"), ("frozen", "bob"), ("slow", "g:us"), ("king", "bob")):
+            with pytest.raises(InvalidArgument):
+                await backend.set_rule(*wrong)
+        with pytest.raises(InvalidArgument, match="past"):
+            await backend.set_rule("muted", "bob", until=until - timedelta(hours=2))
+        assert len(await backend.acts()) == 5, "what is refused is no act"
+    async with system.backend("send", "groups", "read", "users") as backend:
+        with pytest.raises(ClientRefused, match="operate"):
+            await backend.set_rule("muted", "bob")
 
 
 # -- the application is asked

@@ -40,7 +40,7 @@ BACKEND = tuple(
 )
 MODERATION = tuple(
     f"/cecochat.v1.Backend/{each}"
-    for each in "ListReports GetReport TakeReport DecideReport ListActs".split()
+    for each in "ListReports GetReport TakeReport DecideReport ListActs SetRule ListRules".split()
 )
 UPLOADS = ("CreateUpload", "FinishUpload", "GetDownload")
 ATTACHMENTS = tuple(f"/cecochat.v1.Attachments/{each}" for each in UPLOADS)
@@ -189,7 +189,7 @@ async def test_answers_to_a_back_end_are_as_it_says(asking: Asking) -> None:
 
 async def test_answers_about_reports_are_as_it_says(asking: Asking) -> None:
     report, block, unblock, blocks = REPORTING
-    queue, get, take, decide, acts = MODERATION
+    queue, get, take, decide, acts, set_, rules = MODERATION
     (message,) = (await asking(MESSAGES, json=AB))["messages"]
     body = {**AB, "messageId": message["id"], "reason": "spam", "text": "no"}
     one = {"reportId": (await asking(report, "bob", json=body))["reportId"]}
@@ -199,6 +199,9 @@ async def test_answers_about_reports_are_as_it_says(asking: Asking) -> None:
     assert (await asking(decide, json={**one, "decision": "dismissed"}))["report"]["decision"]
     assert (await asking(get, json=one))["report"]["state"] == "STATE_DONE"
     assert [each["what"] for each in (await asking(acts))["acts"]] == ["decide", "take"]
+    rule = {"kind": "KIND_SLOW", "name": "g:us", "seconds": 30}
+    assert await asking(set_, json={"rule": rule}) == {}
+    assert (await asking(rules))["rules"] == [rule]
     assert await asking(block, json={"userId": "eve"}) == {}
     assert int((await asking(blocks))["blocks"][0]["blockedAtMs"]) > 0
     assert await asking(unblock, json={"userId": "eve"}) == {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from google.protobuf.message import Message as Asked
 
 from cecochat.client.arguments import check_count
+from cecochat.client.errors import InvalidArgument
 from cecochat.client.events import Message, message_of
 from cecochat.v1 import moderation_pb2
 from cecochat.v1.moderation_pb2 import (
@@ -21,6 +22,10 @@ from cecochat.v1.moderation_pb2 import (
     ListActsResponse,
     ListReportsRequest,
     ListReportsResponse,
+    ListRulesRequest,
+    ListRulesResponse,
+    SetRuleRequest,
+    SetRuleResponse,
     TakeReportRequest,
     TakeReportResponse,
 )
@@ -68,6 +73,24 @@ class Act:
     chat_id: str
     message_id: int
     report_id: str
+
+
+RuleKind = Literal["banned", "muted", "frozen", "slow"]
+RULE_KINDS: tuple[RuleKind, ...] = get_args(RuleKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is forbidden to a user or in a chat.
+
+    - `until`: when it ends; None: not by itself.
+    - `seconds`: how long users wait between messages, in a chat that is slow.
+    """
+
+    kind: RuleKind
+    name: str
+    until: datetime | None
+    seconds: int
 
 
 class Moderating(ABC):
@@ -141,6 +164,49 @@ class Moderating(ABC):
         request = ListActsRequest(before_act_id=before, limit=limit)
         answer = await self.call("ListActs", request, ListActsResponse)
         return [_act(each) for each in answer.acts]
+
+    async def set_rule(
+        self,
+        kind: RuleKind,
+        name: str,
+        *,
+        until: datetime | None = None,
+        seconds: int = 0,
+        moderator: str = "",
+        reason: str = "",
+    ) -> None:
+        """Ban or mute a user, freeze a chat, or slow it down: `name` is the id of the user or the
+        chat. It ends at `until`, or not by itself. `seconds` is for `slow`. Servers follow within
+        2 s.
+        """
+        until_ms = int(until.timestamp() * 1_000) if until else 0
+        rule = moderation_pb2.Rule(kind=_kind(kind), name=name, until_ms=until_ms, seconds=seconds)
+        request = SetRuleRequest(rule=rule, moderator=moderator, reason=reason)
+        await self.call("SetRule", request, SetRuleResponse)
+
+    async def lift_rule(
+        self, kind: RuleKind, name: str, *, moderator: str = "", reason: str = ""
+    ) -> None:
+        """End a rule now, if it is in force."""
+        rule = moderation_pb2.Rule(kind=_kind(kind), name=name)
+        request = SetRuleRequest(rule=rule, is_lifted=True, moderator=moderator, reason=reason)
+        await self.call("SetRule", request, SetRuleResponse)
+
+    async def rules(self) -> list[Rule]:
+        """Return all rules in force, sorted by kind and name."""
+        answer = await self.call("ListRules", ListRulesRequest(), ListRulesResponse)
+        return [_rule_of(each) for each in answer.rules]
+
+
+def _kind(kind: RuleKind) -> moderation_pb2.Rule.Kind.ValueType:
+    if kind not in RULE_KINDS:
+        raise InvalidArgument(f"{kind!r:.80} is no rule: use {', '.join(RULE_KINDS)}")
+    return moderation_pb2.Rule.Kind.Value(f"KIND_{kind.upper()}")
+
+
+def _rule_of(proto: moderation_pb2.Rule) -> Rule:
+    until = _at(proto.until_ms) if proto.until_ms else None
+    return Rule(RULE_KINDS[proto.kind - 1], proto.name, until, proto.seconds)
 
 
 def report_of(proto: moderation_pb2.Report) -> Report:

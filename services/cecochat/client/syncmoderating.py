@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cecochat.client import moderating
 from cecochat.client.background import AN_ANSWER, Background
-from cecochat.client.moderating import Act, Report, ReportState
+from cecochat.client.moderating import Act, Report, ReportState, Rule, RuleKind
 
 WAIT_S = 90.0
 
@@ -52,6 +54,33 @@ class Moderating:
             report_id, decision, moderator, note=note, take_over=take_over
         )
         return self._behind.wait(deciding, WAIT_S, AN_ANSWER)
+
+    def set_rule(
+        self,
+        kind: RuleKind,
+        name: str,
+        *,
+        until: datetime | None = None,
+        seconds: int = 0,
+        moderator: str = "",
+        reason: str = "",
+    ) -> None:
+        """Ban or mute a user, freeze a chat, or slow it down."""
+        setting = self._opened.set_rule(
+            kind, name, until=until, seconds=seconds, moderator=moderator, reason=reason
+        )
+        self._behind.wait(setting, WAIT_S, AN_ANSWER)
+
+    def lift_rule(
+        self, kind: RuleKind, name: str, *, moderator: str = "", reason: str = ""
+    ) -> None:
+        """End a rule now, if it is in force."""
+        lifting = self._opened.lift_rule(kind, name, moderator=moderator, reason=reason)
+        self._behind.wait(lifting, WAIT_S, AN_ANSWER)
+
+    def rules(self) -> list[Rule]:
+        """Return all rules in force."""
+        return self._behind.wait(self._opened.rules(), WAIT_S, AN_ANSWER)
 
     def acts(self, limit: int = 50, *, before: str = "") -> list[Act]:
         """Return what moderators did, newest first."""

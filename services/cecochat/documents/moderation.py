@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from contextlib import aclosing
 
 from cecochat.documents.follow import Following, valid
 from cecochat.domain.log.ids import UserId
-from cecochat.domain.moderation.rules import Rules, Slowness, document, parse
+from cecochat.domain.moderation.acts import Act, act_id
+from cecochat.domain.moderation.rules import (
+    FOR_GOOD_MS,
+    OF_USERS,
+    Part,
+    Rules,
+    Slowness,
+    document,
+    parse,
+)
 from cecochat.ports.configuration import MODERATION, Configuration
+from cecochat.ports.moderation import Acts
 from cecochat.runtime.clock import now_ms
 from cecochat.v1.messaging_pb2 import Send
 
@@ -36,11 +47,25 @@ async def follow_moderation(following: Following, apply: Callable[[Rules], None]
             apply(rules)
 
 
-async def change(configuration: Configuration, decide: Callable[[Rules], Rules], *, by: str) -> int:
-    """Change the rules, and return the version of the document that has them. Raises what `decide`
-    raises, `InvalidSettings` if the rules in the store are not valid, and `Unavailable`.
+def act_of(part: Part, name: str, number: int, *, by: str, via: str, reason: str) -> Act:
+    """Return the line of the audit log for a change of the rules; 0: what it was is lifted."""
+    now = now_ms()
+    user_id, chat_id = (name, "") if part in OF_USERS else ("", name)
+    detail = "" if number in (0, FOR_GOOD_MS) else f"{number}"
+    what = part if number else f"not {part}"
+    id_ = act_id(now, uuid.uuid4().hex[:12])
+    return Act(id_, now, by, via, what, detail, reason, user_id, chat_id)
+
+
+async def change(
+    configuration: Configuration, acts: Acts, act: Act, decide: Callable[[Rules], Rules]
+) -> None:
+    """Note an act, and change the rules. If that fails, the audit log has it all the same. Raises
+    what `decide` raises, `InvalidSettings` if the rules in the store are not valid, and
+    `Unavailable`.
     """
-    stored = await configuration.change(
-        MODERATION, lambda current: document(decide(parse(current))), by=by
+    decide(parse((await configuration.get(MODERATION)).value))  # what is refused is no act
+    await acts.append(act)
+    await configuration.change(
+        MODERATION, lambda current: document(decide(parse(current))), by=act.by
     )
-    return stored.version

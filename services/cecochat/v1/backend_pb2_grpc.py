@@ -115,6 +115,16 @@ class BackendStub:
                 request_serializer=cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.FromString,
                 _registered_method=True)
+        self.SetRule = channel.unary_unary(
+                '/cecochat.v1.Backend/SetRule',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.SetRuleRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.SetRuleResponse.FromString,
+                _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/cecochat.v1.Backend/ListRules',
+                request_serializer=cecochat_dot_v1_dot_moderation__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
 
 
 class BackendServicer:
@@ -228,6 +238,20 @@ class BackendServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetRule(self, request, context):
+        """Needs the scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """Needs the scope `operate`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackendServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -305,6 +329,16 @@ def add_BackendServicer_to_server(servicer, server):
                     servicer.ListActs,
                     request_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.SerializeToString,
+            ),
+            'SetRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRule,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.SetRuleRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.SetRuleResponse.SerializeToString,
+            ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=cecochat_dot_v1_dot_moderation__pb2.ListRulesRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_moderation__pb2.ListRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -715,6 +749,60 @@ class Backend:
             '/cecochat.v1.Backend/ListActs',
             cecochat_dot_v1_dot_moderation__pb2.ListActsRequest.SerializeToString,
             cecochat_dot_v1_dot_moderation__pb2.ListActsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/SetRule',
+            cecochat_dot_v1_dot_moderation__pb2.SetRuleRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.SetRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.Backend/ListRules',
+            cecochat_dot_v1_dot_moderation__pb2.ListRulesRequest.SerializeToString,
+            cecochat_dot_v1_dot_moderation__pb2.ListRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class BackendStub:
     """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`."""
     ListActs: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.ListActsRequest, _moderation_pb2.ListActsResponse]
     """The audit log: what moderators did. Scope `operate`."""
+    SetRule: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.SetRuleRequest, _moderation_pb2.SetRuleResponse]
+    """Needs the scope `operate`."""
+    ListRules: _grpc.UnaryUnaryMultiCallable[_moderation_pb2.ListRulesRequest, _moderation_pb2.ListRulesResponse]
+    """Needs the scope `operate`."""
 
 @_typing.type_check_only
 class BackendAsyncStub(BackendStub):
@@ -108,6 +112,10 @@ class BackendAsyncStub(BackendStub):
     """A moderator decides about a report. INVALID_ARGUMENT: somebody has decided otherwise before. Scope `operate`."""
     ListActs: _aio.UnaryUnaryMultiCallable[_moderation_pb2.ListActsRequest, _moderation_pb2.ListActsResponse]  # type: ignore[assignment]
     """The audit log: what moderators did. Scope `operate`."""
+    SetRule: _aio.UnaryUnaryMultiCallable[_moderation_pb2.SetRuleRequest, _moderation_pb2.SetRuleResponse]  # type: ignore[assignment]
+    """Needs the scope `operate`."""
+    ListRules: _aio.UnaryUnaryMultiCallable[_moderation_pb2.ListRulesRequest, _moderation_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Needs the scope `operate`."""
 
 class BackendServicer(metaclass=_abc_1.ABCMeta):
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
@@ -234,5 +242,21 @@ class BackendServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moderation_pb2.ListActsResponse, _abc.Awaitable[_moderation_pb2.ListActsResponse]]:
         """The audit log: what moderators did. Scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def SetRule(
+        self,
+        request: _moderation_pb2.SetRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.SetRuleResponse, _abc.Awaitable[_moderation_pb2.SetRuleResponse]]:
+        """Needs the scope `operate`."""
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _moderation_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moderation_pb2.ListRulesResponse, _abc.Awaitable[_moderation_pb2.ListRulesResponse]]:
+        """Needs the scope `operate`."""
 
 def add_BackendServicer_to_server(servicer: BackendServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -423,3 +423,149 @@ class ModeratorAct(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModeratorAct: _TypeAlias = ModeratorAct  # noqa: Y015
+
+@_typing.final
+class Rule(_message.Message):
+    """What is forbidden to a user or in a chat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Rule._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Rule._Kind.ValueType  # 0
+        KIND_BANNED: Rule._Kind.ValueType  # 1
+        """Nothing is open to the user."""
+        KIND_MUTED: Rule._Kind.ValueType  # 2
+        """The user reads, and writes nothing."""
+        KIND_FROZEN: Rule._Kind.ValueType  # 3
+        """Nobody writes in the chat."""
+        KIND_SLOW: Rule._Kind.ValueType  # 4
+        """Each user waits between messages in the chat."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: Rule.Kind.ValueType  # 0
+    KIND_BANNED: Rule.Kind.ValueType  # 1
+    """Nothing is open to the user."""
+    KIND_MUTED: Rule.Kind.ValueType  # 2
+    """The user reads, and writes nothing."""
+    KIND_FROZEN: Rule.Kind.ValueType  # 3
+    """Nobody writes in the chat."""
+    KIND_SLOW: Rule.Kind.ValueType  # 4
+    """Each user waits between messages in the chat."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    kind: Global___Rule.Kind.ValueType
+    name: _builtins.str
+    """The id of the user, or of the chat."""
+    until_ms: _builtins.int
+    """When it ends, ms since 1970; 0: it does not end by itself. Not for KIND_SLOW."""
+    seconds: _builtins.int
+    """For KIND_SLOW: how long, 1 to 86,400."""
+    def __init__(
+        self,
+        *,
+        kind: Global___Rule.Kind.ValueType = ...,
+        name: _builtins.str = ...,
+        until_ms: _builtins.int = ...,
+        seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "seconds", b"seconds", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+@_typing.final
+class SetRuleRequest(_message.Message):
+    """Forbids something, or allows it again. Servers follow within 2 s. It may be called again with the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    IS_LIFTED_FIELD_NUMBER: _builtins.int
+    MODERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    is_lifted: _builtins.bool
+    """It ends now."""
+    moderator: _builtins.str
+    """As in TakeReportRequest."""
+    reason: _builtins.str
+    """For other moderators, at most 1,000 bytes of UTF-8. It is kept for good in the audit log."""
+    @_builtins.property
+    def rule(self) -> Global___Rule: ...
+    def __init__(
+        self,
+        *,
+        rule: Global___Rule | None = ...,
+        is_lifted: _builtins.bool = ...,
+        moderator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_lifted", b"is_lifted", "moderator", b"moderator", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRuleRequest: _TypeAlias = SetRuleRequest  # noqa: Y015
+
+@_typing.final
+class SetRuleResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRuleResponse: _TypeAlias = SetRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """All rules that are in force, at most 20,000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]: ...
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Rule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015

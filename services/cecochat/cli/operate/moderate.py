@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,9 @@ For = Annotated[
         "--for", metavar="TIME", help="For how long, as 30m, 12h or 7d; without it, for good."
     ),
 ]
+Why = Annotated[
+    str, typer.Option("--reason", help="For other moderators: it stays in the audit log.")
+]
 SOON = "Servers follow within 2 s."
 
 
@@ -49,73 +53,69 @@ def add_to(root: typer.Typer) -> None:
 def ban(
     user: User,
     for_: For = "",
+    reason: Why = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Keep a user out: their streams end, and every call is refused with `BANNED`."""
-    _forbid("banned", user, for_, data, settings, as_json=json)
+    _forbid("banned", user, for_, reason, data, settings, as_json=json)
 
 
 @app.command(epilog="Example: cecochat moderate mute bob --for 1h")
 def mute(
     user: User,
     for_: For = "",
+    reason: Why = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Let a user read only: what they write is refused with `MUTED`."""
-    _forbid("muted", user, for_, data, settings, as_json=json)
+    _forbid("muted", user, for_, reason, data, settings, as_json=json)
 
 
 @app.command(epilog="Example: cecochat moderate freeze g:hikers --for 30m")
 def freeze(
     chat: Chat,
     for_: For = "",
+    reason: Why = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Let nobody write in a chat, except the system: it is refused with `FROZEN`."""
-    _forbid("frozen", chat, for_, data, settings, as_json=json)
+    _forbid("frozen", chat, for_, reason, data, settings, as_json=json)
 
 
 @app.command(epilog="Example: cecochat moderate slow g:hikers 30")
 def slow(
     chat: Chat,
     seconds: Annotated[int, typer.Argument(help="How long a user waits between two messages.")],
+    reason: Why = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Have each user of a chat wait between messages: one too soon is refused with `TOO_SOON`."""
-    _change("slow", chat, seconds, data, settings, as_json=json)
+    _change("slow", chat, seconds, reason, data, settings, as_json=json)
 
 
 @app.command(epilog="Examples: cecochat moderate lift mallory; cecochat moderate lift g:hikers")
 def lift(
     name: Annotated[str, typer.Argument(metavar="USER|CHAT", help="Whom or what to set free.")],
+    reason: Why = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """End all bans, mutes and freezes of a user or a chat, and its slowness."""
-    from cecochat.domain.moderation.rules import changed
-
-    def decide(rules: Rules) -> Rules:
-        found = [part for part, each, _ in rules.entries() if each == name]
-        if not found:
-            raise Failed(f"nothing is forbidden to {name}: `cecochat moderate rules` lists all")
-        for part in found:
-            rules = changed(rules, part, name, 0, _now_ms())
-        return rules
-
-    document = run(_store(data, settings, decide))
-    if json:
-        json_line({"lifted": name, "version": document.version})
-    else:
-        echo(f"{name} is free again. {SOON}")
+    found = [part for part, each, _ in run(_in_force(data, settings)).entries() if each == name]
+    if not found:
+        raise Failed(f"nothing is forbidden to {name}: `cecochat moderate rules` lists all")
+    for part in found:
+        run(_set(part, name, 0, reason, data, settings))
+    json_line({"lifted": name}) if json else echo(f"{name} is free again. {SOON}")
 
 
 @app.command(epilog="Example: cecochat moderate rules")
@@ -193,24 +193,55 @@ def before_send(
 
 
 def _forbid(
-    part: Part, name: str, for_: str, data: Path | None, file: Path | None, *, as_json: bool
+    part: Part,
+    name: str,
+    for_: str,
+    reason: str,
+    data: Path | None,
+    file: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     from cecochat.domain.moderation.rules import FOR_GOOD_MS
 
     until_ms = _now_ms() + int(duration_s(for_) * 1_000) if for_ else FOR_GOOD_MS
-    _change(part, name, until_ms, data, file, as_json=as_json)
+    _change(part, name, until_ms, reason, data, file, as_json=as_json)
 
 
 def _change(
-    part: Part, name: str, number: int, data: Path | None, file: Path | None, *, as_json: bool
+    part: Part,
+    name: str,
+    number: int,
+    reason: str,
+    data: Path | None,
+    file: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
-    from cecochat.domain.moderation.rules import changed
-
-    document = run(_store(data, file, lambda rules: changed(rules, part, name, number, _now_ms())))
+    run(_set(part, name, number, reason, data, file))
     if as_json:
-        json_line({"rule": part, "name": name, _unit(part): number, "version": document.version})
+        json_line({"rule": part, "name": name, _unit(part): number})
     else:
         echo(f"{name} is {part} {_how_long(part, number)}. {SOON}")
+
+
+async def _set(
+    part: Part, name: str, number: int, reason: str, data: Path | None, file: Path | None
+) -> None:
+    """Change a rule, and note that in the audit log."""
+    from cecochat.adapters import build
+    from cecochat.documents.moderation import act_of, change
+    from cecochat.domain.moderation.rules import changed
+
+    given = target.settings(data, file)
+    act = act_of(part, name, number, by=getpass.getuser(), via="operator", reason=reason)
+    async with build.configuration(given) as configuration, build.moderation(given) as store:
+        await change(
+            configuration,
+            store.acts,
+            act,
+            lambda rules: changed(rules, part, name, number, act.at_ms),
+        )
 
 
 async def _store(

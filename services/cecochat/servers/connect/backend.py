@@ -45,7 +45,15 @@ ANSWER_S: Final = 25.0
 SENDS_A_LOOKUP: Final = 20
 """How many sends weigh as much as a lookup, for the number of servers."""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
-MODERATION: Final = ("ListReports", "GetReport", "TakeReport", "DecideReport", "ListActs")
+MODERATION: Final = (
+    "ListReports",
+    "GetReport",
+    "TakeReport",
+    "DecideReport",
+    "ListActs",
+    "SetRule",
+    "ListRules",
+)
 
 
 class BackendMetrics:

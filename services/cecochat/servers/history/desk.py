@@ -26,7 +26,9 @@ from cecochat.ports.history import History
 from cecochat.ports.moderation import Moderation
 from cecochat.runtime.clock import now_ms
 from cecochat.sealing.reports import ReportTexts
+from cecochat.servers.history.names import moderator
 from cecochat.servers.history.queries import Queries
+from cecochat.servers.history.ruling import Ruling
 from cecochat.v1 import errors_pb2, moderation_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.moderation_pb2 import (
@@ -38,7 +40,9 @@ from cecochat.v1.moderation_pb2 import (
     ListActsResponse,
     ListReportsRequest,
     ListReportsResponse,
+    ListRulesRequest,
     ModeratorAct,
+    SetRuleRequest,
     TakeReportRequest,
     TakeReportResponse,
 )
@@ -46,7 +50,6 @@ from cecochat.v1.moderation_pb2 import (
 TRIES: Final = 8
 MESSAGES_AT_ONCE: Final = 8
 MESSAGES_MAX: Final = 50
-NAME_MAX_BYTES: Final = 128
 ID_MAX_BYTES: Final = 128
 
 
@@ -56,7 +59,12 @@ class Desk:
     """
 
     def __init__(
-        self, moderation: Moderation, history: History, queries: Queries, texts: ReportTexts
+        self,
+        moderation: Moderation,
+        history: History,
+        queries: Queries,
+        texts: ReportTexts,
+        ruling: Ruling,
     ) -> None:
         self._moderation = moderation
         self._history = history
@@ -69,6 +77,8 @@ class Desk:
             "TakeReport": (TakeReportRequest, self.take),
             "DecideReport": (DecideReportRequest, self.decide),
             "ListActs": (ListActsRequest, self.acts),
+            "SetRule": (SetRuleRequest, ruling.set),
+            "ListRules": (ListRulesRequest, ruling.rules),
         }
 
     async def answer(self, call: str, via: str, request: bytes) -> bytes:
@@ -98,7 +108,7 @@ class Desk:
 
     async def take(self, request: TakeReportRequest, via: str) -> TakeReportResponse:
         """Have a moderator take a report."""
-        by = _moderator(request.moderator, via)
+        by = moderator(request.moderator, via)
         report = await self._change(
             request.report_id,
             lambda found: taken(found, by, via, now_ms(), over=request.take_over),
@@ -107,7 +117,7 @@ class Desk:
 
     async def decide(self, request: DecideReportRequest, via: str) -> DecideReportResponse:
         """Have a moderator decide about a report."""
-        by = _moderator(request.moderator, via)
+        by = moderator(request.moderator, via)
         check_code("decision", request.decision)
         check_text("note", request.note)
         change = partial(decided, decision=request.decision, note=request.note)
@@ -172,11 +182,6 @@ class Desk:
             if found:
                 (message,) = await self._queries.folded(chat_id, [found[id_]], ALL)
                 shown.message.CopyFrom(Event.FromString(message.event))
-
-
-def _moderator(given: str, via: str) -> str:
-    check_text("moderator", given, NAME_MAX_BYTES)
-    return given or via
 
 
 def _id(name: str, id_: str) -> str:

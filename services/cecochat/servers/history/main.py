@@ -33,6 +33,7 @@ from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.reporting import Reporting
 from cecochat.servers.history.routes import add_routes
+from cecochat.servers.history.ruling import Ruling
 from cecochat.servers.history.searching import Searching
 from cecochat.servers.history.sought import Seeking
 from cecochat.servers.history.transport import http as over_http
@@ -63,7 +64,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     admission = Admission(lambda: queries.config)
     texts = ReportTexts(parts.keys)
     reporting = Reporting(parts.moderation, parts.history, queries, texts)
-    desk = Desk(parts.moderation, parts.history, queries, texts)
+    ruling = Ruling(parts.configuration, parts.moderation.acts)
+    desk = Desk(parts.moderation, parts.history, queries, texts, ruling)
     calls = Calls(queries, searching, where, reporting, desk, admission, verifier, metrics, tracer)
     over_grpc = service(calls)
     origins = Origins(settings, parts.discovery)
