@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 from cecochat.documents.follow import Following, valid
 from cecochat.domain.log.ids import UserId
@@ -51,10 +52,16 @@ def act_of(part: Part, name: str, number: int, *, by: str, via: str, reason: str
     """Return the line of the audit log for a change of the rules; 0: what it was is lifted."""
     now = now_ms()
     user_id, chat_id = (name, "") if part in OF_USERS else ("", name)
-    detail = "" if number in (0, FOR_GOOD_MS) else f"{number}"
+    detail = "" if number in (0, FOR_GOOD_MS) else _detail(part, number)
     what = part if number else f"not {part}"
     id_ = act_id(now, uuid.uuid4().hex[:12])
     return Act(id_, now, by, via, what, detail, reason, user_id, chat_id)
+
+
+def _detail(part: Part, number: int) -> str:
+    if part == "slow":
+        return f"{number} s"
+    return f"until {datetime.fromtimestamp(number / 1_000, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 async def change(
