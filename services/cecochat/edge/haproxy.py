@@ -101,10 +101,15 @@ class HAProxy:
             await self._process.wait()
 
 
-async def changes(files: Iterable[Path]) -> AsyncGenerator[None]:
-    """Yield after each change of the files' content, or of the reason why one cannot be read."""
-    files = list(files)
-    seen = _digest(files)
+def changes(files: Iterable[Path]) -> AsyncGenerator[None]:
+    """Yield after each change since this call of the files' content, or of the reason why one
+    cannot be read.
+    """
+    looked_at = list(files)
+    return _changes(looked_at, _digest(looked_at))
+
+
+async def _changes(files: list[Path], seen: bytes) -> AsyncGenerator[None]:
     while True:
         await asyncio.sleep(CERTIFICATE_EVERY_S)
         if (now := _digest(files)) != seen:

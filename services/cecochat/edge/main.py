@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Edge:
 
         Raises `InvalidSettings` if HAProxy does not start, and `Unavailable` if it ends.
         """
+        changed = changes(self._certificate_files())  # before HAProxy reads them
         self._taken = self.configuration()
         haproxy = await HAProxy.start(self._taken, self._folder)
         try:
@@ -56,7 +57,7 @@ class Edge:
             await haproxy.listening(self._settings.edge_host, port)
             started.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow_certificate())
+                group.create_task(self._follow_certificate(changed))
                 for service in FOR_CLIENTS if self._discovery else ():
                     group.create_task(self._follow(service))
                 group.create_task(self._reload(haproxy))
@@ -78,11 +79,13 @@ class Edge:
             except InvalidSettings as error:
                 log.error("the edge keeps its old configuration: %s", error)
 
-    async def _follow_certificate(self) -> None:
-        file = self._settings.edge_cert_file
+    def _certificate_files(self) -> list[Path]:
+        file, ca_file = self._settings.edge_cert_file, self._settings.edge_ca_file
         files = [file, file.with_name(f"{file.name}.key")] if file else []
-        files += [self._settings.edge_ca_file] if self._settings.edge_ca_file else []
-        async with aclosing(changes(files)) as changed:
+        return [*files, ca_file] if ca_file else files
+
+    async def _follow_certificate(self, changed: AsyncGenerator[None]) -> None:
+        async with aclosing(changed):
             async for _ in changed:
                 self._stale.set()
 
