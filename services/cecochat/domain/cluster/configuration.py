@@ -315,7 +315,7 @@ class Config:
     )
     backend_pace: float = key(
         "backend.pace",
-        1_500.0,
+        1_250.0,
         "sends/s",
         1,
         1e6,

@@ -26,7 +26,7 @@ from cecochat.v1.messaging_pb2 import ReadToken
 TRY_S = 8.0
 """How long tries of a send begin after its first one."""
 PAUSE_S = 0.1
-AT_ONCE = 20  # sends: those of users go between, at each step of their way
+AT_ONCE = 12  # sends: those of users go between, at each step of their way
 ASK_S = 12.0  # an owner waits for room, and then for its records
 RETRY_MS = 1_000
 BEHIND_MAX_S = 15.0
