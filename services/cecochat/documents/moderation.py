@@ -50,12 +50,16 @@ async def follow_moderation(following: Following, apply: Callable[[Rules], None]
 
 def act_of(part: Part, name: str, number: int, *, by: str, via: str, reason: str) -> Act:
     """Return the line of the audit log for a change of the rules; 0: what it was is lifted."""
-    now = now_ms()
-    user_id, chat_id = (name, "") if part in OF_USERS else ("", name)
+    act = new_act(part if number else f"not {part}", by=by, via=via)
     detail = "" if number in (0, FOR_GOOD_MS) else _detail(part, number)
-    what = part if number else f"not {part}"
-    id_ = act_id(now, uuid.uuid4().hex[:12])
-    return Act(id_, now, by, via, what, detail, reason, user_id, chat_id)
+    user_id, chat_id = (name, "") if part in OF_USERS else ("", name)
+    return act._replace(detail=detail, reason=reason, user_id=user_id, chat_id=chat_id)
+
+
+def new_act(what: str, *, by: str, via: str) -> Act:
+    """Return a line of the audit log for what somebody does now."""
+    now = now_ms()
+    return Act(act_id(now, uuid.uuid4().hex[:12]), now, by, via, what)
 
 
 def _detail(part: Part, number: int) -> str:

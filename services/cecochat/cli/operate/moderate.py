@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cecochat.cli import changes, options, target
+from cecochat.cli import options, target
 from cecochat.cli.chat.token import seconds as duration_s
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
@@ -18,9 +18,9 @@ from cecochat.cli.operate import reports
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
+    from cecochat.domain.moderation.acts import Act
     from cecochat.domain.moderation.before_send import BeforeSend
     from cecochat.domain.moderation.rules import Part, Rules
-    from cecochat.ports.configuration import Document
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -166,17 +166,17 @@ def before_send(
     """Ask your application before a message is accepted: it allows it, refuses it with a reason,
     or wants another text. Prints the secret that signs the questions.
     """
-    from dataclasses import replace
-
     from cecochat.domain.moderation.before_send import KINDS, BeforeSend, check
 
     if bool(url) == off:
         raise UsageError("give the URL to ask, or --off")
     kinds = tuple(dict.fromkeys(kind or KINDS))
-    asked = None if off else BeforeSend(url, _now_ms(), deadline, when_away, kinds)  # type: ignore[arg-type] # it is checked
+    before = run(_in_force(data, settings)).before_send
+    made_ms = before.created_ms if before and before.url == url else _now_ms()  # its secret stays
+    asked = None if off else BeforeSend(url, made_ms, deadline, when_away, kinds)  # type: ignore[arg-type] # it is checked
     if asked:
         check(asked)
-    run(_store(data, settings, lambda rules: replace(rules, before_send=asked)))
+    run(_ask(asked, data, settings))
     if asked is None:
         json_line({"before_send": None}) if json else echo(f"nobody is asked any more. {SOON}")
         return
@@ -229,32 +229,34 @@ async def _set(
     part: Part, name: str, number: int, reason: str, data: Path | None, file: Path | None
 ) -> None:
     """Change a rule, and note that in the audit log."""
-    from cecochat.adapters import build
-    from cecochat.documents.moderation import act_of, change
+    from cecochat.documents.moderation import act_of
     from cecochat.domain.moderation.rules import changed
 
-    given = target.settings(data, file)
     act = act_of(part, name, number, by=getpass.getuser(), via="operator", reason=reason)
-    async with build.configuration(given) as configuration, build.moderation(given) as store:
-        await change(
-            configuration,
-            store.acts,
-            act,
-            lambda rules: changed(rules, part, name, number, act.at_ms),
-        )
+    await _note(act, lambda rules: changed(rules, part, name, number, act.at_ms), data, file)
 
 
-async def _store(
-    data: Path | None, file: Path | None, decide: Callable[[Rules], Rules]
-) -> Document:
+async def _ask(asked: BeforeSend | None, data: Path | None, file: Path | None) -> None:
+    """Have somebody asked before a message is accepted, and note that."""
+    from dataclasses import replace
+
+    from cecochat.documents.moderation import new_act
+
+    what = "before-send" if asked else "not before-send"
+    act = new_act(what, by=getpass.getuser(), via="operator")
+    act = act._replace(detail=asked.url if asked else "")
+    await _note(act, lambda rules: replace(rules, before_send=asked), data, file)
+
+
+async def _note(
+    act: Act, decide: Callable[[Rules], Rules], data: Path | None, file: Path | None
+) -> None:
     from cecochat.adapters import build
-    from cecochat.domain.moderation.rules import document, parse
-    from cecochat.ports.configuration import MODERATION
+    from cecochat.documents.moderation import change
 
-    async with build.configuration(target.settings(data, file)) as configuration:
-        return await changes.change(
-            configuration, MODERATION, lambda current: document(decide(parse(current)))
-        )
+    given = target.settings(data, file)
+    async with build.configuration(given) as configuration, build.moderation(given) as store:
+        await change(configuration, store.acts, act, decide)
 
 
 async def _in_force(data: Path | None, file: Path | None) -> Rules:
