@@ -182,7 +182,11 @@ def app(name: str, refused: Refused = refused_as_json) -> App:
 def _routes(app: App) -> str:
     """Return what an application answers, such as "GET /live, POST /revocations"."""
     routes = app.router.routes
-    return ", ".join(sorted(f"{method} /{each.path}" for each in routes for method in each.methods))
+    named = {f"{method} /{each.path}" for each in routes for method in each.methods}
+    calls = {each for each in named if "/cecochat.v1." in each}  # of which there are many
+    return ", ".join(
+        [*sorted(named - calls), *(["a call that /openapi.json has"] if calls else [])]
+    )
 
 
 async def _failed(request: Request, error: Exception) -> HTTPResponse:
