@@ -80,8 +80,10 @@ def test_a_refusal_says_for_how_long() -> None:
 
 def test_a_slow_chat_takes_a_message_of_each_user_in_a_while() -> None:
     slowness, rules = Slowness(), Rules(slow={CHAT: 10})
-    message = Send(chat_id=CHAT, message=Message(text="x"))
-    slowness.take(rules, BOB, message, NOW_MS)
+    first = Send(client_message_id="1", chat_id=CHAT, message=Message(text="x"))
+    message = Send(client_message_id="2", chat_id=CHAT, message=Message(text="x"))
+    slowness.take(rules, BOB, first, NOW_MS)
+    slowness.take(rules, BOB, first, NOW_MS + 1)
     slowness.take(rules, UserId("alice"), message, NOW_MS)
     slowness.take(rules, BOB, Send(chat_id=CHAT, reaction=Reaction()), NOW_MS)
     slowness.take(rules, BOB, Send(chat_id="g:all", message=Message(text="x")), NOW_MS)

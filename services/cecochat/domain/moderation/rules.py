@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId, chat_id, user_id
@@ -22,6 +22,8 @@ FOR_GOOD_MS: Final = 1 << 50
 """Later than any time that a clock shows."""
 SLOW_MAX_S: Final = 86_400
 ENTRIES_MAX: Final = 5_000
+KEPT_MAX: Final = 50_000
+"""How many last messages are kept. Who wrote one that is dropped may write once more."""
 
 Part = Literal["banned", "muted", "frozen", "slow"]
 PARTS: Final = get_args(Part)
@@ -86,13 +88,19 @@ def _for(ms: int) -> str:
     return f"{ms // 1_000 + 1} seconds"
 
 
+class _Last(NamedTuple):
+    at_ms: int
+    client_message_id: str
+
+
 class Slowness:
     """Who has written when in chats that are slow. It is kept in memory: where a partition has a
-    new owner, somebody may write once more.
+    new owner, somebody may write once more. A message that is tried again is the same one, also if
+    its first try came to nothing.
     """
 
     def __init__(self) -> None:
-        self._next_ms: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str], _Last] = {}
 
     def take(self, rules: Rules, user: UserId, send: Send, now_ms: int) -> None:
         """Take in that a user writes now. Raises `Refusal`, and changes nothing, if it is too
@@ -102,16 +110,19 @@ class Slowness:
         if not slow_s or not send.HasField("message"):
             return
         key = (user, send.chat_id)
-        if (next_ms := self._next_ms.get(key, 0)) > now_ms:
+        last = self._last.get(key)
+        if last and last.client_message_id == send.client_message_id:
+            return
+        if last and (wait_ms := last.at_ms + slow_s * 1_000 - now_ms) > 0:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_SOON,
-                f"this chat takes a message every {slow_s} s: write again in "
-                f"{_for(next_ms - now_ms)}",
-                next_ms - now_ms,
+                f"this chat takes a message every {slow_s} s: write again in {_for(wait_ms)}",
+                wait_ms,
             )
-        self._next_ms[key] = now_ms + slow_s * 1_000
-        if len(self._next_ms) > 2 * ENTRIES_MAX:
-            self._next_ms = {key: ms for key, ms in self._next_ms.items() if ms > now_ms}
+        self._last.pop(key, None)
+        self._last[key] = _Last(now_ms, send.client_message_id)  # the oldest comes first
+        if len(self._last) > KEPT_MAX:
+            del self._last[next(iter(self._last))]
 
 
 # -- the document
