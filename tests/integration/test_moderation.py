@@ -363,6 +363,28 @@ async def test_who_is_away_is_left_alone_for_a_while(system: Running) -> None:
         assert len(app.asked) == 5
 
 
+@pytest.mark.parametrize("id_", ["é", "a\nb", "\U0001f600", "x" * 65])
+async def test_no_name_of_a_message_keeps_it_from_being_asked_about(
+    system: Running, id_: str
+) -> None:
+    async with application() as app:
+        app.says = refuse
+        await ask(system, app.url)
+        for _ in range(6):
+            assert await code(system, "ann", message(id_, DIALOG, "bad")) == "REJECTED"
+        assert await code(system, "bob", message("1", DIALOG, "bad")) == "REJECTED"
+
+
+async def test_what_is_about_one_message_says_nothing_of_others(system: Running) -> None:
+    async with application() as app, system.stream("ann") as ann:
+        app.says = lambda asked: 403 if asked["data"]["text"] == "drop table" else refuse(asked)
+        await ask(system, app.url)
+        for number in range(8):
+            send = message(f"{number}", DIALOG, "drop table")
+            assert code_of(await answer(ann, send)) == ""
+        assert await code(system, "bob", message("1", DIALOG, "bad")) == "REJECTED"
+
+
 async def test_a_client_is_told_what_to_send_instead(system: Running) -> None:
     async with application() as app:
         app.says = lambda asked: (

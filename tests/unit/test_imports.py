@@ -70,8 +70,8 @@ MAY: dict[str, tuple[str, ...]] = {
 # What else the domain may import: nothing that does I/O, knows the time or rolls dice.
 PURE = tuple(
     "__future__ abc base64 bisect collections contextlib dataclasses enum functools "
-    "google.protobuf difflib hashlib heapq itertools json math operator re string struct typing "
-    "typing_extensions unicodedata urllib.parse zlib".split()
+    "google.protobuf difflib hashlib heapq ipaddress itertools json math operator re string "
+    "struct typing typing_extensions unicodedata urllib.parse zlib".split()
 )
 
 

@@ -26,6 +26,7 @@ from cecochat.v1.events_pb2 import (
     ChatSettings,
     Deletion,
     Edit,
+    GroupOptions,
     Membership,
     Mention,
     Message,
@@ -38,6 +39,8 @@ NOW_MS = 1_800_000_000_000
 BOB, CHAT = UserId("bob"), "d:alice~bob"
 SAYS = [Send(message=Message(text="x")), Send(edit=Edit(text="x")), Send(reaction=Reaction())]
 SAYS += [Send(membership=Membership(added_ids=["cyd"]))]
+SAYS += [Send(membership=Membership(removed_ids=["bob"], options=GroupOptions(name="Fools")))]
+SAYS += [Send(membership=Membership(removed_ids=["bob"], banned_ids=["cyd"]))]
 SILENT = [Send(receipt=Receipt()), Send(deletion=Deletion()), Send(settings=ChatSettings())]
 SILENT += [Send(membership=Membership(removed_ids=["bob"]))]
 
@@ -181,7 +184,17 @@ def test_what_is_asked_and_what_answers_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"<html>", b"[]", b'"no"', b'{"action": "drop"}', b'{"action": "change"}', b"\xff"]
+    "answer",
+    [
+        b"<html>",
+        b"[]",
+        b'"no"',
+        b'{"action": "drop"}',
+        b'{"action": "change"}',
+        b"\xff",
+        b'{"action": "change", "text": "\\ud83d"}',
+        b'{"action": "refuse", "reason": "\\ud83d"}',
+    ],
 )
 def test_what_is_no_answer_is_no_verdict(answer: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says

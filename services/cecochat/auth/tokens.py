@@ -179,7 +179,7 @@ class Verifier:
             _time_s("exp", claims["exp"]),
             self._issued_at_s(claims),
             _sid(claims.get("sid", "")),
-            _scopes(claims.get("scope", "")),
+            _scopes(claims.get("scope", "")) if self._is_for_services else frozenset(),
         )
         self.check_revoked(identity)
         return identity
@@ -201,6 +201,11 @@ class Verifier:
                 errors_pb2.ERROR_CODE_TOKEN_REVOKED,
                 "the token has been revoked: log in again, then come back with a new one",
             )
+
+    @property
+    def _is_for_services(self) -> bool:
+        """Whether scopes mean anything: identity providers give users some of their own."""
+        return self._audience == FOR_SERVICES
 
     def _issued_at_s(self, claims: dict[str, Any]) -> float:
         """Return when a token was issued, or the earliest possible time if it does not say.

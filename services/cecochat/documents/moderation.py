@@ -33,10 +33,12 @@ class Moderation:
         self._slowness = Slowness()
 
     def check(self, user_id: UserId, send: Send, *, as_system: bool = False) -> None:
-        """Raise `Refusal` if a user may not send that now. The system may."""
-        if as_system or self.rules is None:
+        """Raise `Refusal` if a user may not send that now. The system may, unless it is banned."""
+        if self.rules is None:
             return
         now = now_ms()
+        if as_system:
+            return self.rules.check_banned(user_id, now)
         self.rules.check(user_id, send, now)
         self._slowness.take(self.rules, user_id, send, now)
 
@@ -71,11 +73,13 @@ def _detail(part: Part, number: int) -> str:
 async def change(
     configuration: Configuration, acts: Acts, act: Act, decide: Callable[[Rules], Rules]
 ) -> None:
-    """Note an act, and change the rules. If that fails, the audit log has it all the same. Raises
-    what `decide` raises, `InvalidSettings` if the rules in the store are not valid, and
-    `Unavailable`.
+    """Note an act, and change the rules, unless they are so already. If that fails, the audit log
+    has it all the same. Raises what `decide` raises, `InvalidSettings` if the rules in the store
+    are not valid, and `Unavailable`.
     """
-    decide(parse((await configuration.get(MODERATION)).value))  # what is refused is no act
+    before = parse((await configuration.get(MODERATION)).value)
+    if decide(before) == before:  # what is refused is no act, either
+        return
     await acts.append(act)
     await configuration.change(
         MODERATION, lambda current: document(decide(parse(current))), by=act.by

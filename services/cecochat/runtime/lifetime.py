@@ -37,3 +37,12 @@ async def registered(discovery: Discovery, server: Instance) -> AsyncIterator[No
     await discovery.register(server)
     yield
     await discovery.deregister(server)
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError if this task is being cancelled. Before Python 3.13, a failure at the
+    same time hides the cancellation.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError

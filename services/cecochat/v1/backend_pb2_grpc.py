@@ -31,7 +31,8 @@ if _version_not_supported:
 class BackendStub:
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     def __init__(self, channel):
@@ -130,7 +131,8 @@ class BackendStub:
 class BackendServicer:
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     def Send(self, request, context):
@@ -351,7 +353,8 @@ def add_BackendServicer_to_server(servicer, server):
 class Backend:
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     @staticmethod

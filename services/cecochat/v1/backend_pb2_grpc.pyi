@@ -32,7 +32,8 @@ GRPC_VERSION: str
 class BackendStub:
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     @_typing.overload
@@ -78,7 +79,8 @@ class BackendStub:
 class BackendAsyncStub(BackendStub):
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -120,7 +122,8 @@ class BackendAsyncStub(BackendStub):
 class BackendServicer(metaclass=_abc_1.ABCMeta):
     """What the back end of a product does for its users and in their name. Any connect server takes any call, over HTTP by the Connect protocol and over
     gRPC. Metadata: `authorization: Bearer <token>`, with a service token, whose `scope` says what it may do.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, UNAVAILABLE.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN (the token lacks the scope), RATE_LIMITED, TOO_LARGE, UNAVAILABLE, and for queries those of
+    `History`.
     """
 
     @_abc_1.abstractmethod

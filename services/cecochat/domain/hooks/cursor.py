@@ -29,7 +29,7 @@ def decode(text: str, log_id: str, partitions: int) -> dict[int, Place]:
     try:
         known_log, places = _value(text)
         found = {number: Place(*map(int, place)) for number, place in enumerate(places)}
-    except (ValueError, TypeError, RecursionError, zlib.error):
+    except (ValueError, TypeError, OverflowError, RecursionError, zlib.error):
         raise Invalid("`after` is no cursor of this API: use one as it came") from None
     if known_log != log_id or len(found) != partitions:
         raise Invalid(

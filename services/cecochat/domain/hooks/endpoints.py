@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ URL_MAX: Final = 2_000
 ROTATION_MS: Final = 24 * 3_600_000
 """How long both secrets sign after a rotation."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
-_METADATA = re.compile(r"169\.254\.|\[?fe80:|metadata\.google\.internal\.?\Z", re.IGNORECASE)
+_METADATA = re.compile(r"metadata\.google\.internal\.?\Z", re.IGNORECASE)
+_OF_AMAZON = ip_address("fd00:ec2::254")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,37 @@ def check(endpoint: Endpoint) -> None:
         raise Invalid("created_ms, generation and rotated_ms have to be whole numbers")
 
 
+def _as_resolvers_read(host: str) -> IPv4Address:
+    """Return the address that `inet_aton` reads: 1 to 4 numbers, also octal or hexadecimal, of
+    which the last one fills the rest. Raises `ValueError`.
+    """
+    *first, last = (_number(part) for part in host.split("."))
+    rest = 4 - len(first)
+    if rest < 1 or any(each > 255 for each in first) or last >= 1 << 8 * rest:
+        raise ValueError(host)
+    return IPv4Address(bytes(first) + last.to_bytes(rest))
+
+
+def _number(text: str) -> int:
+    is_octal = text.startswith("0") and text.isdecimal()
+    return int(text, 8 if is_octal else 0)
+
+
+def _is_of_a_cloud(host: str) -> bool:
+    """Return whether a host is an address at which machines find their credentials, however it is
+    written. Names are not looked up.
+    """
+    try:
+        given = ip_address(host)
+    except ValueError:
+        try:
+            given = _as_resolvers_read(host)
+        except ValueError:
+            return False
+    mapped = given.ipv4_mapped if isinstance(given, IPv6Address) else None
+    return (mapped or given).is_link_local or given == _OF_AMAZON
+
+
 def _check_url(url: Any) -> None:
     """Operators may name any host but those that tell a machine its own credentials."""
     if not isinstance(url, str) or len(url) > URL_MAX or not url.isprintable() or not url.isascii():
@@ -114,7 +147,7 @@ def _check_url(url: Any) -> None:
         raise Invalid(f"{url!r:.80} is not an https:// or http:// URL with a host")
     if parts.username is not None or parts.fragment:
         raise Invalid("a URL must not have a user, a password or a fragment: webhooks are signed")
-    if _METADATA.match(host):
+    if _METADATA.match(host) or _is_of_a_cloud(host):
         raise Invalid(f"{host} is where clouds keep the credentials of machines: use another host")
 
 

@@ -96,6 +96,7 @@ def verdict(answer: bytes) -> Refusal | None:
     if not isinstance(said, Mapping):
         raise ValueError("the answer is not an object")
     reason = str(said.get("reason") or "")[:TEXT_MAX]
+    f"{reason}{said.get('text')}".encode()  # half of a character raises UnicodeEncodeError
     match said.get("action", "allow"):
         case "allow":
             return None

@@ -16,6 +16,7 @@ from cecochat.domain.log.ids import UserId, chat_id, user_id
 from cecochat.domain.moderation.before_send import BeforeSend
 from cecochat.domain.moderation.before_send import check as check_before_send
 from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Membership
 from cecochat.v1.messaging_pb2 import Send
 
 FOR_GOOD_MS: Final = 1 << 50
@@ -69,7 +70,7 @@ def _says_something(user: UserId, send: Send) -> bool:
         case "message" | "edit" | "reaction":
             return True
         case "membership":
-            return list(send.membership.removed_ids) != [user]
+            return send.membership != Membership(removed_ids=[user])
     return False
 
 
@@ -173,7 +174,8 @@ def changed(rules: Rules, part: Part, name: str, number: int, now_ms: int) -> Ru
     """Return the rules with one entry more, or one less if the number is 0, and without those that
     have ended. Raises `Refusal`.
     """
-    entry = {_name(part, name): _number(part, number)} if number else {}
+    _name(part, name)
+    entry = {name: _number(part, number)} if number else {}
     kept = {part: _in_force(part, getattr(rules, part), now_ms) for part in PARTS}
     kept[part] = {key: value for key, value in kept[part].items() if key != name} | entry
     if len(kept[part]) > ENTRIES_MAX:

@@ -113,20 +113,25 @@ class Passing:
     async def _settle(
         self, partition: int, sends: Sequence[Passed], token: ReadToken, *, paced: bool
     ) -> None:
+        """Settle these sends in order. After one of which nothing is known, none is tried: it would
+        overtake that one, and the owner is away.
+        """
         for first in range(0, len(sends), AT_ONCE):
             some = sends[first : first + AT_ONCE]
             if paced:
                 await self.pace.wait(len(some))
             await self._settle_some(partition, some, token)
+            if any(each.is_open for each in some):
+                break
+        for each in sends:
+            if each.is_open:
+                each.refusal = _unknown()
 
     async def _settle_some(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> None:
         until_s = time.monotonic() + TRY_S
         while (left := [each for each in sends if each.is_open]) and time.monotonic() < until_s:
             if not await self._try(partition, left, token):
                 await asyncio.sleep(PAUSE_S)
-        for each in sends:
-            if each.is_open:
-                each.refusal = _unknown()
 
     async def _try(self, partition: int, sends: Sequence[Passed], token: ReadToken) -> bool:
         """Try these sends, and return whether any of them got on."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from cecochat.documents import moderation
-from cecochat.domain.errors import Invalid
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
 from cecochat.domain.moderation.reports import check_text
-from cecochat.domain.moderation.rules import FOR_GOOD_MS, PARTS, Part, changed, parse
+from cecochat.domain.moderation.rules import FOR_GOOD_MS, PARTS, Part, Rules, changed, parse
 from cecochat.ports.configuration import MODERATION, Configuration
 from cecochat.ports.moderation import Acts
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.history.names import moderator
+from cecochat.v1 import errors_pb2
 from cecochat.v1.moderation_pb2 import (
     ListRulesRequest,
     ListRulesResponse,
@@ -36,14 +37,25 @@ class Ruling:
         check_text("reason", request.reason)
         part, number = _part(request.rule), 0 if request.is_lifted else _number(request.rule)
         name, reason = request.rule.name, request.reason
-        act = moderation.act_of(part, name, number, by=by, via=via, reason=reason)
         decide = partial(changed, part=part, name=name, number=number, now_ms=now_ms())
-        await moderation.change(self._configuration, self._acts, act, decide)
+        decide(Rules())  # it raises what is wrong about it
+        act = moderation.act_of(part, name, number, by=by, via=via, reason=reason)
+        try:
+            await moderation.change(self._configuration, self._acts, act, decide)
+        except InvalidSettings as error:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_INTERNAL, f"an operator has to mend {error}"
+            ) from None
         return SetRuleResponse()
 
     async def rules(self, request: ListRulesRequest, via: str = "") -> ListRulesResponse:
         """Return what is in force."""
-        rules = parse((await self._configuration.get(MODERATION)).value)
+        try:
+            rules = parse((await self._configuration.get(MODERATION)).value)
+        except InvalidSettings as error:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_INTERNAL, f"an operator has to mend {error}"
+            ) from None
         now = now_ms()
         found = (each for each in rules.entries() if each[0] == "slow" or each[2] > now)
         return ListRulesResponse(rules=(_rule(*each) for each in found))

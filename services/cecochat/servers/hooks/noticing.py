@@ -23,6 +23,7 @@ from cecochat.ports.backplane import MESSAGES, Log, Record
 from cecochat.ports.reading import decode_once, records_after
 from cecochat.ports.silences import Silences
 from cecochat.runtime.clock import now_ms
+from cecochat.runtime.lifetime import check_cancelled
 from cecochat.servers.hooks.beginning import beginning, fold_below
 from cecochat.servers.hooks.people import People
 from cecochat.servers.hooks.sending import Means, Sending
@@ -74,6 +75,7 @@ class Noticing:
             try:
                 await self._follow()
             except* (Unavailable, ProducerEnded, Trimmed) as errors:
+                check_cancelled()
                 self._means.burial.forget()
                 log.warning(
                     "endpoint %s is not told of users of partition %s now: %s",

@@ -17,6 +17,7 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import Log, Record
 from cecochat.ports.reading import decode_once, records_after
 from cecochat.runtime.clock import now_ms
+from cecochat.runtime.lifetime import check_cancelled
 from cecochat.servers.hooks.beginning import beginning, fold_below
 from cecochat.servers.hooks.sending import Means, Sending
 
@@ -44,6 +45,7 @@ class Telling:
             try:
                 await self._follow()
             except* (Unavailable, ProducerEnded, Trimmed) as errors:
+                check_cancelled()
                 self._means.burial.forget()
                 log.warning(
                     "endpoint %s is not told of partition %s now: %s",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 import httpx
@@ -86,8 +87,14 @@ class Asker:
             with self._metrics.before_send_seconds.time():
                 async with asyncio.timeout(asked.deadline_ms / 1_000):
                     refusal = verdict(await self._post(asked, user_id, send))
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
+        except (TimeoutError, httpx.TransportError):
             self._breaker.note(failed=True)
+            return self._away(asked)
+        except httpx.HTTPStatusError as error:  # others than 5xx may be about this one message
+            self._breaker.note(failed=error.response.is_server_error)
+            return self._away(asked)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
+            self._breaker.note(failed=False)
             return self._away(asked)
         finally:
             self._under_way -= 1
@@ -104,7 +111,8 @@ class Asker:
         that is none.
         """
         body = json.dumps(question(user_id, send), ensure_ascii=False, separators=(",", ":"))
-        id_ = f"before-send-{user_id}-{send.client_message_id}"
+        about = f"{user_id} {send.client_message_id}".encode()  # clients choose it: any text
+        id_ = f"before-send-{sha256(about).hexdigest()[:32]}"
         headers = dict(self._signer.headers(asked.endpoint, id_, body, now_ms()))
         headers["content-type"] = "application/json"
         self._http = self._http or client(DEADLINE_MS[1] / 1_000)

@@ -24,6 +24,7 @@ from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.runtime.clock import now_ms
+from cecochat.runtime.lifetime import check_cancelled
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.partition import OwnedPartition
 from cecochat.servers.messaging.ready import ReadyPartition
@@ -107,7 +108,7 @@ class Ownership:
                 self._host.metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
                 log.warning("partition %s is taken over again: %s", partition, error, extra=fields)
-                _check_cancelled()
+                check_cancelled()
                 await asyncio.sleep(RETRY_S)
             finally:
                 if self._owned.get(partition) is owned:  # otherwise it was assigned here again
@@ -297,15 +298,6 @@ class Ownership:
     async def store_watermarks(self) -> None:
         """Store how far all partitions are forwarded."""
         await Watermarks(self._host.log.backplane, self._host.metrics).store(self.owners())
-
-
-def _check_cancelled() -> None:
-    """Raise CancelledError if this task is being cancelled. Before Python 3.13, a failure at the
-    same time hides the cancellation.
-    """
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _taking_over(partition: int) -> Refusal:

@@ -129,7 +129,7 @@ class ReadyPartition:
     def _accept(self, user_id: UserId, send: Send, *, as_system: bool = False) -> Origin:
         if is_of_group(send):
             return self.home.accept(user_id, send, now_ms(), as_system=as_system)
-        recipients = self._check(user_id, send, self.partition, as_system)
+        recipients = self._check(user_id, send, self.partition, as_system=False)
         return self.owner.accept(user_id, send, recipients, now_ms())
 
     def _check(
