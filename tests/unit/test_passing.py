@@ -18,6 +18,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.servers.connect import passing
 from cecochat.servers.connect.passing import AT_ONCE, BEHIND_MAX_S, Passed, Passing
 from cecochat.v1.messaging_pb2 import Send
+from tests.support.eventually import eventually
 
 OWNER = Instance("messaging", "m-1", "127.0.0.1:1", "http://127.0.0.1:2", "1")
 
@@ -80,8 +81,7 @@ async def test_small_calls_go_between_the_parts_of_large_ones(
 ) -> None:
     reached.pace.per_s = AT_ONCE / 3_600
     large = asyncio.create_task(reached.send(sends(2 * AT_ONCE)))
-    while len(owner.asked) < AT_ONCE:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(owner.asked) == AT_ONCE)
     await reached.send(sends(1))
     assert len(owner.asked) == AT_ONCE + 1, "the other part is due in an hour"
     large.cancel()
