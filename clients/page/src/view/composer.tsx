@@ -110,17 +110,6 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
           event.currentTarget.value = ""; // so that the same can be chosen again
         }}
       />
-      {about?.act !== "edit" && (
-        <button
-          type="button"
-          class="round"
-          aria-label="Attach files"
-          title={`Attach up to ${FILES_MAX} files`}
-          onClick={() => picker.current?.click()}
-        >
-          <Icon name="clip" />
-        </button>
-      )}
       <textarea
         id="composer"
         ref={field}
@@ -135,6 +124,17 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
           session.types(chat, event.currentTarget.value);
         }}
       />
+      {about?.act !== "edit" && (
+        <button
+          type="button"
+          class="round"
+          aria-label="Attach files"
+          title={`Attach up to ${FILES_MAX} files`}
+          onClick={() => picker.current?.click()}
+        >
+          <Icon name="clip" />
+        </button>
+      )}
       <button class="primary round" aria-label="Send" title="Send (Enter)">
         <Icon name="send" />
       </button>
