@@ -13,7 +13,7 @@ from scripts.backends.launch import Backend
 from tests.faults.trial import Trial
 from tests.support import operators
 from tests.support.backends import Backends
-from tests.support.outages import environment, own_backends
+from tests.support.outages import drop_keyspaces, environment, own_backends
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +26,13 @@ def real(
 
 
 @pytest.fixture
-def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
+def on_real(real: Mapping[str, Backend]) -> Iterator[dict[str, str]]:
     """The variables that put a new system on them."""
     for backend in real.values():
         assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
-    return environment(real, f"test_{uuid.uuid4().hex[:12]}") | operators.SETTING
+    namespace = f"test_{uuid.uuid4().hex[:12]}"
+    yield environment(real, namespace) | operators.SETTING
+    drop_keyspaces(real["cassandra"], namespace)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ async def test_what_is_not_done_says_why(server: Server) -> None:
         (("add", *ALICE, "bob", "dan"), 4, "begins with g:"),
         (("add", *ALICE, US, "no id!"), 4, "is no user id"),
         (("join", "--as", "mallory", US), 4, "no group g:us that you belong to"),
-        (("appoint", *ALICE, US, "bob", "king"), 4, "use one of member, admin, owner"),
+        (("appoint", *ALICE, US, "bob", "king"), 4, "use one of muted, member, admin, owner"),
         (("appoint", *ALICE, US, "dan", "admin"), 4, "dan is not a member"),
         (("set", *ALICE, US), 2, "nothing to change is given"),
     ):

@@ -44,6 +44,7 @@ DIALOG = dialog(UserId("ann"), UserId("bob"))
 GROUPS = [f"g:{number}" for number in range(4)]
 """Their homes are in several partitions."""
 Says = Callable[[dict[str, Any]], object]
+ALLOWED = {"action": "allow"}
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ async def test_the_application_allows_refuses_and_wants_another_text(system: Run
     async with application() as app:
         asked = await ask(system, app.url)
         for chat in (DIALOG, *GROUPS):
-            app.says = lambda _: {}
+            app.says = lambda _: ALLOWED
             assert await code(system, "ann", message(f"1{chat}", chat, "good")) == ""
             app.says = refuse
             async with system.stream("ann") as stream:
@@ -320,7 +321,7 @@ async def test_what_was_accepted_is_not_refused_when_it_comes_again(system: Runn
     async with application() as app:
         await ask(system, app.url)
         for chat in (DIALOG, *GROUPS):
-            app.says = lambda _: {}
+            app.says = lambda _: ALLOWED
             async with system.stream("ann") as stream:
                 first = await answer(stream, message(f"1{chat}", chat, "good"))
             app.says = refuse
@@ -329,7 +330,7 @@ async def test_what_was_accepted_is_not_refused_when_it_comes_again(system: Runn
             assert again.ack.message_id == first.ack.message_id != 0
 
 
-@pytest.mark.parametrize("trouble", [500, 404, "nonsense", [1], {"action": "drop"}])
+@pytest.mark.parametrize("trouble", [500, 404, "nonsense", [1], {}, {"action": "drop"}])
 async def test_an_answer_that_is_none_counts_as_away(system: Running, trouble: object) -> None:
     async with application() as app:
         app.says = lambda _: trouble
@@ -388,7 +389,7 @@ async def test_what_is_about_one_message_says_nothing_of_others(system: Running)
 async def test_a_client_is_told_what_to_send_instead(system: Running) -> None:
     async with application() as app:
         app.says = lambda asked: (
-            {"action": "change", "text": "d**n"} if asked["data"]["text"] == "damn" else {}
+            {"action": "change", "text": "d**n"} if asked["data"]["text"] == "damn" else ALLOWED
         )
         await ask(system, app.url)
         async with connect(system.addresses.connect, system.token("ann")) as client:

@@ -96,6 +96,17 @@ def test_who_is_muted_reads_and_leaves_and_does_nothing_else(group: Group) -> No
     assert refused(group, BOB, appointed(CAROL, ROLE_ADMIN)) == errors_pb2.ERROR_CODE_FORBIDDEN
 
 
+def test_who_leaves_while_muted_does_not_come_back_unmuted(group: Group) -> None:
+    options = GroupOptions(name="Us", is_open=True)
+    muted = changed(group, ANN, Membership(options=options))
+    muted = changed(muted, BOB, appointed(CAROL, ROLE_MUTED))
+    left = changed(muted, CAROL, Membership(removed_ids=[CAROL]))
+    assert refused(left, CAROL, Membership(added_ids=[CAROL])) == errors_pb2.ERROR_CODE_NOT_FOUND
+    for last in (ANN, BOB):
+        muted = changed(muted, last, Membership(removed_ids=[last]))
+    assert muted.roles == {CAROL: ROLE_MUTED}, "nobody inherits who may not write"
+
+
 def test_who_is_banned_is_gone_and_cannot_come_back(group: Group) -> None:
     invited = changed(group, ANN, Membership(invited_ids=[DAN]))
     settled = invited.settle(BOB, Membership(banned_ids=[DAN, CAROL]), LIMIT)

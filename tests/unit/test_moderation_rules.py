@@ -41,6 +41,7 @@ SAYS = [Send(message=Message(text="x")), Send(edit=Edit(text="x")), Send(reactio
 SAYS += [Send(membership=Membership(added_ids=["cyd"]))]
 SAYS += [Send(membership=Membership(removed_ids=["bob"], options=GroupOptions(name="Fools")))]
 SAYS += [Send(membership=Membership(removed_ids=["bob"], banned_ids=["cyd"]))]
+SAYS += [Send(deletion=Deletion(as_admin=True))]
 SILENT = [Send(receipt=Receipt()), Send(deletion=Deletion()), Send(settings=ChatSettings())]
 SILENT += [Send(membership=Membership(removed_ids=["bob"]))]
 
@@ -173,7 +174,7 @@ def test_what_is_asked_and_what_answers_mean() -> None:
     assert (file["name"], file["media_type"], file["size_bytes"]) == ("a.png", "image/png", 3)
     asked = question("bob", Send(edit=Edit(message_id=9, text="hi")))
     assert (asked["type"], asked["data"]["message_id"]) == ("before_send.edit", "9")
-    for allowed in (b"", b" ", b"{}", b'{"action": "allow"}'):
+    for allowed in (b"", b" ", b'{"action": "allow"}'):
         assert verdict(allowed) is None
     refused = verdict(b'{"action": "refuse", "reason": "be kind"}')
     assert refused
@@ -187,6 +188,9 @@ def test_what_is_asked_and_what_answers_mean() -> None:
     "answer",
     [
         b"<html>",
+        b"{}",
+        b'{"result": "refuse"}',
+        b'{"action": "change", "text": 1}',
         b"[]",
         b'"no"',
         b'{"action": "drop"}',

@@ -33,14 +33,13 @@ class Moderation:
         self._slowness = Slowness()
 
     def check(self, user_id: UserId, send: Send, *, as_system: bool = False) -> None:
-        """Raise `Refusal` if a user may not send that now. The system may, unless it is banned."""
+        """Raise `Refusal` if a user may not send that now."""
         if self.rules is None:
             return
         now = now_ms()
-        if as_system:
-            return self.rules.check_banned(user_id, now)
-        self.rules.check(user_id, send, now)
-        self._slowness.take(self.rules, user_id, send, now)
+        self.rules.check(user_id, send, now, as_system=as_system)
+        if not as_system:
+            self._slowness.take(self.rules, user_id, send, now)
 
 
 async def follow_moderation(following: Following, apply: Callable[[Rules], None]) -> None:

@@ -22,6 +22,7 @@ CHECK: Final = "check"
 ASKED_MAX: Final = 100
 SHARD: Final = 0
 
+SUFFIX: Final = "_keys"
 MIGRATIONS: Final = (
     Migration(
         1,
@@ -65,7 +66,7 @@ class CassandraKeys(Keys):
         """Open the keys, or create the keyspace. `settings` are those of the history. Raises
         `InvalidSettings`, and `Unavailable` within `settings.open_timeout_s`.
         """
-        keyspace = await Keyspace.open(settings, "_keys", MIGRATIONS, CQL)
+        keyspace = await Keyspace.open(settings, SUFFIX, MIGRATIONS, CQL)
         try:
             return cls(keyspace, await _lacks_messages(keyspace.database, settings))
         except BaseException:

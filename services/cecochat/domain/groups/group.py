@@ -73,8 +73,8 @@ class Group(Roster):
             raise Invalid(f"a group may invite {members_max} people: remove some first")
         if len(after.banned) > max(BANNED_MAX, len(self.banned)):
             raise Invalid(f"a group may ban {BANNED_MAX} people: lift some bans first")
-        if after.roles and ROLE_OWNER not in after.roles.values():
-            settled.appointments.append(Appointment(user_id=_heir(after), role=ROLE_OWNER))
+        if ROLE_OWNER not in after.roles.values() and (heir := _heir(after)):
+            settled.appointments.append(Appointment(user_id=heir, role=ROLE_OWNER))
         return settled
 
     def _new(self, actor: UserId, wanted: Membership) -> Membership:
@@ -102,7 +102,7 @@ class Group(Roster):
             added_ids=self._added(actor, wanted.added_ids),
             removed_ids=self._removed(actor, [*wanted.removed_ids, *wanted.banned_ids]),
             invited_ids=self._invited(actor, {*wanted.invited_ids} - {*wanted.added_ids}),
-            banned_ids=self._banned(actor, wanted.banned_ids),
+            banned_ids=self._banned(actor, wanted),
             unbanned_ids=self._unbanned(actor, wanted.unbanned_ids),
         )
         settled.appointments.extend(self._appointed(actor, wanted.appointments))
@@ -130,16 +130,18 @@ class Group(Roster):
                 raise not_found(self.chat_id)
             raise Invalid(f"{min(banned)} is banned: lift that first")
 
-    def _banned(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
+    def _banned(self, actor: UserId, wanted: Membership) -> list[UserId]:
         """Return who is banned from now on. Members among them had a lower role than the actor, or
-        they could not be removed.
+        they could not be removed. Who leaves while muted is, too, or would come back unmuted.
         """
-        new = [UserId(each) for each in dict.fromkeys(users) if UserId(each) not in self.banned]
+        named = map(UserId, dict.fromkeys(wanted.banned_ids))
+        new = [each for each in named if each not in self.banned]
         if new:
             self.authorise(actor, Act.BAN)
         if actor in new:
             raise Invalid("you cannot ban yourself: leave instead")
-        return new
+        sheds = actor in wanted.removed_ids and self.role_of(actor) == ROLE_MUTED
+        return [*new, actor] if sheds else new
 
     def _unbanned(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
         free = sorted(self.banned.intersection(map(UserId, users)))
@@ -223,9 +225,10 @@ def _check(wanted: Membership) -> None:
         raise Invalid("a group's name has a character that is not shown as text: leave it out")
 
 
-def _heir(group: Group) -> UserId:
-    """Of those with the highest role, the one who came first."""
-    return max(group.roles, key=lambda user: group.roles[user])
+def _heir(group: Group) -> UserId | None:
+    """Of those with the highest role, the one who came first; None: nobody who may write."""
+    known = [user for user, role in group.roles.items() if role >= ROLE_MEMBER]
+    return max(known, key=lambda user: group.roles[user]) if known else None
 
 
 def _forbidden(message: str) -> Refusal:

@@ -24,7 +24,7 @@ ROTATION_MS: Final = 24 * 3_600_000
 """How long both secrets sign after a rotation."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
 _METADATA = re.compile(r"metadata\.google\.internal\.?\Z", re.IGNORECASE)
-_OF_AMAZON = ip_address("fd00:ec2::254")
+_OF_CLOUDS = {ip_address("fd00:ec2::254"), ip_address("100.100.100.200")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _is_of_a_cloud(host: str) -> bool:
         except ValueError:
             return False
     mapped = given.ipv4_mapped if isinstance(given, IPv6Address) else None
-    return (mapped or given).is_link_local or given == _OF_AMAZON
+    return (mapped or given).is_link_local or given in _OF_CLOUDS
 
 
 def _check_url(url: Any) -> None:

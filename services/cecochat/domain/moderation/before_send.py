@@ -17,8 +17,9 @@ from cecochat.v1.messaging_pb2 import Send
 KINDS: Final = ("message", "edit")
 NAME: Final = "before-send"
 DEADLINE_MS: Final = (50, 5_000)
-TEXT_MAX: Final = 1_000
+REASON_MAX: Final = 1_000
 """How many characters of a reason are passed on."""
+TEXT_MAX_BYTES: Final = 32 << 10
 
 WhenAway = Literal["allow", "refuse"]
 
@@ -89,21 +90,26 @@ def _described(attachment: Attachment) -> dict[str, Any]:
 
 
 def verdict(answer: bytes) -> Refusal | None:
-    """Return why a send is to be refused, by the body of an answer; None: it is allowed. Raises
-    `ValueError` if the body is not an answer.
+    """Return why a send is to be refused, by the body of an answer; None: it is allowed, as by an
+    empty one. Raises `ValueError` if the body is not an answer.
     """
-    said = json.loads(answer) if answer.strip() else {}
+    if not answer.strip():
+        return None
+    said = json.loads(answer)
     if not isinstance(said, Mapping):
         raise ValueError("the answer is not an object")
-    reason = str(said.get("reason") or "")[:TEXT_MAX]
-    f"{reason}{said.get('text')}".encode()  # half of a character raises UnicodeEncodeError
-    match said.get("action", "allow"):
+    reason, text = said.get("reason") or "", said.get("text", "")
+    if not isinstance(reason, str) or not isinstance(text, str):
+        raise ValueError("the reason or the text is not a string")
+    if max(len(f"{each}".encode()) for each in (reason, text)) > TEXT_MAX_BYTES:
+        raise ValueError("the reason or the text is too long")  # or half of a character
+    match said.get("action"):
         case "allow":
             return None
         case "refuse":
-            return _rejected(reason or "the application does not allow this message")
-        case "change" if isinstance(text := said.get("text"), str) and text:
-            return _rejected(reason or "the application wants another text", text)
+            return _rejected(reason[:REASON_MAX] or "the application does not allow this message")
+        case "change" if "text" in said:  # nothing is left of it if that is empty
+            return _rejected(reason[:REASON_MAX] or "the application wants another text", text)
     raise ValueError("the action is not allow, refuse, or change with a text")
 
 

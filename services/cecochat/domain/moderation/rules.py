@@ -48,16 +48,17 @@ class Rules:
         if (until_ms := self.banned.get(user, 0)) > now_ms:
             raise _refused(errors_pb2.ERROR_CODE_BANNED, "you are banned", until_ms, now_ms)
 
-    def check(self, user: UserId, send: Send, now_ms: int) -> None:
-        """Raise `Refusal` if a user may not send that now. Receipts, settings and deletions say
-        nothing, and nobody who leaves a group says anything.
+    def check(self, user: UserId, send: Send, now_ms: int, *, as_system: bool = False) -> None:
+        """Raise `Refusal` if a user may not send that now. Receipts, settings and deletions of own
+        messages say nothing, and nobody who leaves a group says anything. The system may write in
+        frozen chats.
         """
         self.check_banned(user, now_ms)
         if not _says_something(user, send):
             return
         if (until_ms := self.muted.get(user, 0)) > now_ms:
             raise _refused(errors_pb2.ERROR_CODE_MUTED, "you are muted", until_ms, now_ms)
-        if (until_ms := self.frozen.get(send.chat_id, 0)) > now_ms:
+        if not as_system and (until_ms := self.frozen.get(send.chat_id, 0)) > now_ms:
             raise _refused(errors_pb2.ERROR_CODE_FROZEN, "this chat is frozen", until_ms, now_ms)
 
     def entries(self) -> list[tuple[Part, str, int]]:
@@ -69,6 +70,8 @@ def _says_something(user: UserId, send: Send) -> bool:
     match send.WhichOneof("body"):
         case "message" | "edit" | "reaction":
             return True
+        case "deletion":
+            return send.deletion.as_admin
         case "membership":
             return send.membership != Membership(removed_ids=[user])
     return False

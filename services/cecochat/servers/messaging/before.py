@@ -114,13 +114,15 @@ class Asker:
         about = f"{user_id} {send.client_message_id}".encode()  # clients choose it: any text
         id_ = f"before-send-{sha256(about).hexdigest()[:32]}"
         headers = dict(self._signer.headers(asked.endpoint, id_, body, now_ms()))
-        headers["content-type"] = "application/json"
+        headers |= {"content-type": "application/json", "accept-encoding": "identity"}
         self._http = self._http or client(DEADLINE_MS[1] / 1_000)
         sent = self._http.stream("POST", asked.url, content=body.encode(), headers=headers)
         async with sent as response:
             response.raise_for_status()
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise ValueError("the answer is compressed, which nobody asked for")
             answer = b""
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 answer += part
                 if len(answer) > ANSWER_MAX:
                     raise ValueError("the answer is too long")
