@@ -16,8 +16,12 @@ WORKDIR /src
 RUN python -m venv /opt/cecochat && python -m venv /opt/build
 
 # What others wrote first, each package by its hash: a change of ours leaves this layer as it is.
+# Of the services that botocore describes, only S3 is called, and those that give credentials for it.
 COPY requirements.lock ./
-RUN /opt/cecochat/bin/pip install --no-compile --require-hashes --requirement requirements.lock
+RUN /opt/cecochat/bin/pip install --no-compile --require-hashes --requirement requirements.lock \
+    && find /opt/cecochat/lib/python*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name s3 ! -name sts ! -name 'sso*' -exec rm -r {} + \
+    && rm /opt/cecochat/lib/python*/site-packages/botocore/cacert.pem
 
 # What only builds has an environment of its own, which is left behind.
 COPY requirements-build.lock ./

@@ -31,6 +31,8 @@ take "${python%/*}"/python* "$modules" /opt/cecochat /etc/ld.so.conf /etc/ld.so.
     cd "$root$modules"
     rm -rf ensurepip idlelib lib2to3 pydoc_data site-packages test tkinter turtledemo
 )
+# What only type checkers and compilers read.
+find "$root/opt/cecochat" -type f -name '*.py[ix]' -o -type f -name '*.pxd' -o -type f -name '*.[ch]' | xargs rm
 {
     echo "$python"
     find "$modules" /opt/cecochat -name '*.so*' -type f
@@ -39,6 +41,7 @@ ldconfig -r "$root"
 
 # The names of time zones, for those who chat in the container.
 [ ! -d /usr/share/zoneinfo ] || take /usr/share/zoneinfo
+rm -rf "$root/usr/share/zoneinfo/right" # the same, counted with leap seconds
 # The authorities are those of the lock, whatever the base trusts.
 cp "$authorities" "$root/etc/ssl/certs/ca-certificates.crt"
 printf '%s\n' root:x:0:0:root:/:/sbin/nologin cecochat:x:10001:10001:cecochat:/data:/sbin/nologin >"$root/etc/passwd"
