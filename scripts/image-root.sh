@@ -32,7 +32,7 @@ take "${python%/*}"/python* "$modules" /opt/cecochat /etc/ld.so.conf /etc/ld.so.
     rm -rf ensurepip idlelib lib2to3 pydoc_data site-packages test tkinter turtledemo
 )
 # What only type checkers and compilers read.
-find "$root/opt/cecochat" -type f -name '*.py[ix]' -o -type f -name '*.pxd' -o -type f -name '*.[ch]' | xargs rm
+find "$root/opt/cecochat" -type f \( -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ch]' \) -exec rm {} +
 {
     echo "$python"
     find "$modules" /opt/cecochat -name '*.so*' -type f
