@@ -179,10 +179,14 @@ def app(name: str, refused: Refused = refused_as_json) -> App:
     return made
 
 
-def _routes(app: App) -> str:
-    """Return what an application answers, such as "GET /live, POST /revocations"."""
-    routes = app.router.routes
+def _routes(request: Request) -> str:
+    """Return what can be sent there, or else what an application answers, such as "GET /live, POST
+    /revocations".
+    """
+    routes = request.app.router.routes
     named = {f"{method} /{each.path}" for each in routes for method in each.methods}
+    if there := {each for each in named if each.partition(" ")[2] == request.path}:
+        return ", ".join(sorted(there))
     calls = {each for each in named if "/cecochat.v1." in each}  # of which there are many
     return ", ".join(
         [*sorted(named - calls), *(["a call that /openapi.json has"] if calls else [])]
@@ -196,7 +200,7 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
         what = str(error)[:200].rstrip(".")
         if isinstance(error, NotFound):
             what = f"there is nothing at {request.path[:200] or '/'}"
-        refusal = Refusal(code, f"{what}: send {_routes(request.app)}")
+        refusal = Refusal(code, f"{what}: send {_routes(request)}")
         return refused(request, refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
     message = "the server failed; its log has the cause: try again"
