@@ -50,6 +50,11 @@ class Refusal(CecochatError):
         self.retry_after_ms = retry_after_ms
         self.replacement = replacement
 
+    @classmethod
+    def of(cls, error: errors_pb2.Error) -> Refusal:
+        """Return the refusal that another server sent."""
+        return Refusal(error.code, error.message, error.retry_after_ms, error.replacement)
+
     def detached(self) -> Self:
         """Return this error without the frames that it went through. Whoever keeps one in a local
         variable would keep its own frame alive with it, and all that came from the client, until

@@ -7,7 +7,6 @@ from cecochat.domain.log import place
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.ownership import asks
 from cecochat.internal.v1.internal_pb2 import Answer, Asked, AskedSend, Known, Place, Result
-from cecochat.v1.errors_pb2 import Error
 
 
 def encode_asked(home: int, asked: asks.Asked) -> Asked:
@@ -58,13 +57,8 @@ def _asked_send(asked: asks.AskedSend) -> AskedSend:
 
 
 def _asked_send_in(asked: AskedSend) -> asks.AskedSend:
-    verdict = refusal_in(asked.verdict) if asked.HasField("verdict") else None
+    verdict = Refusal.of(asked.verdict) if asked.HasField("verdict") else None
     return asks.AskedSend(UserId(asked.user_id), asked.send, verdict)
-
-
-def refusal_in(error: Error) -> Refusal:
-    """Return the refusal that came over the wire."""
-    return Refusal(error.code, error.message, error.retry_after_ms, error.replacement)
 
 
 def _result(result: asks.Result) -> Result:
@@ -86,7 +80,7 @@ def _result_in(result: Result) -> asks.Result:
         case "known":
             return asks.Known(result.known.message_id, place_in(result.known.at))
         case "refused":
-            return refusal_in(result.refused)
+            return Refusal.of(result.refused)
     return asks.Left()
 
 

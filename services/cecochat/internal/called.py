@@ -70,6 +70,5 @@ def _decision_in(decision: Decision) -> calls.Decision:
         case "unsure":
             return calls.Unsure(place_in(decision.unsure))
         case "refused":
-            refused = decision.refused
-            return Refusal(refused.code, refused.message, refused.retry_after_ms)
+            return Refusal.of(decision.refused)
     return asks.Taken()

@@ -162,15 +162,20 @@ async def _change(data: Path | None, file: Path | None, decide: Decide) -> None:
         await changes.change(configuration, HOOKS, decide)
 
 
-def _print_secret(
-    endpoint: Endpoint, data: Path | None, file: Path | None, *, as_json: bool
-) -> None:
+def secret_of(endpoint: Endpoint, data: Path | None, file: Path | None) -> str:
+    """Return what signs the requests to an endpoint. Raises `Failed`."""
     from cecochat.auth.hooks import Signer
 
     path = target.cluster_secret(data, file)
     if not path.exists():
         raise Failed(f"the secret of the cluster, which its own follows from, is not at {path}")
-    secret = Signer(path.read_bytes()).secret(endpoint)
+    return Signer(path.read_bytes()).secret(endpoint)
+
+
+def _print_secret(
+    endpoint: Endpoint, data: Path | None, file: Path | None, *, as_json: bool
+) -> None:
+    secret = secret_of(endpoint, data, file)
     if as_json:
         json_line({**_as_json(endpoint), "secret": secret})
         return

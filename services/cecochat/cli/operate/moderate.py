@@ -15,6 +15,7 @@ from cecochat.cli.chat.token import seconds as duration_s
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.operate import reports
+from cecochat.cli.operate.hooks import secret_of
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -123,9 +124,8 @@ def rules(
     data: options.Data = None, settings: options.SettingsFile = None, json: options.Json = False
 ) -> None:
     """Print what is in force."""
-    now_ms = _now_ms()
     found = run(_in_force(data, settings))
-    entries = [each for each in found.entries() if each[0] == "slow" or each[2] > now_ms]
+    entries = found.entries(_now_ms())
     if json:
         for part, name, number in entries:
             json_line({"rule": part, "name": name, _unit(part): number})
@@ -180,7 +180,7 @@ def before_send(
     if asked is None:
         json_line({"before_send": None}) if json else echo(f"nobody is asked any more. {SOON}")
         return
-    secret = _secret(asked, data, settings)
+    secret = secret_of(asked.endpoint, data, settings)
     if json:
         json_line({**_asked(run(_in_force(data, settings))), "secret": secret})
     else:
@@ -266,15 +266,6 @@ async def _in_force(data: Path | None, file: Path | None) -> Rules:
 
     async with build.configuration(target.settings(data, file)) as configuration:
         return parse((await configuration.get(MODERATION)).value)
-
-
-def _secret(asked: BeforeSend, data: Path | None, file: Path | None) -> str:
-    from cecochat.auth.hooks import Signer
-
-    path = target.cluster_secret(data, file)
-    if not path.exists():
-        raise Failed(f"the secret of the cluster, which its own follows from, is not at {path}")
-    return Signer(path.read_bytes()).secret(asked.endpoint)
 
 
 def _now_ms() -> int:

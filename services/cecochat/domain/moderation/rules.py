@@ -61,9 +61,12 @@ class Rules:
         if not as_system and (until_ms := self.frozen.get(send.chat_id, 0)) > now_ms:
             raise _refused(errors_pb2.ERROR_CODE_FROZEN, "this chat is frozen", until_ms, now_ms)
 
-    def entries(self) -> list[tuple[Part, str, int]]:
-        """Return all that is forbidden: which part of the rules, whom or what, and the number."""
-        return [(part, *each) for part in PARTS for each in sorted(getattr(self, part).items())]
+    def entries(self, now_ms: int = 0) -> list[tuple[Part, str, int]]:
+        """Return all that is forbidden then: which part of the rules, whom or what, and the number.
+        Without a time, it is all that is stored.
+        """
+        parts = ((part, _in_force(part, getattr(self, part), now_ms)) for part in PARTS)
+        return [(part, *each) for part, found in parts for each in sorted(found.items())]
 
 
 def _says_something(user: UserId, send: Send) -> bool:

@@ -185,8 +185,7 @@ class Passing:
         """
         said = await self.query(query)
         if said.WhichOneof("answer") == "refused":
-            error = said.refused
-            raise Refusal(error.code, error.message, error.retry_after_ms)
+            raise Refusal.of(said.refused)
         return said.response
 
     async def query(self, query: Query) -> Queried:

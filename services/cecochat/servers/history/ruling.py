@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from cecochat.documents import moderation
@@ -23,9 +25,7 @@ from cecochat.v1.moderation_pb2 import (
 
 
 class Ruling:
-    """Changes and shows the rules. All calls raise `Refusal`, `Unavailable` and
-    `InvalidSettings`.
-    """
+    """Changes and shows the rules. All calls raise `Refusal` and `Unavailable`."""
 
     def __init__(self, configuration: Configuration, acts: Acts) -> None:
         self._configuration = configuration
@@ -40,25 +40,24 @@ class Ruling:
         decide = partial(changed, part=part, name=name, number=number, now_ms=now_ms())
         decide(Rules())  # it raises what is wrong about it
         act = moderation.act_of(part, name, number, by=by, via=via, reason=reason)
-        try:
+        with _rules_that_hold():
             await moderation.change(self._configuration, self._acts, act, decide)
-        except InvalidSettings as error:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_INTERNAL, f"an operator has to mend {error}"
-            ) from None
         return SetRuleResponse()
 
     async def rules(self, request: ListRulesRequest, via: str = "") -> ListRulesResponse:
         """Return what is in force."""
-        try:
+        with _rules_that_hold():
             rules = parse((await self._configuration.get(MODERATION)).value)
-        except InvalidSettings as error:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_INTERNAL, f"an operator has to mend {error}"
-            ) from None
-        now = now_ms()
-        found = (each for each in rules.entries() if each[0] == "slow" or each[2] > now)
-        return ListRulesResponse(rules=(_rule(*each) for each in found))
+        return ListRulesResponse(rules=(_rule(*each) for each in rules.entries(now_ms())))
+
+
+@contextmanager
+def _rules_that_hold() -> Iterator[None]:
+    """Say who has to mend it if the rules in the store are not valid."""
+    try:
+        yield
+    except InvalidSettings as error:
+        raise Refusal(errors_pb2.ERROR_CODE_INTERNAL, f"an operator has to mend {error}") from None
 
 
 def _part(rule: Rule) -> Part:
