@@ -82,9 +82,27 @@ def test_rsa_and_eddsa_are_verified(keys: Path) -> None:
     assert verifier.verify(signed("e1", ED, "EdDSA")).user_id == "alice"
 
 
-def test_a_server_whose_clock_is_behind_takes_a_new_token(keys: Path) -> None:
-    an_hour_on = signed("r1", RSA, "RS256", iat=time.time() + 3_600, exp=time.time() + 7_200)
-    assert Verifier(jwks_file=keys).verify(an_hour_on).user_id == "alice"
+def test_a_server_whose_clock_is_little_behind_takes_a_new_token(keys: Path) -> None:
+    half_a_minute_on = signed("r1", RSA, "RS256", iat=time.time() + 30)
+    assert Verifier(jwks_file=keys).verify(half_a_minute_on).user_id == "alice"
+
+
+def test_a_token_of_the_future_is_not_taken_yet(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revocation of now would not reach it. It is refused again while it is known, and taken
+    once it is no longer of the future.
+    """
+    verifier = Verifier(jwks_file=keys)
+    issued_at_s = time.time() + 3_600
+    of_the_future = signed("r1", RSA, "RS256", iat=issued_at_s, exp=issued_at_s + 900)
+    service = {"aud": "cecochat-backend", "iat": issued_at_s, "exp": issued_at_s + 900}
+    of_a_service = signed("r1", RSA, "RS256", **service)
+    for _ in range(2):
+        assert code_of(lambda: verifier.verify(of_the_future)) == "UNAVAILABLE"
+        assert code_of(lambda: verifier.for_services().verify(of_a_service)) == "UNAVAILABLE"
+    monkeypatch.setattr("cecochat.auth.tokens.time.time", lambda: issued_at_s)
+    assert verifier.verify(of_the_future).user_id == "alice"
 
 
 def test_keys_rotate_by_kid(keys: Path) -> None:

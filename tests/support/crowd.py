@@ -59,7 +59,6 @@ class AnyCrowd(ABC, Generic[D]):
         connect_url: Callable[[], str],
         secret_file: Path,
         record: Record | None = None,
-        tokens_valid_s: float = 3_600,
     ) -> None:
         self.record = record or Record()
         kept.watch(self.record)
@@ -67,8 +66,7 @@ class AnyCrowd(ABC, Generic[D]):
         self.chats: set[str] = set()
         self.online: set[DeviceKey] = set()
         self.taken: Taken | None = None  # what a log has lost: the run is judged without it
-        self._connect_url, self._secret_file = connect_url, secret_file
-        self._tokens_valid_s = tokens_valid_s
+        self._connect_url, self.secret_file = connect_url, secret_file
 
     @abstractmethod
     def _made(self, who: DeviceKey, own: tuple[str, ...]) -> D:
@@ -83,7 +81,7 @@ class AnyCrowd(ABC, Generic[D]):
         return self.devices[who]
 
     def token(self, user_id: str) -> str:
-        return mint(self._secret_file, user_id, self._tokens_valid_s)
+        return mint(self.secret_file, user_id)
 
     @asynccontextmanager
     async def connected(
@@ -237,10 +235,9 @@ class Crowd(AnyCrowd[Device]):
         connect_url: Callable[[], str],
         secret_file: Path,
         record: Record | None = None,
-        tokens_valid_s: float = 3_600,
         transport: TransportName | None = None,
     ) -> None:
-        super().__init__(connect_url, secret_file, record, tokens_valid_s)
+        super().__init__(connect_url, secret_file, record)
         self._transports = cycle([transport] if transport else TRANSPORTS)
         self._founded: set[str] = set()
 

@@ -22,6 +22,10 @@ from cecochat.domain.moderation.rules import Rules
 from cecochat.v1 import errors_pb2
 
 LEEWAY_S = 0
+ISSUED_AHEAD_MAX_S = 60
+"""How far in the future a token may have been issued: the clocks of who issues and of who verifies
+it may differ by that. Such a token outlives what is revoked before the time that it says.
+"""
 KNOWN_MAX = 1_000
 """How many tokens a verifier remembers; the least recently used goes first. To check a signature
 again takes an eighth of what a query costs.
@@ -148,8 +152,8 @@ class Verifier:
     def verify(self, token: str) -> Identity:
         """Return the identity that a token proves.
 
-        Raises `Refusal` (unauthenticated, token_expired, token_revoked, or unavailable until this
-        server knows what is revoked).
+        Raises `Refusal` (unauthenticated, token_expired, token_revoked, or unavailable: if it was
+        issued in the future, or until this server knows what is revoked).
         """
         try:
             return self._verified(token)
@@ -210,10 +214,12 @@ class Verifier:
     def _issued_at_s(self, claims: dict[str, Any]) -> float:
         """Return when a token was issued, or the earliest possible time if it does not say.
 
-        Raises `Refusal` if the token is valid for longer than a revocation is kept.
+        Raises `Refusal` if the token is valid for longer than a revocation is kept, or if it was
+        issued in the future, where no revocation would reach it.
         """
         expires_at_s = _time_s("exp", claims["exp"])
         issued_at_s = _time_s("iat", claims["iat"]) if "iat" in claims else None
+        _check_ahead((issued_at_s or 0) - time.time())
         lives_s = expires_at_s - (time.time() if issued_at_s is None else issued_at_s)
         if lives_s > self._lifetime_max_s + _ROUNDING_S:
             raise _unauthenticated(
@@ -249,7 +255,7 @@ class Verifier:
             audience=self._audience,
             issuer=self._issuer or None,
             leeway=LEEWAY_S,
-            # `iat` decides nothing (RFC 7519, section 4.1.6), so a server may have a slow clock.
+            # `iat` is compared above: a token from the future can be repeated once clocks agree.
             options={
                 "require": ["exp", "sub", "aud", *(["iss"] if self._issuer else [])],
                 "verify_iat": False,
@@ -273,6 +279,17 @@ def _time_s(claim: str, value: Any) -> float:
     if is_number and abs(value) < _TIME_MAX_S:
         return float(value)
     raise _unauthenticated(f"the token's {claim} is not a time in seconds since 1970")
+
+
+def _check_ahead(ahead_s: float) -> None:
+    if ahead_s > ISSUED_AHEAD_MAX_S:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNAVAILABLE,
+            f"the token was issued {ahead_s:.0f} s in the future by this server's clock, and at "
+            f"most {ISSUED_AHEAD_MAX_S} s are allowed: compare the clocks of this server and of "
+            "who issued it",
+            1_000,
+        )
 
 
 def _sid(value: Any) -> str:
