@@ -218,7 +218,7 @@ async def hooking(
         poster = posting.Poster(client, Signer(bytes(32)), Opening(ring))
         silences = await EmbeddedSilences.open(folder)
         known = await Log.of(log)
-        nobody = People(InternalClient(client), list, list, known.id)
+        nobody = People(InternalClient(client), list, list, known.id, ring)
         server = Hooks(known, poster, Burial(log), HookMetrics(registry), nobody, silences)
         server.apply(endpoints)
         task = asyncio.create_task(server.run())

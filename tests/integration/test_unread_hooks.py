@@ -8,14 +8,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cecochat.adapters import build
 from cecochat.domain.hooks.endpoints import adding
 from cecochat.domain.hooks.told import UNREAD
+from cecochat.domain.log.ids import UserId
+from cecochat.domain.moderation.rules import FOR_GOOD_MS, Rules, changed, document
+from cecochat.ports.configuration import MODERATION
+from cecochat.ports.keys import Erased
 from cecochat.runtime.clock import now_ms
 from cecochat.v1.events_pb2 import ChatSettings, GroupOptions, Membership
 from cecochat.v1.messaging_pb2 import Send
 from tests.integration.shops import Shop, change, endpoint, shop
 from tests.integration.streams import message, receipt
-from tests.integration.systems import Running, running
+from tests.integration.systems import Running, running, settings, write_document
 
 CHAT, GROUP = "d:alice~bob", "g:hikers"
 DELAY_S = 1.0
@@ -127,6 +132,24 @@ async def test_members_of_a_group_are_told_of_but_who_wrote(tmp_path: Path) -> N
         await asyncio.sleep(SETTLED_S)
     assert sorted(body["data"]["userId"] for body in told.told) == members
     assert {body["data"]["unreadCount"] for body in told.told} == {1}
+
+
+async def test_nobody_wakes_who_is_banned_or_was_erased(tmp_path: Path) -> None:
+    async with noticing(tmp_path) as (system, told):
+        banned = changed(Rules(), "banned", "bob", FOR_GOOD_MS, now_ms())
+        await write_document(system.configuration, MODERATION, document(banned))
+        async with build.keys(settings(tmp_path)) as keys:
+            await keys.destroy(Erased(UserId("carol"), now_ms(), "test"))
+        await say(
+            system,
+            "alice",
+            message("1", CHAT, "he is banned"),
+            message("2", "d:alice~carol", "she was erased"),
+            message("3", "d:alice~dave", "he is away"),
+        )
+        await told.until(lambda: told.told)
+        await asyncio.sleep(SETTLED_S)
+    assert [body["data"]["userId"] for body in told.told] == ["dave"]
 
 
 async def test_a_restart_tells_nothing_again(tmp_path: Path) -> None:

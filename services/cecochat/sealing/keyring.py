@@ -96,6 +96,11 @@ class KeyRing:
         self._bound()
         return found
 
+    async def gone(self, user_ids: Collection[UserId]) -> set[UserId]:
+        """Return which of these users were erased. Raises `Unavailable`."""
+        found = await self.of(user_ids)
+        return {each for each, key in found.items() if key is None} - self._damaged
+
     async def erased(self) -> list[Erased]:
         """Return who was erased. Raises `Unavailable`."""
         return await self._keys.erased()

@@ -10,6 +10,7 @@ from typing import Final
 from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
 from cecochat.documents.follow import Following, follow, valid
+from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
 from cecochat.documents.revocations import follow_revocations
@@ -53,7 +54,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         asking = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
         client = InternalClient(await stack.enter_async_context(asking))
         owners, histories = (partial(parts.discovery.live, each) for each in ASKED)
-        people = People(client, owners, histories, log.id)
+        people = People(client, owners, histories, log.id, parts.keys)
         burial = Burial(parts.backplane)
         metrics = HookMetrics(registry)
         worker = Hooks(log, poster, burial, metrics, people, parts.silences)
@@ -71,6 +72,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 _follow_endpoints(following, worker),
                 follow_revocations(following, parts.verifier, opening.follow),
                 retention.follow(following),
+                follow_moderation(following, people.moderate),
                 _run(worker, retention),
                 watch_loop(registry),
             )

@@ -210,8 +210,13 @@ class Noticing:
         return away, end
 
     async def _count(self, users: Sequence[UserId], below: Place) -> dict[UserId, Counts]:
-        """Return what users have not read, of those for whom a history server says it."""
-        found: dict[UserId, Counts] = {}
+        """Return what users have not read, of those for whom a history server says it. For those
+        who are kept out it is nothing, so that nobody is told of them.
+        """
+        kept_out = await self._people.kept_out(users, now_ms())
+        if kept_out is None:
+            return {}
+        found: dict[UserId, Counts] = {user_id: {} for user_id in kept_out}
         gate = asyncio.Semaphore(COUNTS_AT_ONCE)
 
         async def count(user_id: UserId) -> None:
@@ -222,7 +227,8 @@ class Noticing:
 
         async with asyncio.TaskGroup() as group:
             for user_id in users:
-                group.create_task(count(user_id))
+                if user_id not in kept_out:
+                    group.create_task(count(user_id))
         return found
 
     # -- telling

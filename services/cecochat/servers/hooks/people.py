@@ -1,18 +1,21 @@
-"""Asks other servers how users are: whether they have sessions, and what they have not read."""
+"""Knows how users are: whether they have sessions, what they have not read, and who is kept out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from cecochat.domain.errors import Unavailable
 from cecochat.domain.hooks.silences import Count, Counts, Seen
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
+from cecochat.domain.moderation.rules import Rules
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import Query, UserSessions
 from cecochat.ports.discovery import Instance
+from cecochat.sealing.keyring import KeyRing
 from cecochat.v1.events_pb2 import ROLE_UNSPECIFIED
 from cecochat.v1.history_pb2 import Chat, GetChatsRequest, GetChatsResponse
 from cecochat.v1.messaging_pb2 import ReadToken
@@ -23,15 +26,37 @@ Live = Callable[[], Sequence[Instance]]
 
 
 class People:
-    """What other servers know of users. Its client has tokens with the scope `pass_on`."""
+    """What is known of users: by other servers, by the store of keys, and by the rules that it is
+    given. Its client has tokens with the scope `pass_on`.
+    """
 
-    def __init__(self, client: InternalClient, owners: Live, histories: Live, log_id: str) -> None:
+    def __init__(
+        self, client: InternalClient, owners: Live, histories: Live, log_id: str, ring: KeyRing
+    ) -> None:
         self._client = client
         self._owners = owners
         self._histories = histories
         self._log_id = log_id
+        self._ring = ring
+        self._rules: Rules | None = None
         self._owner_of: dict[int, Instance] = {}
         self._turn = 0
+
+    def moderate(self, rules: Rules) -> None:
+        """Replace the rules that say who is banned."""
+        self._rules = rules
+
+    async def kept_out(self, user_ids: Collection[UserId], now_ms: int) -> set[UserId] | None:
+        """Return which of these users can have no session, as they are banned or were erased; None:
+        that is not known now.
+        """
+        if self._rules is None:
+            return None
+        try:
+            gone = await self._ring.gone(user_ids)
+        except Unavailable:
+            return None
+        return gone | {each for each in user_ids if self._rules.banned.get(each, 0) > now_ms}
 
     async def seen(
         self, partition: int, user_ids: Sequence[UserId], below: int
