@@ -11,7 +11,7 @@ from hashlib import sha256
 import httpx
 
 from cecochat.domain.log.ids import UserId
-from cecochat.ports.files import Files, Key, Noted, ServedFiles, Upload, key_of
+from cecochat.ports.files import PIECE_BYTES, Files, Key, Noted, ServedFiles, Upload, key_of
 from cecochat.runtime import http, unary
 from cecochat.servers.connect.files import add_files
 from cecochat.v1.events_pb2 import Attachment
@@ -79,6 +79,22 @@ async def test_a_file_is_there_once_all_of_it_has_come(files: Files) -> None:
     assert answer.headers["content-disposition"] == (
         "attachment; filename*=UTF-8''a%20cat%2C%20%C3%84rger%3B%20%221%22.png"
     )
+
+
+async def test_a_file_is_read_in_pieces(files: Files) -> None:
+    key = key_of(ALICE, id_(1))
+    assert await files.read(key) is None
+    content = CONTENT * (3 * PIECE_BYTES // len(CONTENT))
+    await stored(files, key, content)
+    pieces = await files.read(key)
+    assert pieces is not None
+    read = [piece async for piece in pieces]
+    assert b"".join(read) == content
+    assert max(map(len, read)) <= PIECE_BYTES
+    half = await files.read(key)
+    assert half is not None
+    await anext(half)
+    await half.aclose()
 
 
 async def test_a_url_takes_that_file_and_no_other(files: Files) -> None:

@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from cecochat.adapters import build
+from cecochat.cli.operate.contents import Contents
+from cecochat.domain.log.ids import UserId
+from cecochat.ports.files import PIECE_BYTES, owner_of
+from cecochat.settings.settings import load
 from tests.support.commands import history_of, rows, run
 from tests.support.server import Server
+
+CONTENT = b"0123456789" * (PIECE_BYTES // 4)
 
 
 async def lived(server: Server) -> None:
@@ -35,10 +42,21 @@ def names_in(folder: Path, part: str) -> list[str]:
     return [each.name for each in folder.iterdir() if part in each.name]
 
 
-async def taken_out(
-    server: Server, archive: Path, *more: str
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """The report, and the lines of each file of the archive."""
+Lines = dict[str, list[dict[str, Any]]]
+
+
+async def taken_out(server: Server, archive: Path, *more: str) -> tuple[dict[str, Any], Lines]:
+    """The report, and the lines of each file of the archive, of alice who has `lived`."""
+    report, lines = await taken(server, archive, *more)
+    with ZipFile(archive) as packed:
+        assert "alice" in packed.read("README.txt").decode()
+        access = json.loads(packed.read("access.json"))
+    assert access["key"] == "whole"
+    assert [each["sid"] for each in access["logins"]] == ["phone-7"]
+    return report, lines
+
+
+async def taken(server: Server, archive: Path, *more: str) -> tuple[dict[str, Any], Lines]:
     (report,) = await rows(server, "takeout", "alice", "--output", str(archive), "--json", *more)
     with ZipFile(archive) as packed:
         lines = {
@@ -47,10 +65,6 @@ async def taken_out(
             if name.endswith(".jsonl")
         }
         assert json.loads(packed.read("report.json")) == report
-        assert "alice" in packed.read("README.txt").decode()
-        access = json.loads(packed.read("access.json"))
-    assert access["key"] == "whole"
-    assert [each["sid"] for each in access["logins"]] == ["phone-7"]
     return report, lines
 
 
@@ -99,3 +113,53 @@ async def test_an_erased_user_has_no_texts(server: Server, tmp_path: Path) -> No
         assert json.loads(packed.read("access.json"))["key"] == "destroyed"
     assert json.loads(message)["erased"]
     assert "soon gone" not in message
+
+
+async def attached(server: Server, folder: Path, *names: str) -> list[dict[str, Any]]:
+    """What the archive says of files that alice has sent to bob, each in a message of its own."""
+    for name in names:
+        (folder / name).write_bytes(CONTENT + name.encode())
+        await run(server, "send", "--as", "alice", "bob", "--attach", str(folder / name))
+    _, lines = await taken(server, folder / "before.zip")
+    return [file for each in lines["messages.jsonl"] for file in each["attachments"]]
+
+
+async def test_files_are_in_it_if_they_are_wanted(server: Server, tmp_path: Path) -> None:
+    names = ("whole (1).txt", "gone.txt", "bent.txt")
+    whole, gone, bent = await attached(server, tmp_path, *names)
+    kept = server.data / "files" / "kept" / owner_of(UserId("alice"))
+    (kept / "unsent".ljust(24, "-")).write_bytes(b"no message names it")
+    (kept / gone["id"]).unlink()
+    (kept / bent["id"]).write_bytes(b"other bytes")
+    archive = tmp_path / "alice.zip"
+    report, _ = await taken(server, archive, "--with-files")
+    assert report["contents"] == {
+        **{"count": 3, "size_bytes": len(CONTENT) + 13 + 11 + 19},
+        **{"missing": [gone["id"]], "damaged": [bent["id"]]},
+    }
+    with ZipFile(archive) as packed:
+        assert packed.testzip() is None
+        found = {name: packed.read(name) for name in packed.namelist() if "files/" in name}
+    assert found == {
+        f"files/{whole['id']}-whole (1).txt": CONTENT + b"whole (1).txt",
+        f"files/{bent['id']}-bent.txt": b"other bytes",
+        "files/unsent------------------": b"no message names it",
+    }
+    _, err = await run(server, "takeout", "alice", "-o", str(archive), "--with-files")
+    assert f"files that are missing: 1 ({gone['id']})" in err
+
+
+async def test_no_name_leads_out_of_the_archive(tmp_path: Path) -> None:
+    """Whatever it is: it was checked only when the file was uploaded."""
+    messages = tmp_path / "messages.jsonl"
+    file = {"id": "a" * 24, "name": "../..\\x/\n" + "y" * 200, "sha256": ""}
+    messages.write_text(json.dumps({"attachments": [file]}))
+    async with build.files(load({"CECOCHAT_DATA_DIR": str(tmp_path)})) as files:
+        assert files
+        folder = tmp_path / "files" / "kept" / owner_of(UserId("alice"))
+        folder.mkdir(parents=True)
+        (folder / file["id"]).write_bytes(b"x")
+        with ZipFile(tmp_path / "a.zip", "w") as archive:
+            await Contents(files, UserId("alice"), archive).add(messages)
+    (name,) = archive.namelist()
+    assert name == f"files/{file['id']}-.._.._x__" + "y" * 91

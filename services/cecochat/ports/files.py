@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.v1.events_pb2 import Attachment
 
 OWNER_DIGITS = 32
+PIECE_BYTES = 256 << 10
 
 
 class Key(NamedTuple):
@@ -69,6 +70,12 @@ class Files(ABC):
     @abstractmethod
     async def size(self, key: Key) -> int | None:
         """Return how many bytes a file has; None: it is not there."""
+
+    @abstractmethod
+    async def read(self, key: Key) -> AsyncGenerator[bytes] | None:
+        """Return the bytes of a file, in pieces of at most `PIECE_BYTES`; None: it is not there.
+        The generator raises `Unavailable`, too; close it if it is not read to its end.
+        """
 
     @abstractmethod
     async def delete(self, keys: Collection[Key]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -21,14 +21,13 @@ from typing_extensions import override
 
 from cecochat.domain.changes.attachments import check_id
 from cecochat.domain.errors import Invalid, Refusal, Unavailable
-from cecochat.ports.files import Given, Key, Noted, ServedFiles, Upload
+from cecochat.ports.files import PIECE_BYTES, Given, Key, Noted, ServedFiles, Upload
 from cecochat.settings import private
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Attachment
 
 FOLDER: Final = "files"
 AUDIENCE: Final = "cecochat-files"
-PIECE_BYTES: Final = 256 << 10
 TIME_DIGITS: Final = 13
 LEFT_S: Final = 86_400
 """How old a half of a file is that nobody uploads any more."""
@@ -147,6 +146,11 @@ class EmbeddedFiles(ServedFiles):
         return await _on_disk(partial(_size, self._path(key)))
 
     @override
+    async def read(self, key: Key) -> AsyncGenerator[bytes] | None:
+        path = self._path(key)
+        return None if await _on_disk(partial(_size, path)) is None else _pieces(path)
+
+    @override
     async def delete(self, keys: Collection[Key]) -> None:
         await _on_disk(partial(_delete, [self._path(key) for key in keys]))
 
@@ -198,7 +202,7 @@ async def _on_disk(step: Callable[[], T]) -> T:
         raise Unavailable(f"the folder of files does not work: {error}") from None
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def _pieces(path: Path) -> AsyncGenerator[bytes]:
     with await _on_disk(partial(_opened, path)) as file:
         while piece := await _on_disk(partial(file.read, PIECE_BYTES)):
             yield piece

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from typing_extensions import override
 
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.ports.files import Files, Key, Noted, Upload
+from cecochat.ports.files import PIECE_BYTES, Files, Key, Noted, Upload
 from cecochat.v1.events_pb2 import Attachment
 
 CONNECT_S: Final = 2
@@ -120,6 +120,16 @@ class S3Files(Files):
                 return None
             raise _unavailable(error) from None
         return int(found["ContentLength"])
+
+    @override
+    async def read(self, key: Key) -> AsyncGenerator[bytes] | None:
+        try:
+            found = await self._ask("get_object", Key=self._file(key))
+        except ClientError as error:
+            if _status(error) == NOT_FOUND:
+                return None
+            raise _unavailable(error) from None
+        return _pieces(found["Body"])
 
     @override
     async def delete(self, keys: Collection[Key]) -> None:
@@ -225,6 +235,14 @@ async def _asked(request: Callable[[], T]) -> T:
         if _status(error) in REFUSED:
             raise
         raise _unavailable(error) from None
+
+
+async def _pieces(body: Any) -> AsyncGenerator[bytes]:
+    try:
+        while piece := await _asked(partial(body.read, PIECE_BYTES)):
+            yield piece
+    finally:
+        await asyncio.to_thread(body.close)
 
 
 def _status(error: ClientError) -> int:

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "Examples: cecochat takeout alice --output alice.zip; cecochat takeout alice -o alice.zip "
-    "--with-others"
+    "--with-files --with-others"
 )
 ACCESS = "access.json"
+NAMED_MAX = 5
+NO_CONTENTS = "the contents of files, which --with-files adds: `messages.jsonl` names them"
 NOT_IN_IT = (
-    "the content of files: `messages.jsonl` names those that the user attached",
     "open sessions: servers know them only while they last",
     "the log: the history has the same events, and receipts as the read marks that they set",
     "dead letters and parked webhooks, which are kept for 30 days: `cecochat dead list` and "
@@ -59,6 +60,7 @@ class _Which(NamedTuple):
 
     others: bool
     expired: bool
+    files: bool
 
 
 def add_to(app: typer.Typer) -> None:
@@ -92,6 +94,13 @@ def takeout(
             "hold.",
         ),
     ] = False,
+    with_files: Annotated[
+        bool,
+        typer.Option(
+            "--with-files",
+            help="Also the contents of the user's files. What is missing or damaged is reported.",
+        ),
+    ] = False,
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -110,9 +119,9 @@ def takeout(
     except Refusal as refusal:
         raise UsageError(refusal.message) from None
     chosen = target.settings(data, settings)
-    with _archive(output) as folder:
-        which = _Which(with_others, with_expired)
-        report = run(_collect(chosen, checked, folder, which))
+    with _archive(output) as (folder, archive):
+        which = _Which(with_others, with_expired, with_files)
+        report = run(_collect(chosen, checked, folder, archive, which))
     _print(report, output, as_json=json)
 
 
@@ -120,16 +129,18 @@ def takeout(
 
 
 @contextmanager
-def _archive(output: Path) -> Iterator[Path]:
-    """Give a folder to write to, and pack what is there then. Both are their owner's alone."""
+def _archive(output: Path) -> Iterator[tuple[Path, ZipFile]]:
+    """Give an archive, and a folder whose files are packed into it in the end. Both are their
+    owner's alone.
+    """
     from cecochat.settings import private
 
     beside = output.with_name(f"{output.name}.new")
     try:
         with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
-            yield Path(name)
             private.make_file(beside)
             with ZipFile(beside, "w", ZIP_DEFLATED) as packed:
+                yield Path(name), packed
                 for each in sorted(Path(name).iterdir()):
                     packed.write(each, each.name)
         beside.replace(output)
@@ -137,7 +148,9 @@ def _archive(output: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which) -> Report:
+async def _collect(
+    settings: Settings, user: UserId, folder: Path, archive: ZipFile, which: _Which
+) -> Report:
     from cecochat.adapters import build
     from cecochat.auth.operators import keys_secret
     from cecochat.cli.operate.belongings import Belongings
@@ -166,6 +179,10 @@ async def _collect(settings: Settings, user: UserId, folder: Path, which: _Which
     access |= await _revoked(settings, user)
     (folder / ACCESS).write_text(f"{in_json(access)}\n")
     report = _report(settings, user, counts)
+    if which.files:
+        report["contents"] = await _contents(settings, user, folder, archive)
+    else:
+        report["not_in_it"].append(NO_CONTENTS)
     report["too_old"] = found.expired
     report["revoked"] = len(access["logins"]) + bool(access["before_ms"])
     report["holes_in_the_history"] = len(holes)
@@ -207,6 +224,19 @@ def _progress() -> Iterator[Callable[[], None]]:
 
 
 # -- what is elsewhere
+
+
+async def _contents(
+    settings: Settings, user: UserId, folder: Path, archive: ZipFile
+) -> dict[str, Any]:
+    from cecochat.adapters import build
+    from cecochat.cli.operate.belongings import OWN
+    from cecochat.cli.operate.contents import Contents
+
+    async with build.files(settings) as files:
+        contents = Contents(files, user, archive)
+        await contents.add(folder / OWN)
+    return contents.as_json()
 
 
 async def _retention(settings: Settings) -> Retention:
@@ -255,8 +285,11 @@ def _report(settings: Settings, user: UserId, counts: dict[str, int]) -> Report:
 def _readme(report: Report) -> str:
     from cecochat.cli.operate.belongings import FILES
 
-    files = "\n".join(f"{name:<17}{FILES[name]}" for name in report["files"])
-    return README.format(user=report["user"], at=shown_ms(report["at_ms"], "minutes"), files=files)
+    files = {name: FILES[name] for name in report["files"]}
+    if "contents" in report:
+        files["files/"] = "the contents of the user's files; each name begins with the id"
+    lines = "\n".join(f"{name:<17}{what}" for name, what in files.items())
+    return README.format(user=report["user"], at=shown_ms(report["at_ms"], "minutes"), files=lines)
 
 
 def _print(report: Report, output: Path, *, as_json: bool) -> None:
@@ -276,6 +309,8 @@ def _print(report: Report, output: Path, *, as_json: bool) -> None:
         f"revocations of tokens: {report['revoked']}, from {report['revocations_in']}\n"
         f"texts that are left out, as their chats do not keep them any more: {report['too_old']}"
     )
+    if "contents" in report:
+        _print_contents(report["contents"])
     if report["holes_in_the_history"]:
         echo(
             f"the history has {report['holes_in_the_history']} holes, so messages may be missing: "
@@ -283,3 +318,15 @@ def _print(report: Report, output: Path, *, as_json: bool) -> None:
             fg="red",
             err=True,
         )
+
+
+def _print_contents(contents: dict[str, Any]) -> None:
+    echo(f"files: {contents['count']}, {contents['size_bytes']:,} bytes")
+    for what in ("missing", "damaged"):
+        if ids := contents[what]:
+            more = ", ..." if len(ids) > NAMED_MAX else ""
+            echo(
+                f"files that are {what}: {len(ids)} ({', '.join(ids[:NAMED_MAX])}{more})",
+                fg="red",
+                err=True,
+            )
