@@ -14,6 +14,7 @@ from typing_extensions import override
 from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import (
+    APPS,
     ASSIGNMENT,
     CONFIGURATION,
     HOLDS,
@@ -61,6 +62,7 @@ VERIFYING = (
     key_age,
     partial(DocumentMetrics, REVOCATIONS),
     partial(DocumentMetrics, MODERATION),
+    partial(DocumentMetrics, APPS),
 )
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, SignalMetrics, ASSIGNED, TELLING, *VERIFYING, *EVERY),

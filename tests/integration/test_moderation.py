@@ -272,7 +272,7 @@ async def application() -> AsyncIterator[Application]:
 async def ask(system: Running, url: str, **more: Any) -> BeforeSend:
     long = {"deadline_ms": 5_000}  # of a busy machine
     given = {"url": url, "created_ms": 7, "kinds": ["message", "edit"], **long, **more}
-    await rule(system, before_send=given)
+    await rule(system, before_send={"": given})
     return BeforeSend(**given)
 
 

@@ -346,6 +346,7 @@ def test_a_verifier_of_a_server_is_closed_until_it_is_told() -> None:
     with pytest.raises(Refusal, match="does not know yet"):
         verifier.verify(held)
     verifier.moderate(Rules())
+    verifier.know({})
     assert verifier.verify(held).user_id == "alice"
 
 

@@ -170,4 +170,5 @@ def test_what_is_dropped_is_told_by_its_offsets() -> None:
 def test_chats_are_chosen_by_id_or_by_how_they_begin(
     chat: str, patterns: tuple[str, ...], matches: bool
 ) -> None:
-    assert chat_matches(chat, patterns) is matches
+    assert chat_matches(chat, "", patterns) is matches
+    assert not chat_matches(chat, "shop", patterns)

@@ -133,6 +133,7 @@ def test_each_server_counts_the_tokens_that_it_refuses() -> None:
     for each in (counted, good):
         each.revoke(Revocations())
         each.moderate(Rules())
+        each.know({})
     good.verify(mint(SECRET, "alice", 60))
     assert counted.verify(mint(SECRET, "alice", 60)).user_id == "alice"
     for token in ("nonsense", mint(b"another secret of thirty-two bytes!!", "alice", 60)):

@@ -135,13 +135,15 @@ ASKED = {"url": "https://shop.example/chat", "created_ms": 1, "kinds": ["message
         {"banned": ["bob"]},
         {"frozen": {"bob": 1}},
         {"slow": {CHAT: 86_401}},
-        {"before_send": {"url": "https://shop.example"}},
-        {"before_send": ASKED | {"url": "ftp://shop.example"}},
-        {"before_send": ASKED | {"kinds": []}},
-        {"before_send": ASKED | {"kinds": ["receipt"]}},
-        {"before_send": ASKED | {"deadline_ms": 1}},
-        {"before_send": ASKED | {"when_away": "wait"}},
-        {"before_send": ASKED | {"more": 1}},
+        {"before_send": {"": {"url": "https://shop.example"}}},
+        {"before_send": {"No App": ASKED}},
+        {"before_send": []},
+        {"before_send": {"": ASKED | {"url": "ftp://shop.example"}}},
+        {"before_send": {"": ASKED | {"kinds": []}}},
+        {"before_send": {"": ASKED | {"kinds": ["receipt"]}}},
+        {"before_send": {"": ASKED | {"deadline_ms": 1}}},
+        {"before_send": {"": ASKED | {"when_away": "wait"}}},
+        {"before_send": {"": ASKED | {"more": 1}}},
     ],
 )
 def test_a_wrong_document_is_refused(wrong: Any) -> None:
@@ -150,8 +152,9 @@ def test_a_wrong_document_is_refused(wrong: Any) -> None:
 
 
 def test_the_document_keeps_whom_to_ask() -> None:
-    rules = parse({"before_send": ASKED})
-    assert rules.before_send == BeforeSend("https://shop.example/chat", 1, kinds=("message",))
+    rules = parse({"before_send": {"": ASKED, "shop": ASKED}})
+    asked = BeforeSend("https://shop.example/chat", 1, kinds=("message",))
+    assert rules.before_send == {"": asked, "shop": asked}
     assert parse(document(rules)) == rules
 
 

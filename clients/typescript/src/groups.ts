@@ -44,7 +44,7 @@ export class Groups {
         chatId?: string;
       } = {},
   ): Promise<string> {
-    const { members = [], invited = [], chatId = `g:${newId()}` } = options;
+    const { members = [], invited = [], chatId = newGroup(this.userId) } = options;
     const wanted = { ...chosen(options), name };
     checkOptions(wanted);
     const [addedIds, invitedIds] = [peopleIn(members, 0), peopleIn(invited, 0)];
@@ -162,4 +162,8 @@ function chosen(given: object): Partial<GroupOptions> {
     return names.includes(name) && value !== undefined;
   });
   return Object.fromEntries(entries);
+}
+
+function newGroup(userId: string): string {
+  return `g:${userId.slice(0, userId.indexOf("/") + 1)}${newId()}`;
 }

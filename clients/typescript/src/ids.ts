@@ -1,7 +1,7 @@
 /** User ids, chat ids and message ids, as `docs/reference/protocol.md` names them. */
 
 const EPOCH_MS = 1_577_836_800_000; // 2020-01-01T00:00:00Z, in ms since 1970
-const USER_ID = /^[A-Za-z0-9._:@+-]{1,64}$/;
+const USER_ID = /^(?=.{1,64}$)(?:[a-z0-9][a-z0-9-]{0,19}\/)?[A-Za-z0-9._:@+-]+$/;
 
 /** Return the partition of the sender that a message id names. */
 export function partitionIn(id: bigint): number {
@@ -15,6 +15,11 @@ export function timeOf(id: bigint): Date {
 
 export function isUserId(text: unknown): text is string {
   return typeof text === "string" && USER_ID.test(text);
+}
+
+/** Return the app of a user id: what comes before its `/`, or nothing. */
+export function appOf(userId: string): string {
+  return userId.slice(0, Math.max(0, userId.indexOf("/")));
 }
 
 export function isGroup(chatId: string): boolean {
@@ -36,7 +41,8 @@ export function chatOf(me: string, chat: string): string | undefined {
   const users = named ? participants(chat) : [me, chat].sort();
   const id = `d:${users.join("~")}`;
   const valid = users.every(isUserId) && users[0]! < users[1]!;
-  return valid && (!named || id === chat) ? id : undefined;
+  const [first, second] = users.map(appOf);
+  return valid && first === second && (!named || id === chat) ? id : undefined;
 }
 
 const M = 0x5bd1e995;

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import jwt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.auth.apps import KnownApps
 from cecochat.auth.keys import JwksFile, Keys
 from cecochat.auth.minting import AUDIENCE, FOR_SERVICES
+from cecochat.domain.cluster.apps import Apps
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.log.ids import UserId, user_id
+from cecochat.domain.log.ids import UserId, app_of, of_app, user_id
 from cecochat.domain.moderation.rules import Rules
 from cecochat.v1 import errors_pb2
 
@@ -49,9 +51,24 @@ class Identity(NamedTuple):
 class Known(NamedTuple):
     """A token whose signature and claims were found good with this key."""
 
-    kid: str | None
-    key: Any
+    named: _Named
+    by: _Key
     claims: dict[str, Any]
+
+
+class _Named(NamedTuple):
+    """The key that a token says it is signed with, and the app that it says it is for."""
+
+    kid: str
+    app: str
+
+
+class _Key(NamedTuple):
+    """The key that a token has to be signed with, and the `iss` that it has to name then."""
+
+    key: Any
+    algorithm: str
+    issuer: str
 
 
 def token_failures(registry: CollectorRegistry) -> Counter:
@@ -105,19 +122,20 @@ class Verifier:
         self._lifetime_max_s = Config().tokens_lifetime_max_s
         self._revoked: Revocations | None = Revocations()
         self._rules: Rules | None = Rules()
-        self.informed = asyncio.Event()  # set once it knows what is revoked, and who is banned
+        self._apps: KnownApps | None = KnownApps({})
+        self.informed = asyncio.Event()  # set once it knows apps, bans and what is revoked
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
         """Return a verifier for one server, which counts what it refuses.
 
-        It refuses everything until it knows what is revoked, and who is banned. The servers of a
-        process check the signature of a token once.
+        It refuses everything until it knows which apps there are, what is revoked, and who is
+        banned. The servers of a process check the signature of a token once.
         """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
         keys = self._keys
         key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
-        verifier._revoked = verifier._rules = None
+        verifier._revoked = verifier._rules = verifier._apps = None
         verifier.informed = asyncio.Event()
         return verifier
 
@@ -145,8 +163,13 @@ class Verifier:
         self._rules = rules
         self._look_whether_informed()
 
+    def know(self, apps: Apps) -> None:
+        """Replace the apps that there are."""
+        self._apps = KnownApps(apps)
+        self._look_whether_informed()
+
     def _look_whether_informed(self) -> None:
-        if self._revoked is not None and self._rules is not None:
+        if None not in (self._revoked, self._rules, self._apps):
             self.informed.set()
 
     def verify(self, token: str) -> Identity:
@@ -179,7 +202,7 @@ class Verifier:
         except jwt.PyJWTError as error:
             raise _unauthenticated(f"the token cannot be verified ({error})") from None
         identity = Identity(
-            _subject(claims["sub"]),
+            _subject(claims),
             _time_s("exp", claims["exp"]),
             self._issued_at_s(claims),
             _sid(claims.get("sid", "")),
@@ -190,15 +213,11 @@ class Verifier:
 
     def check_revoked(self, identity: Identity) -> None:
         """Raise `Refusal` if the token that proved an identity has been revoked since, or if its
-        user is banned.
+        user is banned, or its app disabled.
         """
         if self._revoked is None or self._rules is None:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_UNAVAILABLE,
-                "this server does not know yet which tokens are revoked and who is banned: try "
-                "again",
-                1_000,
-            )
+            raise _uninformed()
+        self._known_apps.check(app_of(identity.user_id))
         self._rules.check_banned(identity.user_id, int(time.time() * 1_000))
         if identity.issued_at_s * 1_000 < self._revoked.before_ms(identity.user_id, identity.sid):
             raise Refusal(
@@ -228,12 +247,18 @@ class Verifier:
             )
         return expires_at_s - self._lifetime_max_s if issued_at_s is None else issued_at_s
 
+    @property
+    def _known_apps(self) -> KnownApps:
+        if self._apps is None:
+            raise _uninformed()
+        return self._apps
+
     def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims of a good token. One that is known only has to be in time, and its key
         still in force.
         """
         known = self._known.get(token)
-        if known and int(known.claims["exp"]) > time.time() and self._is_in_force(known):
+        if known and int(known.claims["exp"]) > time.time() and known.by == self._key(known.named):
             self._known.move_to_end(token)
             return known.claims
         self._known.pop(token, None)
@@ -243,34 +268,50 @@ class Verifier:
             self._known.popitem(last=False)
         return checked.claims
 
-    def _is_in_force(self, known: Known) -> bool:
-        return known.key is (self._keys.find(known.kid) if self._keys else self._secret)
-
     def _check(self, token: str) -> Known:
-        kid, key, algorithm = self._key(token)
+        named = _named(token)
+        by = self._key(named)
         claims: dict[str, Any] = jwt.decode(
             token,
-            key,
-            algorithms=[algorithm],
+            by.key,
+            algorithms=[by.algorithm],
             audience=self._audience,
-            issuer=self._issuer or None,
+            issuer=by.issuer or None,
             leeway=LEEWAY_S,
             # `iat` is compared above: a token from the future can be repeated once clocks agree.
             options={
-                "require": ["exp", "sub", "aud", *(["iss"] if self._issuer else [])],
+                "require": ["exp", "sub", "aud", *(["iss"] if by.issuer else [])],
                 "verify_iat": False,
             },
         )
-        return Known(kid, key, claims)
+        return Known(named, by, claims)
 
-    def _key(self, token: str) -> tuple[str | None, Any, str]:
-        if self._secret is not None:
-            return None, self._secret, "HS256"
-        assert self._keys
-        kid = jwt.get_unverified_header(token).get("kid")
-        if (key := self._keys.find(kid)) is None:
-            raise _unauthenticated(f"this server has no key with the token's kid {str(kid)[:80]!r}")
-        return kid, key, key.algorithm_name
+    def _key(self, named: _Named) -> _Key:
+        """Return what has to have signed a token. An app with keys of its own is behind no others,
+        and its keys are behind no other app.
+        """
+        apps = self._known_apps
+        if (own := apps.keys_of(named.app)) is not None:
+            key, issuer = own.get(named.kid), apps.issuer_of(named.app)
+        elif self._secret is not None:
+            return _Key(self._secret, "HS256", self._issuer)
+        else:
+            assert self._keys
+            key, issuer = self._keys.find(named.kid), self._issuer
+        if key is None:
+            raise _unauthenticated(
+                f"this server has no key with the token's kid {named.kid[:80]!r}"
+            )
+        return _Key(key, key.algorithm_name, issuer)
+
+
+def _named(token: str) -> _Named:
+    """Return what a token says of itself, which nobody has verified."""
+    said = jwt.decode_complete(token, options={"verify_signature": False})
+    kid, app = said["header"].get("kid"), said["payload"].get("app", "")
+    if not isinstance(app, str):
+        raise _unauthenticated("the token's app is not a text")
+    return _Named(str(kid or ""), app)
 
 
 def _time_s(claim: str, value: Any) -> float:
@@ -304,11 +345,24 @@ def _scopes(value: Any) -> frozenset[str]:
     raise _unauthenticated("the token's scope is not a text")
 
 
-def _subject(sub: str) -> UserId:
+def _subject(claims: dict[str, Any]) -> UserId:
+    """Return whose token it is. `sub` names somebody within the app that `app` names."""
+    sub, app = claims["sub"], claims.get("app", "")
+    if app_of(sub):
+        raise _unauthenticated("the token's sub has an app: name that in the claim `app`")
     try:
-        return user_id(sub)
+        return user_id(of_app(app, sub))
     except Refusal as refusal:
         raise _unauthenticated(f"the token's sub is not valid: {refusal.message}") from None
+
+
+def _uninformed() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "this server does not know yet which apps there are, which tokens are revoked and who is "
+        "banned: try again",
+        1_000,
+    )
 
 
 def bearer(header: str | None) -> str:

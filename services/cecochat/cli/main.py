@@ -41,6 +41,7 @@ COMMANDS = {
         "up": "cluster.up",
         "systems": "cluster.systems",
         "doctor": "operate.doctor",
+        "apps": "operate.apps",
         "config": "cluster.config",
         "revoke": "operate.revoke",
         "moderate": "operate.moderate",

@@ -28,7 +28,7 @@ from cecochat.client.group import (
 from cecochat.client.history import History
 from cecochat.client.names import group_id
 from cecochat.client.recent import recent
-from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.ids import ChatId, app_of, of_app
 from cecochat.v1.events_pb2 import Appointment, Membership
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 
@@ -107,7 +107,8 @@ class Groups:
 
     def _id(self, client_message_id: str) -> str:
         check_client_message_id(client_message_id)
-        return f"g:{sha256(f'{self._user_id} {client_message_id}'.encode()).hexdigest()[:32]}"
+        hashed = sha256(f"{self._user_id} {client_message_id}".encode()).hexdigest()[:32]
+        return f"g:{of_app(app_of(self._user_id), hashed)}"
 
     async def add(self, chat: str, *users: str, client_message_id: str | None = None) -> int:
         """Make these users members. It takes an admin."""

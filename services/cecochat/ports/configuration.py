@@ -16,6 +16,7 @@ HOOKS: Final = "hooks"
 RETENTION: Final = "retention"
 MODERATION: Final = "moderation"
 HOLDS: Final = "holds"
+APPS: Final = "apps"
 
 
 class Document(NamedTuple):

@@ -1,6 +1,6 @@
 /** User ids and chat ids, as `docs/reference/protocol.md` names them. */
 
-const USER_ID = /^[A-Za-z0-9._:@+-]{1,64}$/;
+const USER_ID = /^(?=.{1,64}$)(?:[a-z0-9][a-z0-9-]{0,19}\/)?[A-Za-z0-9._:@+-]+$/;
 const HUES = 8;
 
 export function isUser(text: string): boolean {

@@ -66,7 +66,7 @@ def list_(
     elif not found:
         echo("there is no endpoint: add one with `cecochat hooks add NAME URL`")
     else:
-        print_table([("NAME", "URL", "STATE", "KINDS", "CHATS"), *map(_line, found)])
+        print_table([("NAME", "APP", "URL", "STATE", "KINDS", "CHATS"), *map(_line, found)])
 
 
 @app.command(epilog="Example: cecochat hooks add shop https://shop.example.com/hooks")
@@ -75,6 +75,9 @@ def add(
     url: Annotated[str, typer.Argument(help="Where to send, https:// or http://.")],
     kind: Kinds = None,
     chat: Chats = None,
+    of_app: Annotated[
+        str, typer.Option("--app", metavar="APP", help="Tell of this app, not of users of none.")
+    ] = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -84,7 +87,7 @@ def add(
     from cecochat.runtime.clock import now_ms
 
     chosen: dict[str, Any] = {"kinds": tuple(kind)} if kind else {}
-    made = Endpoint(name, url, now_ms(), chats=tuple(chat or ()), **chosen)
+    made = Endpoint(name, url, now_ms(), chats=tuple(chat or ()), app=of_app, **chosen)
     run(_change(data, settings, adding(made)))
     _print_secret(made, data, settings, as_json=json)
 
@@ -193,7 +196,7 @@ def _as_json(endpoint: Endpoint) -> dict[str, Any]:
 def _line(endpoint: Endpoint) -> tuple[str, ...]:
     state = "enabled" if endpoint.enabled else "disabled"
     kinds, chats = ", ".join(endpoint.kinds), ", ".join(endpoint.chats) or "all"
-    return (endpoint.name, endpoint.url, state, kinds, chats)
+    return (endpoint.name, endpoint.app or "-", endpoint.url, state, kinds, chats)
 
 
 # -- what a hook server does

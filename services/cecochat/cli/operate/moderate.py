@@ -129,16 +129,16 @@ def rules(
     if json:
         for part, name, number in entries:
             json_line({"rule": part, "name": name, _unit(part): number})
-        if found.before_send:
-            json_line({"rule": "before_send", **_asked(found)})
+        for of_app in found.before_send:
+            json_line({"rule": "before_send", **_asked(found, of_app)})
         return
     if entries:
         print_table([("RULE", "WHOM OR WHAT", "HOW LONG"), *(_line(*each) for each in entries)])
     else:
         echo("nobody is banned or muted, no chat is frozen or slow")
-    if found.before_send:
-        asked = found.before_send
-        echo(f"{asked.url} is asked before a message is accepted; away: {asked.when_away}")
+    for of_app, asked in found.before_send.items():
+        which = f"a message of {of_app}" if of_app else "a message"
+        echo(f"{asked.url} is asked before {which} is accepted; away: {asked.when_away}")
 
 
 @app.command(
@@ -159,6 +159,9 @@ def before_send(
         typer.Option(help="Ask about this kind only, message or edit; give it once for each."),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Ask nobody any more.")] = False,
+    app: Annotated[
+        str, typer.Option(metavar="APP", help="About messages of this app, not those of none.")
+    ] = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -166,23 +169,26 @@ def before_send(
     """Ask your application before a message is accepted: it allows it, refuses it with a reason,
     or wants another text. Prints the secret that signs the questions.
     """
+    from cecochat.domain.log.ids import app_name
     from cecochat.domain.moderation.before_send import KINDS, BeforeSend, check
 
     if bool(url) == off:
         raise UsageError("give the URL to ask, or --off")
     kinds = tuple(dict.fromkeys(kind or KINDS))
-    before = run(_in_force(data, settings)).before_send
+    if app:
+        app_name(app)
+    before = run(_in_force(data, settings)).before_send.get(app)
     made_ms = before.created_ms if before and before.url == url else _now_ms()  # its secret stays
     asked = None if off else BeforeSend(url, made_ms, deadline, when_away, kinds)  # type: ignore[arg-type] # it is checked
     if asked:
         check(asked)
-    run(_ask(asked, data, settings))
+    run(_ask(app, asked, data, settings))
     if asked is None:
         json_line({"before_send": None}) if json else echo(f"nobody is asked any more. {SOON}")
         return
     secret = secret_of(asked.endpoint, data, settings)
     if json:
-        json_line({**_asked(run(_in_force(data, settings))), "secret": secret})
+        json_line({**_asked(run(_in_force(data, settings)), app), "secret": secret})
     else:
         echo(
             f"{url} is asked before a message is accepted, and questions are signed with\n{secret}"
@@ -236,16 +242,21 @@ async def _set(
     await _note(act, lambda rules: changed(rules, part, name, number, act.at_ms), data, file)
 
 
-async def _ask(asked: BeforeSend | None, data: Path | None, file: Path | None) -> None:
-    """Have somebody asked before a message is accepted, and note that."""
+async def _ask(app: str, asked: BeforeSend | None, data: Path | None, file: Path | None) -> None:
+    """Have somebody asked before a message of an app is accepted, and note that."""
     from dataclasses import replace
 
     from cecochat.documents.moderation import new_act
 
     what = "before-send" if asked else "not before-send"
     act = new_act(what, by=getpass.getuser(), via="operator")
-    act = act._replace(detail=asked.url if asked else "")
-    await _note(act, lambda rules: replace(rules, before_send=asked), data, file)
+    act = act._replace(detail=" ".join(filter(None, (app, asked.url if asked else ""))))
+
+    def decide(rules: Rules) -> Rules:
+        others = {each: of for each, of in rules.before_send.items() if each != app}
+        return replace(rules, before_send={**others, app: asked} if asked else others)
+
+    await _note(act, decide, data, file)
 
 
 async def _note(
@@ -272,10 +283,10 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _asked(rules: Rules) -> dict[str, object]:
+def _asked(rules: Rules, app: str) -> dict[str, object]:
     from dataclasses import asdict
 
-    return asdict(rules.before_send) if rules.before_send else {}
+    return {"app": app, **asdict(rules.before_send[app])}
 
 
 def _line(part: Part, name: str, number: int) -> tuple[str, str, str]:

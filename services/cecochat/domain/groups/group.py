@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.groups.rights import Act, may, not_found
-from cecochat.domain.log.ids import UserId, user_id
+from cecochat.domain.log.ids import ChatId, UserId, fellow
 from cecochat.domain.log.roster import Roster
 from cecochat.domain.printable import printable
 from cecochat.v1 import errors_pb2
@@ -57,7 +57,7 @@ class Group(Roster):
         """Return what a change comes to, which is empty if all of it is so already. Raises
         `Refusal` if the actor may not do that.
         """
-        _check(wanted)
+        _check(wanted, self.chat_id)
         if not self.exists:
             settled = self._new(actor, wanted)
         elif wanted.creates:
@@ -194,7 +194,7 @@ class Group(Roster):
             self.authorise(actor, Act.CONFIGURE)
 
 
-def _check(wanted: Membership) -> None:
+def _check(wanted: Membership, chat_id: ChatId) -> None:
     named = (
         *wanted.added_ids,
         *wanted.removed_ids,
@@ -204,7 +204,7 @@ def _check(wanted: Membership) -> None:
         *(each.user_id for each in wanted.appointments),
     )
     for text in named:
-        user_id(text)
+        fellow(chat_id, text)
     if len(named) > CHANGE_MAX:
         raise Invalid(f"one change may name {CHANGE_MAX} people: make several changes")
     if len(wanted.appointments) > 1:

@@ -1,8 +1,9 @@
 """Who is told: the endpoints, as their central document has them.
 
 The document is `{"endpoints": {NAME: {"url": URL, "kinds": [KIND], "chats": [PATTERN], "enabled":
-BOOL, "created_ms": MS, "generation": N, "rotated_ms": MS}}}`. MS are ms since 1970. No secret is in
-it: each follows from the cluster's secret, the name and the generation.
+BOOL, "created_ms": MS, "generation": N, "rotated_ms": MS, "app": APP}}}`. MS are ms since 1970. An
+endpoint is told what happens in its app, or in none. No secret is in it: each follows from the
+cluster's secret, the name and the generation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from cecochat.domain.errors import Invalid, InvalidSettings
 from cecochat.domain.hooks.told import BY_DEFAULT, DROPPED, KINDS, Told, chat_matches
+from cecochat.domain.log.ids import app_name
 
 ENDPOINTS_MAX: Final = 20
 CHATS_MAX: Final = 100
@@ -41,6 +43,7 @@ class Endpoint:
     enabled: bool = True
     generation: int = 1
     rotated_ms: int = 0
+    app: str = ""
 
     @property
     def group(self) -> str:
@@ -51,7 +54,7 @@ class Endpoint:
         """Return whether it is told this."""
         if told.kind == DROPPED:
             return True
-        return told.kind in self.kinds and chat_matches(told.chat_id, self.chats)
+        return told.kind in self.kinds and chat_matches(told.chat_id, self.app, self.chats)
 
     def generations(self, now_ms: int) -> tuple[int, ...]:
         """Return those whose secrets sign now, the newest first."""
@@ -101,6 +104,8 @@ def check(endpoint: Endpoint) -> None:
     numbers = (endpoint.created_ms, endpoint.generation, endpoint.rotated_ms)
     if not all(isinstance(each, int) and each >= 0 for each in numbers):
         raise Invalid("created_ms, generation and rotated_ms have to be whole numbers")
+    if endpoint.app:
+        app_name(endpoint.app)
 
 
 def _as_resolvers_read(host: str) -> IPv4Address:

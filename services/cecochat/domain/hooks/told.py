@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.chain import Here
-from cecochat.domain.log.ids import time_ms
+from cecochat.domain.log.ids import app_of, time_ms
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.log.scope import is_of_group
 from cecochat.v1.events_pb2 import Event
@@ -111,10 +111,12 @@ def data_of(told: Told) -> Any:
     return MessageToDict(Event.FromString(told.value)) if told.value else told.data
 
 
-def chat_matches(chat_id: str, patterns: tuple[str, ...]) -> bool:
-    """Return whether a chat is among those that an endpoint has chosen: ids, or the beginnings of
-    ids that end with `*`. None chosen: all.
+def chat_matches(chat_id: str, app: str, patterns: tuple[str, ...]) -> bool:
+    """Return whether a chat is of an app, and among those that an endpoint has chosen: ids, or the
+    beginnings of ids that end with `*`. None chosen: all.
     """
+    if app_of(chat_id) != app:
+        return False
     return not patterns or any(
         chat_id.startswith(each[:-1]) if each.endswith("*") else chat_id == each
         for each in patterns

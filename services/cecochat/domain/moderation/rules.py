@@ -2,7 +2,8 @@
 before a message is accepted.
 
 The document is `{"banned": {USER: MS}, "muted": {USER: MS}, "frozen": {CHAT: MS}, "slow": {CHAT:
-SECONDS}, "before_send": {...}}`. MS is when that ends, in ms since 1970; each part may be absent.
+SECONDS}, "before_send": {APP: {...}}}`. MS is when that ends, in ms since 1970; each part may be
+absent. APP is empty for users of no app.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
-from cecochat.domain.log.ids import UserId, chat_id, user_id
+from cecochat.domain.log.ids import UserId, app_name, chat_id, user_id
 from cecochat.domain.moderation.before_send import BeforeSend
 from cecochat.domain.moderation.before_send import check as check_before_send
 from cecochat.v1 import errors_pb2
@@ -41,7 +42,7 @@ class Rules:
     muted: Mapping[str, int] = field(default_factory=dict)
     frozen: Mapping[str, int] = field(default_factory=dict)
     slow: Mapping[str, int] = field(default_factory=dict)
-    before_send: BeforeSend | None = None
+    before_send: Mapping[str, BeforeSend] = field(default_factory=dict)  # by app
 
     def check_banned(self, user: str, now_ms: int) -> None:
         """Raise `Refusal` if a user is banned now."""
@@ -144,13 +145,21 @@ def parse(document: Any) -> Rules:
         )
     try:
         parts = {part: _part(part, document.get(part, {})) for part in PARTS}
-        asked = document.get("before_send")
-        before_send = BeforeSend(**{**asked, "kinds": tuple(asked["kinds"])}) if asked else None
-        if before_send:
-            check_before_send(before_send)
-    except (Refusal, TypeError, KeyError) as error:
+        asked = document.get("before_send", {})
+        before_send = {_app(app): _before_send(each) for app, each in asked.items()}
+    except (Refusal, TypeError, KeyError, AttributeError) as error:
         raise InvalidSettings(f"the moderation is wrong: {error}") from None
     return Rules(**parts, before_send=before_send)
+
+
+def _app(name: Any) -> str:
+    return app_name(name) if name else ""
+
+
+def _before_send(value: Any) -> BeforeSend:
+    made = BeforeSend(**{**value, "kinds": tuple(value["kinds"])})
+    check_before_send(made)
+    return made
 
 
 def _part(part: Part, value: Any) -> dict[str, int]:
@@ -173,7 +182,8 @@ def _number(part: Part, value: Any) -> int:
 def document(rules: Rules) -> dict[str, Any]:
     """Return the document in which these rules are stored."""
     parts: dict[str, Any] = {part: dict(getattr(rules, part)) for part in PARTS}
-    return parts | ({"before_send": asdict(rules.before_send)} if rules.before_send else {})
+    asked = {app: asdict(each) for app, each in rules.before_send.items()}
+    return parts | ({"before_send": asked} if asked else {})
 
 
 def changed(rules: Rules, part: Part, name: str, number: int, now_ms: int) -> Rules:

@@ -129,7 +129,10 @@ def check_send(
 @lru_cache(maxsize=65_536)
 def _recipients(user_id: UserId, chat_id: str) -> tuple[UserId, ...]:
     checked = ids.chat_id(chat_id)
-    return () if ids.is_group(checked) else ids.authorise(user_id, checked)
+    if ids.is_group(checked):
+        ids.check_same_app(user_id, checked)
+        return ()
+    return ids.authorise(user_id, checked)
 
 
 def _check_settings(settings: ChatSettings) -> None:

@@ -867,8 +867,11 @@ class Tail(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     CHATS_FIELD_NUMBER: _builtins.int
+    APP_FIELD_NUMBER: _builtins.int
     after: _builtins.str
     """The cursor behind which to go on; empty: from now on."""
+    app: _builtins.str
+    """Of which app; empty: what is of none."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As of an endpoint of webhooks; none: all."""
@@ -881,10 +884,11 @@ class Tail(_message.Message):
         after: _builtins.str = ...,
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         chats: _abc.Iterable[_builtins.str] | None = ...,
+        app: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chats", b"chats", "kinds", b"kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "app", b"app", "chats", b"chats", "kinds", b"kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

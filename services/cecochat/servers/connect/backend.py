@@ -134,14 +134,14 @@ class Backend:
         if any(each.HasField("membership") for each in sends):
             _allow(caller, "groups")
         self._charge(caller, len(sends))
-        passed = [self._passed(each, request.token) for each in sends]
+        passed = [self._passed(caller, each, request.token) for each in sends]
         token = await self._passing.send([each for each in passed if each.is_open])
         results = list(map(_result, passed))
         for each in passed:
             self._metrics.sends.labels(each.refusal.name if each.refusal else "ok").inc()
         return BackendSendResponse(results=results, token=token).SerializeToString()
 
-    def _passed(self, given: BackendSend, token: ReadToken) -> Passed:
+    def _passed(self, caller: Identity, given: BackendSend, token: ReadToken) -> Passed:
         """Return a send as it is passed on, or as it is refused here."""
         body = given.WhichOneof("body")
         send = Send(
@@ -152,7 +152,8 @@ class Backend:
         )
         called = Called(ids.UserId(given.user_id), send, given.since_ms, as_system=given.as_system)
         try:
-            user_id, chat_id = ids.user_id(given.user_id), ids.chat_id(given.chat_id)
+            user_id = ids.fellow(caller.user_id, given.user_id)
+            chat_id = ids.chat_id(given.chat_id)
             if given.since_ms < 0:
                 raise Invalid("since_ms is negative: use ms since 1970, or 0")
         except Refusal as refusal:
@@ -172,7 +173,7 @@ class Backend:
     async def _query(self, name: str, caller: Identity, request: Any) -> bytes:
         _allow(caller, "read")
         self._charge(caller, 1)
-        user_id = ids.user_id(request.user_id)
+        user_id = ids.fellow(caller.user_id, request.user_id)
         asked = request.request.SerializeToString()
         return await self._passing.ask(Query(user_id=user_id, call=name, request=asked))
 
@@ -200,7 +201,7 @@ class Backend:
         """Answer a call as that user is answered, who is not charged for it."""
         _allow(caller, "read" if of_user.name == "GetDownload" else "send")
         self._charge(caller, 1)
-        user = caller._replace(user_id=ids.user_id(request.user_id))
+        user = caller._replace(user_id=ids.fellow(caller.user_id, request.user_id))
         return await of_user.answer(user, request.request)
 
     # -- users
@@ -209,7 +210,8 @@ class Backend:
         _allow(caller, "users")
         self._charge(caller, 1)
         before_ms = request.before_ms or until_now_ms()
-        wanted = Revocation(ids.user_id(request.user_id), request.sid, before_ms)
+        user_id = ids.fellow(caller.user_id, request.user_id)
+        wanted = Revocation(user_id, request.sid, before_ms)
         await revoke(self._configuration, wanted, by=f"back end: {caller.user_id}")
         return RevokeTokensResponse(before_ms=before_ms).SerializeToString()
 

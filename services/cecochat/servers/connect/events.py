@@ -20,6 +20,7 @@ from sanic.response import HTTPResponse, raw
 
 from cecochat.auth.tokens import Identity
 from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.log.ids import app_of
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import Tail
 from cecochat.ports.discovery import Instance
@@ -60,6 +61,7 @@ class Events:
             caller = self._backend.admit(request.headers.get("authorization", ""), "read")
             async with self._arrivals.soon():
                 tail = _tail(await bodies.read(request, BODY_MAX_BYTES))
+                tail.app = app_of(caller.user_id)
             with self._counted(caller):
                 return await self._pass_on(request, tail, caller)
         except Refusal as refused:

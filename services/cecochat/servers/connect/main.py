@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.auth.operators import cluster_secret
+from cecochat.documents.apps import follow_apps
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
+from cecochat.domain.cluster.apps import Apps
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
@@ -95,6 +97,10 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         carried.configure(config)
         origins.configure(config)
 
+    def know(apps: Apps) -> None:
+        services.know(apps)
+        verifier.know(apps)
+
     settings = parts.settings
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(asking)
@@ -113,6 +119,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(following, configure),
                 follow_revocations(following, verifier),
                 follow_moderation(following, verifier.moderate),
+                follow_apps(following, know),
                 directory.follow(following),
                 watch_loop(registry),
             )

@@ -9,11 +9,12 @@ from functools import partial
 from cecochat.adapters import build
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
-from cecochat.domain.cluster import assignment, holds, retention, revocations, values
+from cecochat.domain.cluster import apps, assignment, holds, retention, revocations, values
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.hooks import endpoints
 from cecochat.domain.moderation import rules
 from cecochat.ports.configuration import (
+    APPS,
     ASSIGNMENT,
     CONFIGURATION,
     HOLDS,
@@ -56,6 +57,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             RETENTION: retention.parse,
             MODERATION: rules.parse,
             HOLDS: holds.parse,
+            APPS: apps.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

@@ -10,11 +10,12 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.domain.log.ids import ChatId
+from cecochat.domain.log.ids import ChatId, app_of
 from cecochat.domain.moderation.acts import Act, time_ms
 from cecochat.domain.moderation.reports import (
     STATES,
     Report,
+    State,
     act_of,
     check_code,
     check_text,
@@ -23,7 +24,7 @@ from cecochat.domain.moderation.reports import (
 )
 from cecochat.ports.access import ALL
 from cecochat.ports.history import History
-from cecochat.ports.moderation import Moderation
+from cecochat.ports.moderation import Moderation, Paged
 from cecochat.runtime.clock import now_ms
 from cecochat.sealing.reports import ReportTexts
 from cecochat.servers.history.names import moderator
@@ -54,8 +55,9 @@ ID_MAX_BYTES: Final = 128
 
 
 class Desk:
-    """Answers what moderators ask. `via` is the service whose token they used, or `operator`. All
-    calls raise `Refusal` and `Unavailable`.
+    """Answers what moderators ask. `via` is the service whose token they used, or `operator`. Those
+    of an app see and change what is of that app; None: of all. All calls raise `Refusal` and
+    `Unavailable`.
     """
 
     def __init__(
@@ -86,10 +88,12 @@ class Desk:
         if call not in self._offered:
             raise Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, f"there is no call {call!r}")
         kind, answer = self._offered[call]
-        response: Message = await answer(kind.FromString(request), via)
+        response: Message = await answer(kind.FromString(request), via, app_of(via))
         return response.SerializeToString()
 
-    async def reports(self, request: ListReportsRequest, via: str = "") -> ListReportsResponse:
+    async def reports(
+        self, request: ListReportsRequest, via: str = "", app: str | None = None
+    ) -> ListReportsResponse:
         """Return a page of the reports in a state."""
         if not 0 <= request.state <= len(STATES):
             raise Invalid(f"state is {request.state}: use one of those of Report.State")
@@ -97,25 +101,32 @@ class Desk:
         if request.with_messages:
             limit = min(limit, MESSAGES_MAX)
         after = _id("after_report_id", request.after_report_id)
-        page = await self._moderation.reports.page(state, after=after, limit=limit)
+        page = await self._reports_of(app, state, after, limit)
         shown = await self._shown(page.items, with_messages=request.with_messages)
         return ListReportsResponse(reports=shown, has_more=page.has_more)
 
-    async def report(self, request: GetReportRequest, via: str = "") -> GetReportResponse:
+    async def report(
+        self, request: GetReportRequest, via: str = "", app: str | None = None
+    ) -> GetReportResponse:
         """Return one report."""
-        report = await self._called(request.report_id)
+        report = await self._called(request.report_id, app)
         return GetReportResponse(report=await self._one(report))
 
-    async def take(self, request: TakeReportRequest, via: str) -> TakeReportResponse:
+    async def take(
+        self, request: TakeReportRequest, via: str, app: str | None = None
+    ) -> TakeReportResponse:
         """Have a moderator take a report."""
         by = moderator(request.moderator, via)
         report = await self._change(
             request.report_id,
+            app,
             lambda found: taken(found, by, via, now_ms(), over=request.take_over),
         )
         return TakeReportResponse(report=await self._one(report))
 
-    async def decide(self, request: DecideReportRequest, via: str) -> DecideReportResponse:
+    async def decide(
+        self, request: DecideReportRequest, via: str, app: str | None = None
+    ) -> DecideReportResponse:
         """Have a moderator decide about a report."""
         by = moderator(request.moderator, via)
         check_code("decision", request.decision)
@@ -123,11 +134,14 @@ class Desk:
         change = partial(decided, decision=request.decision, note=request.note)
         report = await self._change(
             request.report_id,
+            app,
             lambda found: change(found, by, via, now_ms(), over=request.take_over),
         )
         return DecideReportResponse(report=await self._one(report))
 
-    async def acts(self, request: ListActsRequest, via: str = "") -> ListActsResponse:
+    async def acts(
+        self, request: ListActsRequest, via: str = "", app: str | None = None
+    ) -> ListActsResponse:
         """Return a page of the audit log."""
         before = _id("before_act_id", request.before_act_id)
         try:
@@ -135,20 +149,42 @@ class Desk:
         except ValueError:
             raise Invalid(f"before_act_id is {before[:80]!r}: use the id of an act") from None
         limit = self._queries.limit(request.limit)
-        page = await self._moderation.acts.page(before=before, limit=limit)
+        page = await self._acts_of(app, before, limit)
         return ListActsResponse(acts=map(_act, page.items), has_more=page.has_more)
 
-    async def _called(self, report_id: str) -> Report:
+    async def _reports_of(
+        self, app: str | None, state: State, after: str, limit: int
+    ) -> Paged[Report]:
+        found: list[Report] = []
+        while True:
+            page = await self._moderation.reports.page(state, after=after, limit=limit)
+            found += (each for each in page.items if app in (None, app_of(each.reporter_id)))
+            if len(found) >= limit or not page.has_more:
+                return Paged(found[:limit], page.has_more or len(found) > limit)
+            after = page.items[-1].id
+
+    async def _acts_of(self, app: str | None, before: str, limit: int) -> Paged[Act]:
+        found: list[Act] = []
+        while True:
+            page = await self._moderation.acts.page(before=before, limit=limit)
+            found += (each for each in page.items if app in (None, _app_of_act(each)))
+            if len(found) >= limit or not page.has_more:
+                return Paged(found[:limit], page.has_more or len(found) > limit)
+            before = page.items[-1].id
+
+    async def _called(self, report_id: str, app: str | None) -> Report:
         _id("report_id", report_id)
         report = await self._moderation.reports.get(report_id) if report_id else None
-        if report is None:
+        if report is None or app not in (None, app_of(report.reporter_id)):
             raise Refusal(errors_pb2.ERROR_CODE_NOT_FOUND, f"there is no report {report_id[:80]!r}")
         return report
 
-    async def _change(self, report_id: str, changed: Callable[[Report], Report]) -> Report:
+    async def _change(
+        self, report_id: str, app: str | None, changed: Callable[[Report], Report]
+    ) -> Report:
         """Change a report, unless it is as wanted already, and note the act."""
         for _ in range(TRIES):
-            before = await self._called(report_id)
+            before = await self._called(report_id, app)
             after = changed(before)
             if after == before:
                 await self._moderation.acts.append(act_of(before))
@@ -208,6 +244,10 @@ def _proto(report: Report, text: str | None) -> moderation_pb2.Report:
         decision=report.decision,
         note=report.note,
     )
+
+
+def _app_of_act(act: Act) -> str:
+    return app_of(act.user_id or act.chat_id or act.via)
 
 
 def _act(act: Act) -> ModeratorAct:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from cecochat.documents.apps import follow_apps
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
@@ -108,6 +109,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow_revocations(following, verifier, opening.follow),
                 retention.follow(following),
                 follow_moderation(following, verifier.moderate),
+                follow_apps(following, verifier.know),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
                 facts.run(),

@@ -82,7 +82,7 @@ class Reporting:
         if bool(request.user_id) == bool(request.chat_id):
             raise Invalid("a report is of a message, by chat_id and message_id, or of a user_id")
         if request.user_id:
-            return Target(ids.user_id(request.user_id))
+            return Target(ids.fellow(user_id, request.user_id))
         chat_id = ids.chat_id(request.chat_id)
         event = await self._readable(user_id, chat_id, request)
         return Target(UserId(event.user_id), chat_id, event.id)
@@ -113,7 +113,7 @@ class Reporting:
 
     async def block(self, user_id: UserId, request: BlockRequest) -> bytes:
         """Have a user block another one. Raises `Refusal` (invalid_argument, too_large)."""
-        blocked_id = ids.user_id(request.user_id)
+        blocked_id = ids.fellow(user_id, request.user_id)
         if blocked_id == user_id:
             raise Invalid("you cannot block yourself")
         blocks = self._moderation.blocks

@@ -8,6 +8,7 @@ from functools import partial
 
 from cecochat.documents import moderation
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
+from cecochat.domain.log.ids import app_of, check_same_app
 from cecochat.domain.moderation.reports import check_text
 from cecochat.domain.moderation.rules import FOR_GOOD_MS, PARTS, Part, Rules, changed, parse
 from cecochat.ports.configuration import MODERATION, Configuration
@@ -31,10 +32,14 @@ class Ruling:
         self._configuration = configuration
         self._acts = acts
 
-    async def set(self, request: SetRuleRequest, via: str) -> SetRuleResponse:
+    async def set(
+        self, request: SetRuleRequest, via: str, app: str | None = None
+    ) -> SetRuleResponse:
         """Forbid something, or allow it again."""
         by = moderator(request.moderator, via)
         check_text("reason", request.reason)
+        if app is not None:
+            check_same_app(via, request.rule.name)
         part, number = _part(request.rule), 0 if request.is_lifted else _number(request.rule)
         name, reason = request.rule.name, request.reason
         decide = partial(changed, part=part, name=name, number=number, now_ms=now_ms())
@@ -44,11 +49,14 @@ class Ruling:
             await moderation.change(self._configuration, self._acts, act, decide)
         return SetRuleResponse()
 
-    async def rules(self, request: ListRulesRequest, via: str = "") -> ListRulesResponse:
+    async def rules(
+        self, request: ListRulesRequest, via: str = "", app: str | None = None
+    ) -> ListRulesResponse:
         """Return what is in force."""
         with _rules_that_hold():
             rules = parse((await self._configuration.get(MODERATION)).value)
-        return ListRulesResponse(rules=(_rule(*each) for each in rules.entries(now_ms())))
+        found = [each for each in rules.entries(now_ms()) if app in (None, app_of(each[1]))]
+        return ListRulesResponse(rules=(_rule(*each) for each in found))
 
 
 @contextmanager

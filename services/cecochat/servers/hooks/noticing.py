@@ -140,11 +140,14 @@ class Noticing:
         if event.HasField("receipt") and self._here.has(author):
             up_to = max(event.receipt.delivered_up_to, event.receipt.read_up_to)
             decided.receipt(author, chat_id, up_to, place.offset)
-        elif event.HasField("message") and chat_matches(chat_id, self.endpoint.chats):
+        elif event.HasField("message") and self._is_chosen(chat_id):
             unread = Unread(chat_id, event.id, author, place, at_ms)
             for user_id in self._recipients(fold, known, event):
                 if user_id != author:
                     decided.message(user_id, unread, self._delay_ms())
+
+    def _is_chosen(self, chat_id: ChatId) -> bool:
+        return chat_matches(chat_id, self.endpoint.app, self.endpoint.chats)
 
     def _recipients(self, fold: Fold, known: LogRecord, event: Event) -> Iterator[UserId]:
         """Return those who live here and get a message by this record."""

@@ -48,6 +48,7 @@ class Wanted(NamedTuple):
 
     places: dict[int, Place] | None  # by partition; None: from now on
     kinds: tuple[str, ...]
+    app: str
     chats: tuple[str, ...]
 
     @classmethod
@@ -56,13 +57,13 @@ class Wanted(NamedTuple):
         if unknown := [each for each in tail.kinds if each not in OF_EVENTS]:
             raise Invalid(f"{unknown[0]!r:.80} is no kind: use {', '.join(OF_EVENTS)}")
         places = cursor.decode(tail.after, log.id, log.partitions) if tail.after else None
-        return cls(places, tuple(tail.kinds) or OF_EVENTS, tuple(tail.chats))
+        return cls(places, tuple(tail.kinds) or OF_EVENTS, tail.app, tuple(tail.chats))
 
     def has(self, told: Told) -> bool:
         """Return whether this is told."""
         if told.kind == DROPPED:
             return True
-        return told.kind in self.kinds and chat_matches(told.chat_id, self.chats)
+        return told.kind in self.kinds and chat_matches(told.chat_id, self.app, self.chats)
 
 
 class Stream:

@@ -14,7 +14,7 @@ import httpx
 from cecochat.auth.hooks import Signer
 from cecochat.documents.moderation import Moderation
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, app_of
 from cecochat.domain.moderation.before_send import (
     DEADLINE_MS,
     BeforeSend,
@@ -31,11 +31,24 @@ from cecochat.v1.messaging_pb2 import Send
 AT_ONCE: Final = 16
 """How many sends of one session are asked about at a time."""
 UNDER_WAY_MAX: Final = 500
-"""How many of all users: with more, whoever is asked cannot keep up, and counts as away."""
+"""How many of all users of an app: with more, whoever is asked cannot keep up, and is away."""
 ANSWER_MAX: Final = 64 << 10
 
 Verdicts = dict[str, Refusal]
 """Why sends are to be refused, by their client message ids."""
+
+
+class _Line:
+    """How an application answers. None is in the way of another."""
+
+    def __init__(self) -> None:
+        self.breaker = Breaker(time.monotonic)
+        self.under_way = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be asked now."""
+        return not self.breaker.is_open and self.under_way < UNDER_WAY_MAX
 
 
 class Asker:
@@ -53,8 +66,7 @@ class Asker:
         self._http: httpx.AsyncClient | None = None
         self._signer = signer
         self._metrics = metrics
-        self._breaker = Breaker(time.monotonic)
-        self._under_way = 0
+        self._lines: dict[str, _Line] = {}  # by app
 
     async def close(self) -> None:
         """Close its connections."""
@@ -64,7 +76,7 @@ class Asker:
     async def verdicts(self, user_id: UserId, sends: Sequence[Send]) -> Verdicts:
         """Return the verdicts about these sends."""
         rules = self._moderation.rules
-        asked = rules.before_send if rules else None
+        asked = rules.before_send.get(app_of(user_id)) if rules else None
         if asked is None:
             return {}
         wanted = [each for each in sends if asked.wants(each)]
@@ -80,25 +92,26 @@ class Asker:
         return found
 
     async def _ask(self, asked: BeforeSend, user_id: UserId, send: Send) -> Refusal | None:
-        if self._breaker.is_open or self._under_way >= UNDER_WAY_MAX:
+        line = self._lines.setdefault(app_of(user_id), _Line())
+        if not line.is_open:
             return self._away(asked)
-        self._under_way += 1
+        line.under_way += 1
         try:
             with self._metrics.before_send_seconds.time():
                 async with asyncio.timeout(asked.deadline_ms / 1_000):
                     refusal = verdict(await self._post(asked, user_id, send))
         except (TimeoutError, httpx.TransportError):
-            self._breaker.note(failed=True)
+            line.breaker.note(failed=True)
             return self._away(asked)
         except httpx.HTTPStatusError as error:  # others than 5xx may be about this one message
-            self._breaker.note(failed=error.response.is_server_error)
+            line.breaker.note(failed=error.response.is_server_error)
             return self._away(asked)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
-            self._breaker.note(failed=False)
+            line.breaker.note(failed=False)
             return self._away(asked)
         finally:
-            self._under_way -= 1
-        self._breaker.note(failed=False)
+            line.under_way -= 1
+        line.breaker.note(failed=False)
         self._metrics.before_send.labels("refused" if refusal else "allowed").inc()
         return refusal
 

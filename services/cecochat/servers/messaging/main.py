@@ -12,6 +12,7 @@ from sanic.response import json as json_response
 
 from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
+from cecochat.documents.apps import follow_apps
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
@@ -112,6 +113,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow_revocations(following, verifier, server.end_revoked),
                 retention.follow(following),
                 follow_moderation(following, server.moderate),
+                follow_apps(following, server.know),
                 server.check_tokens(),
                 ownership.run(),
                 signalling.run(),

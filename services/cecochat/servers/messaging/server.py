@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, defaultdict
 
 from cecochat.auth.tokens import Identity, Verifier
+from cecochat.domain.cluster.apps import Apps
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
@@ -216,6 +217,11 @@ class MessagingServer:
         """Follow new rules, and end the sessions of those who are banned."""
         self._moderation.rules = rules
         self.verifier.moderate(rules)
+        self._end_those_refused()
+
+    def know(self, apps: Apps) -> None:
+        """Follow which apps there are, and end the sessions of those that are disabled."""
+        self.verifier.know(apps)
         self._end_those_refused()
 
     def _end_those_refused(self) -> None:
