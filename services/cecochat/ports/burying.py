@@ -38,14 +38,26 @@ async def letters_of(
     """Yield the newest letters of a partition, the oldest first, each with when it was buried, ms
     since 1970. Raises `Unavailable`.
     """
+    _, end = await backplane.bounds(DEAD_LETTERS, partition)
+    async with aclosing(letters_from(backplane, partition, end - at_most)) as letters:
+        async for _, at_ms, letter in letters:
+            yield at_ms, letter
+
+
+async def letters_from(
+    backplane: Backplane, partition: int, offset: int
+) -> AsyncGenerator[tuple[int, int, DeadLetter]]:
+    """Yield the letters of a partition from an offset up to the end of now, each with its offset,
+    and when it was buried, ms since 1970. Raises `Unavailable`.
+    """
     start, end = await backplane.bounds(DEAD_LETTERS, partition)
-    start = max(start, end - at_most)
-    if start == end:
+    start = max(start, offset)
+    if start >= end:
         return
     async with aclosing(backplane.read(DEAD_LETTERS, partition, start)) as batches:
         async for batch in batches:
             for record in batch:
                 if letter := parse(record.key, record.value, record.headers):
-                    yield record.appended_at_ms, letter
+                    yield record.offset, record.appended_at_ms, letter
             if batch[-1].offset >= end - 1:
                 return

@@ -260,7 +260,12 @@ async def _send(name: str, server: str | None, file: Path | None, **params: str)
 
 
 async def _parked(name: str, server: str | None, file: Path | None) -> list[dict[str, Any]]:
-    return list((await ask_hooks("GET", quote(name), "parked", server, file))["parked"])
+    found, begin = [], "0:0"
+    while begin:
+        answer = await ask_hooks("GET", quote(name), "parked", server, file, **{"from": begin})
+        found += answer["parked"]
+        begin = answer["next"]
+    return found
 
 
 async def _replay(
@@ -274,7 +279,8 @@ async def _replay(
     for each in found:
         if (ids and each["id"] not in ids) or each["chat_id"] in stuck:
             continue
-        answer = await _send(name, server, file, replay=each["id"], by=getpass.getuser())
+        said = {"replay": each["id"], "letter": each["letter"], "by": getpass.getuser()}
+        answer = await _send(name, server, file, **said)
         if answer["verdict"] == "taken":
             taken += 1
         else:

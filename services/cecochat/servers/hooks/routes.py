@@ -21,7 +21,7 @@ from cecochat.ports.burying import Burial
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.http import App, ask_again, error_response, sent
 from cecochat.sealing.opening import Opening
-from cecochat.servers.hooks.parked import parked_of, replayed
+from cecochat.servers.hooks.parked import Spot, find, page_of, replayed
 from cecochat.servers.hooks.posting import Poster
 from cecochat.servers.hooks.streaming import LOST, Stream, Wanted
 from cecochat.servers.hooks.telling import first_error
@@ -34,8 +34,8 @@ NDJSON: Final = "application/x-ndjson"
 
 def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial) -> None:
     """Add the routes. `GET /hooks` says what waits here, by endpoint, and `GET /hooks/NAME` what is
-    parked for one. `POST /hooks/NAME` sends it a webhook of the kind `test`, or with `?replay=ID`
-    one that is parked.
+    parked for one, in pages. `POST /hooks/NAME` sends it a webhook of the kind `test`, or with
+    `?replay=ID` one that is parked.
     """
 
     @app.get("/hooks", ctx_scope="read")
@@ -43,18 +43,23 @@ def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial)
         return _answer({"endpoints": hooks.as_json()})
 
     @app.get("/hooks/<endpoint:str>", ctx_scope="people")
-    async def parked(_: Request, endpoint: str) -> HTTPResponse:
+    async def parked(request: Request, endpoint: str) -> HTTPResponse:
         try:
-            found = await parked_of(log, endpoint)
+            begin = Spot.parse(request.args.get("from", "0:0"), log)
+            page = await page_of(log, endpoint, begin)
+        except Refusal as refusal:
+            return error_response(refusal)
         except Unavailable as error:
             return ask_again(error)
-        return _answer({"parked": [each.as_json() for each in found]})
+        return _answer({"parked": page.parked, "next": str(page.next or "")})
 
     @app.post("/hooks/<endpoint:str>", ctx_scope="change", ignore_body=True)
     async def send(request: Request, endpoint: str) -> HTTPResponse:
         try:
             if id_ := request.args.get("replay", ""):
-                return await replay(endpoint, id_, request.args.get("by", ""))
+                letter = request.args.get("letter", "")
+                at = Spot.parse(letter, log) if letter else None
+                return await replay(endpoint, id_, at, request.args.get("by", ""))
             told = Told(f"test-{uuid.uuid4().hex}", TEST, "", now_ms(), {"endpoint": endpoint})
             answer = await poster.post(named(hooks.endpoints, endpoint), told)
         except Refusal as refusal:
@@ -64,14 +69,14 @@ def add_routes(app: App, log: Log, hooks: Hooks, poster: Poster, burial: Burial)
             return ask_again(Unavailable(str(error)))
         return _answer({"id": told.id, **answer._asdict()})
 
-    async def replay(endpoint: str, id_: str, by: str) -> HTTPResponse:
+    async def replay(endpoint: str, id_: str, at: Spot | None, by: str) -> HTTPResponse:
         to = named(hooks.endpoints, endpoint)
-        waits = {each.id: each for each in await parked_of(log, endpoint)}
-        if id_ not in waits:
+        waits = await find(log, endpoint, id_, at)
+        if waits is None:
             raise Invalid(f"no webhook {id_:.80} is parked for {endpoint}: use one that is")
-        answer = await poster.post(to, waits[id_].told)
+        answer = await poster.post(to, waits.told)
         if answer.verdict == "taken":
-            await burial.bury([replayed(waits[id_], by)])
+            await burial.bury([replayed(waits, by)])
         return _answer({"id": id_, **answer._asdict()})
 
 
