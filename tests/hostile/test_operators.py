@@ -71,6 +71,7 @@ DECLARED = {
         ("POST", "revocations"): "change",
         ("POST", "retention"): "change",
         ("POST", "internal/v1/sought"): "pass_on",
+        ("POST", "internal/v1/contact"): "pass_on",
         ("POST", "internal/v1/queries"): "pass_on",
     },
     "materialize": SCALED | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},

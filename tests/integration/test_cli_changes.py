@@ -111,6 +111,7 @@ async def test_chats_are_muted_archived_and_pinned_for_one_user(server: Server) 
         "muted_until": "9999-12-31T23:59:59+00:00",
         "archived": True,
         "pinned": False,
+        "accepted": False,
     }
     out, _ = await run(server, "chats", "--as", "bob")
     assert out.endswith("  (muted, archived)\n")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cecochat.client import FOR_GOOD, ChatSettings, connect
-from tests.integration.systems import Running, running
+from tests.integration.systems import QUICK, Running, running
 from tests.support import server as processes
 from tests.support.backends import Backends
+from tests.support.eventually import eventually
 from tests.support.rawclient import mint
 from tests.support.typescript import CallFailed, TypeScriptClient, built, opened
 
@@ -90,11 +92,42 @@ async def test_users_report_and_block(tmp_path: Path, dist: Path, runtime: tuple
         assert [each["userId"] for each in await alice.call("blocked")] == ["eve"]
 
 
+async def test_a_request_is_shown_and_accepted(tmp_path: Path, dist: Path) -> None:
+    keys = {**QUICK, "strangers.messages_max": 1}
+    async with (
+        running(tmp_path, keys) as system,
+        client(dist, system, "alice") as alice,
+        client(dist, system, "eve") as eve,
+    ):
+        await until_connected(alice, eve)
+        await eve.call("send", "alice", "do you know me?")
+        with pytest.raises(CallFailed) as refused:
+            await eve.call("send", "alice", "hello?")
+        assert refused.value.code == "stranger"
+        await eventually(partial(has_request, alice))
+        await alice.call("setChat", "eve", {"accepted": True})
+        await eventually(partial(is_accepted, alice))
+
+
+async def has_request(client: TypeScriptClient) -> bool:
+    return any(each["isRequest"] for each in await client.call("chats"))
+
+
+async def is_accepted(client: TypeScriptClient) -> bool:
+    (chat,) = await client.call("chats")
+    return bool(chat["settings"]["accepted"]) and not chat["isRequest"]
+
+
 async def test_what_a_user_sets_for_a_chat_is_on_all_their_devices(
     tmp_path: Path, dist: Path
 ) -> None:
-    muted = {"mutedUntil": "9999-12-31T23:59:59.000Z", "archived": True, "pinned": True}
-    plain = {"archived": False, "pinned": False}
+    muted = {
+        "mutedUntil": "9999-12-31T23:59:59.000Z",
+        "archived": True,
+        "pinned": True,
+        "accepted": False,
+    }
+    plain = {"archived": False, "pinned": False, "accepted": False}
     async with (
         running(tmp_path) as system,
         client(dist, system, "alice") as alice,

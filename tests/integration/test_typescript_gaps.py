@@ -83,7 +83,10 @@ async def test_a_gap_is_filled_with_settings(up: Running, tmp_path: Path, dist: 
         async with client(dist, up, "bob", file=file) as bob:
             await bob.until(lambda _: texts(bob, "bob") == ["before", "after"])
             [told] = await bob.until_values("settingschanged", lambda values: values != [])
-            assert (told["id"], told["settings"]) == (set_, {"archived": False, "pinned": True})
+            assert (told["id"], told["settings"]) == (
+                set_,
+                {"archived": False, "pinned": True, "accepted": False},
+            )
 
 
 async def test_after_a_gap_an_accepted_send_is_found_and_not_sent_again(

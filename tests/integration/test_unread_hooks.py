@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ SETTLED_S = 4.0  # longer than a delay and a second look
 
 
 @asynccontextmanager
-async def noticing(folder: Path, **fields: Any) -> AsyncIterator[tuple[Running, Shop]]:
+async def noticing(
+    folder: Path, keys: Mapping[str, Any] | None = None, **fields: Any
+) -> AsyncIterator[tuple[Running, Shop]]:
     """A system that tells a shop of nothing but who is away with unread messages."""
     async with (
-        running(folder, {"hooks.unread_delay_s": DELAY_S}, partitions=4) as system,
+        running(folder, {"hooks.unread_delay_s": DELAY_S, **(keys or {})}, partitions=4) as system,
         shop() as told,
     ):
         await change(system, adding(endpoint(told.url, kinds=(UNREAD,), **fields)))
@@ -166,3 +168,23 @@ async def test_a_restart_tells_nothing_again(tmp_path: Path) -> None:
             await told.until(lambda: len(told.told) == 2)
             await asyncio.sleep(SETTLED_S)
     assert told.ids[1:] == [f"unread-{last}-carol"]
+
+
+async def test_a_request_wakes_nobody_until_it_is_accepted(tmp_path: Path) -> None:
+    async with noticing(tmp_path, {"strangers.messages_max": 5}) as (system, told):
+        await say(system, "alice", message("1", CHAT, "do you know me?"))
+        await say(system, "bob", message("1", "d:bob~carol", "hello"))
+        await say(system, "carol", message("1", "d:bob~carol", "hello, bob"))
+        await told.until(lambda: chats_of_bob(told))
+        assert chats_of_bob(told) == [("d:bob~carol", 1)]
+        accepted = ChatSettings(accepted=True)
+        await say(system, "bob", Send(client_message_id="2", chat_id=CHAT, settings=accepted))
+        await say(system, "alice", message("2", CHAT, "do you know me now?"))
+        await told.until(lambda: len(chats_of_bob(told)) == 2)
+    assert chats_of_bob(told)[1] == (CHAT, 3)
+
+
+def chats_of_bob(told: Shop) -> list[tuple[str, int]]:
+    """The chat of each webhook about bob, and how much he had not read then in all."""
+    data = [body["data"] for body in told.told]
+    return [(each["chatId"], each["totalUnreadCount"]) for each in data if each["userId"] == "bob"]

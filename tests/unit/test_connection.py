@@ -79,7 +79,7 @@ def connection(line: Line, keys: KeyRing) -> Connection:
     receipts = Receipts(b"secret")
     asker = Asker(host.moderation, Signer(b"a secret"), host.metrics)
     server = MessagingServer(
-        host, ownership, signalling, verifier, keys, receipts, asker, Blocking(UNUSED)
+        host, ownership, signalling, verifier, keys, receipts, asker, Blocking(UNUSED), UNUSED
     )
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)

@@ -125,6 +125,8 @@ export interface Chat {
   options?: GroupOptions;
   role?: Role;
   settings: ChatSettings;
+  /** In this dialog only the other user wrote, and this one has not accepted it. */
+  isRequest: boolean;
   /** Among the last 1,000 messages. */
   unreadCount: number;
   /** Those of them that mention this user. */
@@ -348,6 +350,7 @@ export function chatFrom(chat: ChatAnswer): Chat {
     ...(entry && "kind" in entry && { lastGroupChange: entry }),
     ...(options && { options: optionsOf(options), ...withRole(chat.role) }),
     settings: settingsOf(chat.settings),
+    isRequest: chat.isRequest,
     unreadCount,
     unreadMentionCount,
     marks: chat.marks.map((mark) => markOf(chatId, mark)),

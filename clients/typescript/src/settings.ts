@@ -1,4 +1,4 @@
-/** How a user wants to have a chat: muted, archived or pinned. */
+/** How a user wants to have a chat: muted, archived, pinned or accepted. */
 
 import { type Init, create } from "./codec.js";
 import { invalid } from "./errors.js";
@@ -11,12 +11,14 @@ export const FOR_GOOD = new Date("9999-12-31T23:59:59Z");
 
 /**
  * How a user wants to have a chat. Nobody else learns of it. What it means that a chat is muted,
- * archived or pinned is up to the application: messages come as ever.
+ * archived or pinned is up to the application: messages come as ever. `accepted` has the other user
+ * of a dialog go on writing although there is no answer, where the system bounds that.
  */
 export interface ChatSettings {
   mutedUntil?: Date;
   archived: boolean;
   pinned: boolean;
+  accepted: boolean;
 }
 
 /**
@@ -32,9 +34,9 @@ export interface SettingsChanged {
 }
 
 export function settingsOf(given: GivenSettings | undefined): ChatSettings {
-  const { mutedUntilMs = 0n, archived = false, pinned = false } = given ?? {};
+  const { mutedUntilMs = 0n, archived = false, pinned = false, accepted = false } = given ?? {};
   const ms = Math.min(Number(mutedUntilMs), FOR_GOOD.getTime());
-  return { ...(ms && { mutedUntil: new Date(ms) }), archived, pinned };
+  return { ...(ms && { mutedUntil: new Date(ms) }), archived, pinned, accepted };
 }
 
 /** Convert an event that sets something; undefined if it does not. */
@@ -58,11 +60,11 @@ export function settingsIn(
 
 /** Return what is sent. Throws `invalid_argument`. */
 export function settingsFrom(given: Partial<ChatSettings>): Init<GivenSettings> {
-  const { mutedUntil, archived = false, pinned = false } = given;
+  const { mutedUntil, archived = false, pinned = false, accepted = false } = given;
   const ms = mutedUntil === undefined ? 0 : mutedUntil instanceof Date ? mutedUntil.getTime() : NaN;
   if (Number.isNaN(ms)) throw invalid(`mutedUntil is ${mutedUntil}: use a Date`);
-  for (const [name, value] of Object.entries({ archived, pinned })) {
+  for (const [name, value] of Object.entries({ archived, pinned, accepted })) {
     if (typeof value !== "boolean") throw invalid(`${name} is ${value}: use true or false`);
   }
-  return { mutedUntilMs: BigInt(Math.max(ms, 0)), archived, pinned };
+  return { mutedUntilMs: BigInt(Math.max(ms, 0)), archived, pinned, accepted };
 }

@@ -42,7 +42,7 @@ interface SendJson {
   deletion?: { messageId?: string; asAdmin?: boolean };
   reaction?: { messageId?: string; emoji?: string; removed?: boolean };
   membership?: MembershipJson;
-  settings?: { mutedUntilMs?: string; archived?: boolean; pinned?: boolean };
+  settings?: { mutedUntilMs?: string; archived?: boolean; pinned?: boolean; accepted?: boolean };
 }
 
 interface MembershipJson {

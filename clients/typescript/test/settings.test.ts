@@ -44,13 +44,13 @@ test("all of the settings of a chat are sent, and told once they are accepted", 
   );
   assert.equal(id, 40n);
   const [send] = sends;
-  const value = { mutedUntilMs: UNTIL_MS, archived: false, pinned: true };
+  const value = { mutedUntilMs: UNTIL_MS, archived: false, pinned: true, accepted: false };
   assert.equal(send?.chatId, CHAT);
   assert.deepEqual(send?.body, {
     case: "settings",
     value: { $typeName: "cecochat.v1.ChatSettings", ...value },
   });
-  const settings = { mutedUntil: UNTIL, archived: false, pinned: true };
+  const settings = { mutedUntil: UNTIL, archived: false, pinned: true, accepted: false };
   assert.deepEqual(told, [{ id: 40n, chatId: CHAT, settings, clientMessageId: "c1" }]);
   await client.close();
 });
@@ -63,9 +63,9 @@ test("what another device has set is told, also a time that never comes", async 
     {
       id: 50n,
       chatId: CHAT,
-      settings: { mutedUntil: FOR_GOOD, archived: true, pinned: false },
+      settings: { mutedUntil: FOR_GOOD, archived: true, pinned: false, accepted: false },
     },
-    { id: 51n, chatId: CHAT, settings: { archived: false, pinned: false } },
+    { id: 51n, chatId: CHAT, settings: { archived: false, pinned: false, accepted: false } },
   ]);
   await client.close();
 });
@@ -78,8 +78,8 @@ test("the list of chats has what is set", async () => {
   assert.deepEqual(
     (await client.chats()).map(({ settings }) => settings),
     [
-      { mutedUntil: UNTIL, archived: false, pinned: false },
-      { archived: false, pinned: false },
+      { mutedUntil: UNTIL, archived: false, pinned: false, accepted: false },
+      { archived: false, pinned: false, accepted: false },
     ],
   );
   await client.close();

@@ -233,6 +233,8 @@ class Chat:
     Of a group, `options` are what it is, and `role` is what the user is there: None in a dialog, or
     if the user has left. If the last that happened was a change of the group, it is `last_change`,
     and `last_message` has only its id, its user and no text.
+
+    `is_request`: in this dialog only the other user wrote, and the user has not accepted it.
     """
 
     chat_id: str
@@ -245,6 +247,7 @@ class Chat:
     options: GroupOptions | None = None
     role: Role | None = None
     settings: ChatSettings = field(default_factory=ChatSettings)
+    is_request: bool = False
 
 
 def event_of(event: events_pb2.Event) -> Entry | Change | Receipt | SettingsChanged | None:

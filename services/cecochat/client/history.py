@@ -246,4 +246,5 @@ def _chat(chat: history_pb2.Chat) -> Chat:
         options_of(chat.options) if chat.HasField("options") else None,
         role_of(chat.role),
         settings_of(chat.settings),
+        chat.is_request,
     )

@@ -1,4 +1,4 @@
-"""How a user wants to have a chat: muted, archived or pinned."""
+"""How a user wants to have a chat: muted, archived, pinned or accepted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ class ChatSettings:
     """How a user wants to have a chat. Nobody else learns of it.
 
     What it means that a chat is muted, archived or pinned is up to the application: messages come
-    as ever.
+    as ever. `accepted` has the other user of a dialog go on writing although there is no answer,
+    where `strangers.messages_max` bounds that.
     """
 
     muted_until: datetime | None = None
     archived: bool = False
     pinned: bool = False
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class SettingsChanged:
 def settings_of(settings: events_pb2.ChatSettings) -> ChatSettings:
     """Convert what was set."""
     until_ms = settings.muted_until_ms
-    return ChatSettings(_time(until_ms), settings.archived, settings.pinned)
+    return ChatSettings(_time(until_ms), settings.archived, settings.pinned, settings.accepted)
 
 
 def settings_event_of(event: events_pb2.Event) -> SettingsChanged:
@@ -65,7 +67,10 @@ def to_proto(settings: ChatSettings) -> events_pb2.ChatSettings:
         raise InvalidArgument("muted_until has no time zone: use one, such as datetime.UTC")
     until_ms = int(until.timestamp() * 1_000) if until else 0
     return events_pb2.ChatSettings(
-        muted_until_ms=max(until_ms, 0), archived=settings.archived, pinned=settings.pinned
+        muted_until_ms=max(until_ms, 0),
+        archived=settings.archived,
+        pinned=settings.pinned,
+        accepted=settings.accepted,
     )
 
 

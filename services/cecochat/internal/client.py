@@ -16,6 +16,8 @@ from cecochat.internal.asked import decode_answer, encode_asked
 from cecochat.internal.called import decode_decided, encode_called
 from cecochat.internal.v1.internal_pb2 import (
     Answer,
+    Contact,
+    Contacted,
     Decided,
     Found,
     Load,
@@ -30,7 +32,7 @@ from cecochat.internal.v1.internal_pb2 import (
 )
 from cecochat.ports.discovery import Instance
 
-Said = TypeVar("Said", Load, Partitions, Sessions, Answer, Decided, Found, Queried)
+Said = TypeVar("Said", Load, Partitions, Sessions, Answer, Decided, Found, Queried, Contacted)
 Params = Mapping[str, Sequence[str]]
 
 
@@ -101,6 +103,13 @@ class InternalClient:
         """
         said = await self._ask(server, paths.SOUGHT, Found, body=sought.SerializeToString())
         return None if said is None else said.message_ids
+
+    async def contact(self, server: Instance, contact: Contact) -> Contacted | None:
+        """Return whether somebody to whom a user writes has answered. None: the history does not
+        answer, or is not that far yet. The scope is `pass_on`.
+        """
+        body = contact.SerializeToString()
+        return await self._ask(server, paths.CONTACT, Contacted, body=body)
 
     async def query(self, server: Instance, query: Query) -> Queried | None:
         """Return what a history server answers in the name of a user. The scope is `pass_on`."""

@@ -12,6 +12,7 @@ ASKED: Final = "/internal/v1/asked"
 CALLED: Final = "/internal/v1/called"
 SOUGHT: Final = "/internal/v1/sought"
 QUERIES: Final = "/internal/v1/queries"
+CONTACT: Final = "/internal/v1/contact"
 EVENTS: Final = "/internal/v1/events"
 
 USER: Final = "user"

@@ -19,6 +19,8 @@ from cecochat.internal.called import decode_called, encode_decided
 from cecochat.internal.v1 import internal_pb2
 from cecochat.internal.v1.internal_pb2 import (
     Asked,
+    Contact,
+    Contacted,
     Found,
     Load,
     OwnedPartition,
@@ -141,6 +143,22 @@ class InternalRoutes:
             except Unavailable as error:
                 return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error)))
             return _protobuf(Found(server_id=self._server_id, message_ids=ids))
+
+    def contact(self, find: Callable[[Contact], Awaitable[Contacted]]) -> None:
+        """Answer whether somebody has answered in a dialog. `find` raises `Refusal` and
+        `Unavailable`.
+        """
+
+        @self._app.post(paths.CONTACT, ctx_scope="pass_on", stream=True)
+        async def say_contact(request: Request) -> HTTPResponse:
+            try:
+                said = await find(await _read(request, Contact, paths.ASKED_MAX_BYTES))
+            except Refusal as refusal:
+                return error_response(refusal)
+            except Unavailable as error:
+                return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, str(error)))
+            said.server_id = self._server_id
+            return _protobuf(said)
 
     def queries(self, answer: Callable[[Query], Awaitable[bytes]]) -> None:
         """Answer queries in the name of users. `answer` raises `Refusal`."""

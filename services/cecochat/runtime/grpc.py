@@ -66,6 +66,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_REJECTED: grpc.StatusCode.PERMISSION_DENIED,
     errors_pb2.ERROR_CODE_TOO_SOON: grpc.StatusCode.PERMISSION_DENIED,
     errors_pb2.ERROR_CODE_BLOCKED: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_STRANGER: grpc.StatusCode.PERMISSION_DENIED,
     errors_pb2.ERROR_CODE_REUSED_ID: grpc.StatusCode.ALREADY_EXISTS,
 }
 """Error code -> gRPC status. Any other code is a fault of the server: INTERNAL."""

@@ -54,6 +54,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_REJECTED: 403,
     errors_pb2.ERROR_CODE_TOO_SOON: 403,
     errors_pb2.ERROR_CODE_BLOCKED: 403,
+    errors_pb2.ERROR_CODE_STRANGER: 403,
 }
 """Error code -> HTTP status. Any other code is 500."""
 

@@ -84,6 +84,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The chat is in slow mode: write again after retry_after_ms, as a new message."""
     ERROR_CODE_BLOCKED: _ErrorCode.ValueType  # 30
     """The other user of the dialog blocks this one."""
+    ERROR_CODE_STRANGER: _ErrorCode.ValueType  # 31
+    """The user has written to somebody who has not answered as many messages as `strangers.messages_max` says: wait for an answer."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -149,6 +151,8 @@ ERROR_CODE_TOO_SOON: ErrorCode.ValueType  # 29
 """The chat is in slow mode: write again after retry_after_ms, as a new message."""
 ERROR_CODE_BLOCKED: ErrorCode.ValueType  # 30
 """The other user of the dialog blocks this one."""
+ERROR_CODE_STRANGER: ErrorCode.ValueType  # 31
+"""The user has written to somebody who has not answered as many messages as `strangers.messages_max` says: wait for an answer."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

@@ -454,20 +454,24 @@ class ChatSettings(_message.Message):
     MUTED_UNTIL_MS_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
     muted_until_ms: _builtins.int
     """Until when nobody is to be notified, ms since 1970; 0: the chat is not muted."""
     archived: _builtins.bool
     pinned: _builtins.bool
+    accepted: _builtins.bool
+    """In a dialog: the other user may write although this one has not answered. Whoever answers need not say so."""
     def __init__(
         self,
         *,
         muted_until_ms: _builtins.int = ...,
         archived: _builtins.bool = ...,
         pinned: _builtins.bool = ...,
+        accepted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "muted_until_ms", b"muted_until_ms", "pinned", b"pinned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "archived", b"archived", "muted_until_ms", b"muted_until_ms", "pinned", b"pinned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

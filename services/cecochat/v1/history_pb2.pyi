@@ -371,6 +371,7 @@ class Chat(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     UNREAD_MENTION_COUNT_FIELD_NUMBER: _builtins.int
     SETTINGS_ID_FIELD_NUMBER: _builtins.int
+    IS_REQUEST_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
     """Messages of others above the caller's `read_up_to`, among the last 1,000 messages of the chat. Deleted ones do not count, nor what was said in
@@ -384,6 +385,10 @@ class Chat(_message.Message):
     """Those of `unread_count` whose text, as it is now, mentions the caller."""
     settings_id: _builtins.int
     """The id of the event that set them; 0: none did."""
+    is_request: _builtins.bool
+    """A dialog in which the other user wrote, and the caller neither wrote a message nor accepted it (`ChatSettings.accepted`). Always false if
+    `strangers.messages_max` is 0.
+    """
     @_builtins.property
     def last_message(self) -> _events_pb2.Event:
         """With the text that it has now, and none if it is deleted."""
@@ -423,10 +428,11 @@ class Chat(_message.Message):
         settings: _events_pb2.ChatSettings | None = ...,
         unread_mention_count: _builtins.int = ...,
         settings_id: _builtins.int = ...,
+        is_request: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state", "options", b"options", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "settings", b"settings", "settings_id", b"settings_id", "unread_count", b"unread_count", "unread_mention_count", b"unread_mention_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "is_request", b"is_request", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "options", b"options", "role", b"role", "settings", b"settings", "settings_id", b"settings_id", "unread_count", b"unread_count", "unread_mention_count", b"unread_mention_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,6 +110,7 @@ export const ChatSettingsSchema: Schema<ChatSettings> = [
   [1, "mutedUntilMs", 3, 0],
   [2, "archived", 8, 0],
   [3, "pinned", 8, 0],
+  [4, "accepted", 8, 0],
 ];
 
 export const EventSchema: Schema<Event> = [
@@ -485,6 +486,7 @@ export const ChatSchema: Schema<Chat> = [
   [10, "settings", 11, 3, ChatSettingsSchema],
   [11, "unreadMentionCount", 5, 0],
   [12, "settingsId", 3, 0],
+  [13, "isRequest", 8, 0],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [

@@ -140,12 +140,13 @@ function membership({ added, removed, invited, appointed, options }: GroupChange
 }
 
 /** Return settings as the protocol has them. */
-function given({ mutedUntil, archived, pinned }: ChatSettings): Json {
+function given({ mutedUntil, archived, pinned, accepted }: ChatSettings): Json {
   const mutedUntilMs = mutedUntil && `${mutedUntil.getTime()}`;
   return {
     ...(mutedUntilMs && { mutedUntilMs }),
     ...(archived && { archived }),
     ...(pinned && { pinned }),
+    ...(accepted && { accepted }),
   };
 }
 

@@ -120,6 +120,8 @@ def _chat_json(chat: Chat) -> dict[str, object]:
     }
     if chat.options:
         about |= {"name": chat.options.name, "role": chat.role}
+    if chat.is_request:
+        about["is_request"] = True
     if settings_line(chat.settings):
         about["settings"] = settings_json(chat.settings)
     if chat.last_change:
@@ -136,7 +138,7 @@ def _chat_line(user: str, chat: Chat, width: int) -> str:
     if chat.last_change:
         said = in_words(chat.last_change) or f"{last.user_id} changed nothing"
     text = beginning(" ".join(said.split()), 60 + len(last.user_id))
-    how = settings_line(chat.settings)
+    how = ", ".join(filter(None, ("request" * chat.is_request, settings_line(chat.settings))))
     return f"{at}  {_name(user, chat):<{width}}  {unread:>13}  {text}{how and f'  ({how})'}"
 
 

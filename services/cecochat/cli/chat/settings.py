@@ -35,17 +35,24 @@ def set_(
     ] = None,
     archived: Annotated[bool | None, typer.Option("--archived/--not-archived")] = None,
     pinned: Annotated[bool | None, typer.Option("--pinned/--not-pinned")] = None,
+    accepted: Annotated[
+        bool | None,
+        typer.Option(
+            "--accepted/--not-accepted",
+            help="Whether the other user of a dialog may go on writing without an answer.",
+        ),
+    ] = None,
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Mute, archive or pin a chat, for yourself alone, and print how you have it now.
+    """Mute, archive, pin or accept a chat, for yourself alone, and print how you have it now.
 
     What is not named stays as it is. On all your devices it is the same, and nobody else learns of
     it.
     """
-    wanted = {"archived": archived, "pinned": pinned}
+    wanted = {"archived": archived, "pinned": pinned, "accepted": accepted}
     changes = {name: each for name, each in wanted.items() if each is not None}
     until = {} if mute is None else {"muted_until": muted_until(mute)}
     settings = run(_set(chat, {**changes, **until}, as_, connect, token))
@@ -96,6 +103,7 @@ def settings_json(settings: ChatSettings) -> dict[str, object]:
         "muted_until": until and until.isoformat(timespec="seconds"),
         "archived": settings.archived,
         "pinned": settings.pinned,
+        "accepted": settings.accepted,
     }
 
 
@@ -107,5 +115,6 @@ def settings_line(settings: ChatSettings) -> str:
     if until and until > datetime.now(UTC):
         forever = until >= FOR_GOOD
         words.append("muted" if forever else f"muted until {until.astimezone():%Y-%m-%d %H:%M}")
-    words += ["archived"] * settings.archived + ["pinned"] * settings.pinned
+    for word in ("archived", "pinned", "accepted"):
+        words += [word] * getattr(settings, word)
     return ", ".join(words)

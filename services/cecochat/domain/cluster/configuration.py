@@ -61,6 +61,16 @@ class Config:
     text_max_bytes: int = key(
         "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
     )
+    strangers_messages_max: int = key(
+        "strangers.messages_max",
+        0,
+        "messages",
+        0,
+        1_000,
+        "how many messages a user may write to somebody who has not answered; 0: any number, and "
+        "no chat is a request",
+        "messaging, history",
+    )
     groups_members_max: int = key(
         "groups.members_max",
         1_000,

@@ -857,6 +857,70 @@ class Found(_message.Message):
 Global___Found: _TypeAlias = Found  # noqa: Y015
 
 @_typing.final
+class Contact(_message.Message):
+    """POST /internal/v1/contact, with the scope `pass_on`: whether somebody to whom a user writes in a dialog has answered. The answer is Contacted, or an
+    error: BEHIND while the history does not hold all that the token asks for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who writes."""
+    chat_id: _builtins.str
+    limit: _builtins.int
+    """1 to 1,000: the highest number of messages that the answer names."""
+    @_builtins.property
+    def token(self) -> _messaging_pb2.ReadToken: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        chat_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        token: _messaging_pb2.ReadToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "limit", b"limit", "token", b"token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contact: _TypeAlias = Contact  # noqa: Y015
+
+@_typing.final
+class Contacted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    IS_ANSWERED_FIELD_NUMBER: _builtins.int
+    CLIENT_MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    is_answered: _builtins.bool
+    """The other user has written or accepted the dialog, or is not asked about any more because of all that was written there."""
+    @_builtins.property
+    def client_message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Unless it is answered: those of the user's newest messages."""
+
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        is_answered: _builtins.bool = ...,
+        client_message_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_message_ids", b"client_message_ids", "is_answered", b"is_answered", "server_id", b"server_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contacted: _TypeAlias = Contacted  # noqa: Y015
+
+@_typing.final
 class Tail(_message.Message):
     """POST /internal/v1/events, with the scope `pass_on`: a hook server streams events to a connect server, as lines of JSON, for as long as it takes them or five
     minutes. An answer with another status than 200 is an error.

@@ -87,6 +87,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: metrics.load)
     routes.queries(calls.answer_for)
     routes.sought(Seeking(parts.history, queries.hold).find)
+    routes.contact(queries.contacts.find)
 
     def configure(config: Config) -> None:
         queries.configure(config)

@@ -17,6 +17,7 @@ from cecochat.ports import access
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, Hole, MarkRow, Page
 from cecochat.sealing.opening import Opening
+from cecochat.servers.history.contacts import Contacts
 from cecochat.servers.history.folding import Folded, changed_ids, folded
 from cecochat.servers.history.holes import ALL, of_chat, of_user
 from cecochat.servers.history.pages import first_within, not_too_old, page_within
@@ -56,6 +57,7 @@ class Queries:
         self._partitions = log.partitions
         self._tracer = tracer
         self.config = Config()
+        self.contacts = Contacts(history, self.hold)
 
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
@@ -158,16 +160,25 @@ class Queries:
                 rows, has_more = await self._history.chats(user_id, before=before, limit=limit)
         with self._reading("holes"):
             holes = await self._history.holes()
+        requests = await self._requests(user_id, rows)
         last = await self._last(rows)
         kept = first_within(last, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
         chats = [_chat(user_id, row, each) for row, each in zip(rows, kept, strict=False)]
+        for chat in chats:
+            chat.is_request = chat.chat_id in requests
         for row, chat in zip(rows, chats, strict=False) if holes else ():
             chat.holes.extend(of_chat(holes, row.chat_id, self._partitions, _shown(row)))
         is_first = not request.before and not request.after_chat_id
         theirs = await self._holes_of(user_id, holes) if is_first else ()
         answer = GetChatsResponse(chats=chats, has_more=has_more, holes=theirs)
         return answer.SerializeToString()
+
+    async def _requests(self, user_id: UserId, rows: Sequence[ChatRow]) -> set[ChatId]:
+        if not self.config.strangers_messages_max:
+            return set()
+        with self._reading("messages"):
+            return await self.contacts.requests(user_id, rows)
 
     async def _last(self, rows: Sequence[ChatRow]) -> list[Folded]:
         """Return the last messages of chats as they go out."""

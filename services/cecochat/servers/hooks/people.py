@@ -105,4 +105,5 @@ def _seen(said: UserSessions) -> Seen:
 
 def _count(chat: Chat, now_ms: int) -> Count:
     has_left = chat.HasField("options") and chat.role == ROLE_UNSPECIFIED
-    return Count(chat.unread_count, has_left or chat.settings.muted_until_ms > now_ms)
+    is_muted = has_left or chat.is_request or chat.settings.muted_until_ms > now_ms
+    return Count(chat.unread_count, is_muted)

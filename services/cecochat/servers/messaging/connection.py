@@ -335,7 +335,10 @@ class Connection:
         user_id, owner = self.session.user_id, partition.owner
         new = [each for each in sends if not owner.is_repeat((user_id, each.client_message_id))]
         asked = await self._gate.asker.verdicts(user_id, new)
-        return asked | await self._gate.blocking.refused(user_id, new)
+        refused = asked | await self._gate.blocking.refused(user_id, new)
+        left = [each for each in new if each.client_message_id not in refused]
+        limit = self._gate.config.strangers_messages_max
+        return refused | await self._gate.strangers.refused(owner, user_id, left, limit)
 
     def _take_all(
         self, partition: ReadyPartition, sends: Sequence[Send], seen: int, verdicts: Verdicts

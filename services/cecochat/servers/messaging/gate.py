@@ -17,6 +17,7 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.replaying import Replays
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.servers.messaging.strangers import Strangers
 from cecochat.uploads.receipts import Receipts
 
 
@@ -33,6 +34,7 @@ class Gate(Protocol):
     receipts: Receipts
     asker: Asker
     blocking: Blocking
+    strangers: Strangers
 
     @property
     def config(self) -> Config:

@@ -40,6 +40,7 @@ from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.sessions import show_sessions, user_sessions
 from cecochat.servers.messaging.signal_metrics import SignalMetrics
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.servers.messaging.strangers import Strangers
 from cecochat.servers.messaging.transport import websocket as over_websocket
 from cecochat.servers.messaging.transport.grpc import service
 from cecochat.uploads.receipts import Receipts
@@ -61,13 +62,15 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     verifier = parts.verifier.counted(registry)
     host = Host(server_id, log, MessagingMetrics(registry), live, tracer)
     http = parts.asking(server_id, "pass_on")(timeout_s=ASK_S)
-    ownership = Ownership(host, following, InternalClient(http))
+    others = InternalClient(http)
+    ownership = Ownership(host, following, others)
     signalling = Signalling(log, parts.signals, SignalMetrics(registry), ownership.owners)
     secret = cluster_secret(settings)
     receipts, asker = Receipts(secret), Asker(host.moderation, Signer(secret), host.metrics)
     blocking = Blocking(parts.moderation.blocks)
+    strangers = Strangers(others, partial(parts.discovery.live, "history"), log)
     server = MessagingServer(
-        host, ownership, signalling, verifier, parts.keys, receipts, asker, blocking
+        host, ownership, signalling, verifier, parts.keys, receipts, asker, blocking, strangers
     )
     retention = KnownRetention(server.opening.keep)
     chat = service(server)

@@ -28,6 +28,7 @@ from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.servers.messaging.replaying import Replays
 from cecochat.servers.messaging.signalling import Signalling
+from cecochat.servers.messaging.strangers import Strangers
 from cecochat.uploads.receipts import Receipts
 from cecochat.v1 import errors_pb2
 
@@ -58,6 +59,7 @@ class MessagingServer:
         receipts: Receipts,
         asker: Asker,
         blocking: Blocking,
+        strangers: Strangers,
     ) -> None:
         self.server_id = host.server_id
         self.metrics = host.metrics
@@ -65,7 +67,7 @@ class MessagingServer:
         self.signalling = signalling
         self.verifier = verifier
         self.keys = keys
-        self.asker, self.blocking = asker, blocking
+        self.asker, self.blocking, self.strangers = asker, blocking, strangers
         self._moderation = host.moderation
         self.opening = Opening(keys)
         self.receipts = receipts

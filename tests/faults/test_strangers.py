@@ -1,0 +1,107 @@
+"""Strangers write while the server is killed: those who were answered are never refused, and the
+others get no further than the limit and what the history lacks at each death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import TaskGroup
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cecochat.auth.minting import mint
+from cecochat.client import Client, Connecting, Message, SendRejected, connect
+from tests.support import commands
+from tests.support.results import write
+from tests.support.server import Server, running
+
+LIMIT = 3
+PAIRS = 6
+SENDS = 8
+
+
+class Pair:
+    """Somebody who writes, and somebody who answers or does not."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.server = server
+        self.writer, self.reader = f"writer{number}", f"reader{number}"
+        self.answers = number % 2 == 0
+        self.accepted: Counter[bool] = Counter()  # by whether the writer was told of an answer
+        self.refused: Counter[bool] = Counter()
+        self.begun = asyncio.Event()
+        self._told = asyncio.Event()
+
+    def _device(self, user: str) -> Connecting:
+        return connect(
+            self.server.connect_url, mint(self.server.secret_file.read_bytes(), user, 3_600)
+        )
+
+    async def talk(self) -> None:
+        async with (
+            self._device(self.writer) as writer,
+            self._device(self.reader) as reader,
+            TaskGroup() as group,
+        ):
+            self.begun.set()
+            listening = [group.create_task(self._listen(each)) for each in (writer, reader)]
+            for number in range(SENDS):
+                if self.answers and number == SENDS // 2:
+                    await reader.send(self.writer, "an answer")
+                    await self._told.wait()
+                await self._say(writer, f"message {number}")
+                await asyncio.sleep(0.1)  # as people write
+            for each in listening:
+                each.cancel()
+
+    async def _listen(self, client: Client) -> None:
+        async for event in client:
+            if isinstance(event, Message) and event.user_id == self.reader:
+                self._told.set()
+
+    async def _say(self, writer: Client, text: str) -> None:
+        knows = self._told.is_set()
+        try:
+            await writer.send(self.reader, text)
+        except SendRejected as rejected:
+            if rejected.code != "stranger":
+                raise
+            self.refused[knows] += 1
+        else:
+            self.accepted[knows] += 1
+
+
+@pytest.mark.timeout(300)
+async def test_over_kills_who_was_answered_is_never_refused(
+    tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    async with running(tmp_path, {"CECOCHAT_PARTITIONS": "4"}) as server:
+        await commands.run(server, "config", "set", "strangers.messages_max", f"{LIMIT}")
+        await server.kill()
+        await server.start()  # with the key in force
+        pairs = [Pair(server, number) for number in range(PAIRS)]
+        async with TaskGroup() as group:
+            talking = [group.create_task(each.talk()) for each in pairs]
+            for each in pairs:
+                await each.begun.wait()
+            kills = 0
+            while not all(each.done() for each in talking):
+                await asyncio.sleep(rng.uniform(0.2, 1.5))  # any moment
+                await server.kill()
+                await server.start()
+                kills += 1
+    answered = [each for each in pairs if each.answers]
+    figures = {
+        "kills": kills,
+        "accepted_of_answered": [each.accepted[True] for each in answered],
+        "accepted_of_strangers": [sum(p.accepted.values()) for p in pairs if not p.answers],
+    }
+    write("strangers", {"seed": base_seed, **figures})
+    for pair in answered:
+        assert (pair.refused[True], pair.accepted[True]) == (0, SENDS // 2)
+    for pair in pairs:
+        assert LIMIT <= pair.accepted[False] <= LIMIT * (1 + kills), figures
+    assert sum(sum(each.refused.values()) for each in pairs)
