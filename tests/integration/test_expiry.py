@@ -230,6 +230,13 @@ async def test_under_a_hold_nobody_is_erased_and_that_it_was_asked_for_is_kept(
     assert (past["why"], past["lifted_by"], past["lifted_why"]) == ("case 17", "berta", "closed")
     for words in (("set", "no one", "--why", "x"), ("lift", "bob", "--why", "x")):
         await run(server, "hold", *words, code=2 if words[0] == "set" else 4)
+    acts = await rows(server, "moderate", "log", "--json")
+    assert [(each["what"], each["user_id"], each["reason"]) for each in acts] == [
+        ("erase", "alice", ""),
+        ("not hold", "bob", "closed"),
+        ("hold", "bob", "case 17"),
+    ]
+    assert [each["by"] for each in acts[1:]] == ["berta", "anna"]
 
 
 async def test_under_a_hold_a_sweep_removes_nothing(server: Server) -> None:

@@ -13,10 +13,12 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.documents.follow import Following, valid
+from cecochat.documents.moderation import new_act
 from cecochat.domain.cluster import retention
-from cecochat.domain.cluster.retention import KEEP_MAX_S, Retention
+from cecochat.domain.cluster.retention import KEEP_MAX_S, KINDS, Retention
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import RETENTION, Configuration
+from cecochat.ports.moderation import Acts
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, ask_again, error_response
@@ -55,7 +57,13 @@ def deciding(what: str, keep_s: int | None) -> Callable[[Mapping[str, Any]], Map
     return decide
 
 
-def add_retaining(app: App, configuration: Configuration) -> None:
+def about(what: str, keep_s: int | None) -> tuple[str, str]:
+    """Return what the audit log says about a change of a rule: the chat, and the detail."""
+    kept = "as its kind" if keep_s is None else f"{keep_s} s" if keep_s else "for ever"
+    return ("", f"{what} {kept}") if what in KINDS else (what, kept)
+
+
+def add_retaining(app: App, configuration: Configuration, acts: Acts) -> None:
     """Serve `POST /retention?what=WHAT&keep_s=SECONDS` for the application's back end. WHAT is
     `dialogs`, `groups` or a chat id; the seconds are 0 for ever, or `kind` for a chat that is to be
     kept like others of its kind.
@@ -67,7 +75,12 @@ def add_retaining(app: App, configuration: Configuration) -> None:
         try:
             keep_s = _keep_s(what, request.args.get("keep_s", ""))
             concerns(request, what)
-            document = await configuration.change(RETENTION, deciding(what, keep_s), by=BY_HTTP)
+            decide = deciding(what, keep_s)
+            decide({})  # it raises what is wrong about it
+            act = new_act("retention", by=str(request.ctx.caller.name), via=BY_HTTP)
+            chat_id, detail = about(what, keep_s)
+            await acts.append(act._replace(chat_id=chat_id, detail=detail))
+            document = await configuration.change(RETENTION, decide, by=BY_HTTP)
         except Refusal as refusal:
             return error_response(refusal)
         except (Unavailable, InvalidSettings) as error:
@@ -77,7 +90,7 @@ def add_retaining(app: App, configuration: Configuration) -> None:
 
 
 def _keep_s(what: str, text: str) -> int | None:
-    if text == AS_ITS_KIND and what not in ("dialogs", "groups"):
+    if text == AS_ITS_KIND and what not in KINDS:
         return None
     if text.isdecimal() and len(text) < 12 and int(text) <= KEEP_MAX_S:
         return int(text)

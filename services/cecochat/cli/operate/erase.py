@@ -12,6 +12,7 @@ import typer
 from cecochat.cli import changes, options, target
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.acts import note
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ async def _erase(settings: Settings, report: Report) -> Report:
             held = tuple(await KnownHolds(configuration, history).on(report.user))
         if held:
             return report._replace(held=held)
+        await note(settings, "erase", user_id=report.user)
         await keys.destroy(Erased(report.user, now_ms(), getpass.getuser()))
         async with build.search(settings) as search:
             if search:

@@ -12,6 +12,7 @@ import typer
 from cecochat.cli import changes, options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.acts import note
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.runtime.clock import now_ms
 
@@ -70,10 +71,12 @@ def set_(
 
     A hold on a user is one on all chats in which the user takes part, or did.
     """
-    from cecochat.domain.cluster.holds import Hold, with_hold
+    from cecochat.domain.cluster.holds import Hold, Holds, with_hold
 
     hold = Hold(now_ms(), by or getpass.getuser(), why)
-    after = run(_change(data, settings, lambda holds: with_hold(holds, _checked(what), hold)))
+    with_hold(Holds(), _checked(what), hold)  # it raises what is wrong
+    _note("hold", what, hold, data, settings)
+    after = run(_change(data, settings, lambda holds: with_hold(holds, what, hold)))
     echo(f"{what}: on hold {_since(after.holds[what])}")
     _print_waiting(after)
 
@@ -90,9 +93,19 @@ def lift(
     from cecochat.domain.cluster.holds import Hold, without_hold
 
     lifted = Hold(now_ms(), by or getpass.getuser(), why)
+    without_hold(run(_read(data, settings)), what, lifted)  # it raises what is wrong
+    _note("not hold", what, lifted, data, settings)
     after = run(_change(data, settings, lambda holds: without_hold(holds, what, lifted)))
     echo(f"{what}: no longer on hold")
     _print_waiting(after)
+
+
+def _note(act: str, what: str, hold: Hold, data: Path | None, file: Path | None) -> None:
+    from cecochat.domain.cluster.holds import is_chat
+
+    user_id, chat_id = ("", what) if is_chat(what) else (what, "")
+    given = target.settings(data, file)
+    run(note(given, act, user_id=user_id, chat_id=chat_id, reason=hold.why, by=hold.by))
 
 
 def _checked(what: str) -> str:

@@ -11,6 +11,7 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.chat.token import seconds
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.acts import note
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -110,11 +111,14 @@ async def _change(
     what: str, keep_s: int | None, data: Path | None, file: Path | None, *, as_json: bool
 ) -> None:
     from cecochat.adapters import build
-    from cecochat.documents.retention import deciding
+    from cecochat.documents.retention import about, deciding
     from cecochat.domain.cluster import retention
     from cecochat.ports.configuration import RETENTION
 
-    async with build.configuration(target.settings(data, file)) as configuration:
+    given = target.settings(data, file)
+    chat_id, detail = about(what, keep_s)
+    await note(given, "retention", chat_id=chat_id, detail=detail)
+    async with build.configuration(given) as configuration:
         document = await changes.change(configuration, RETENTION, deciding(what, keep_s))
     now = retention.parse(document.value)
     rule = {"dialogs": now.dialogs, "groups": now.groups, **now.chats}.get(what)

@@ -18,6 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from cecochat.cli import options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.acts import note
 from cecochat.cli.output import echo, json_line, shown_ms
 from cecochat.domain.printable import as_json as in_json
 
@@ -109,7 +110,8 @@ def takeout(
 
     That is: their messages, edits, deletions and reactions in all chats, also in groups that they
     have left; their chats with settings, read marks and roles; what became of them in groups; their
-    revoked tokens. It reads the stores and changes nothing, and the servers may run.
+    revoked tokens. It only reads the stores, but for a line in the audit log, and the servers may
+    run.
     """
     from cecochat.domain.errors import Refusal
     from cecochat.domain.log.ids import user_id
@@ -119,6 +121,7 @@ def takeout(
     except Refusal as refusal:
         raise UsageError(refusal.message) from None
     chosen = target.settings(data, settings)
+    run(note(chosen, "takeout", user_id=checked))
     with _archive(output) as (folder, archive):
         which = _Which(with_others, with_expired, with_files)
         report = run(_collect(chosen, checked, folder, archive, which))

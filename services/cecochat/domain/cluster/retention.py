@@ -19,8 +19,8 @@ FOREVER: Final = 0
 KEEP_MAX_S: Final = 100 * 366 * 86_400
 CHATS_MAX: Final = 5_000
 _TIME_MAX_MS: Final = 1 << 50
-_KINDS: Final = ("dialogs", "groups")
-_PARTS: Final = frozenset({*_KINDS, "chats"})
+KINDS: Final = ("dialogs", "groups")
+_PARTS: Final = frozenset({*KINDS, "chats"})
 
 
 class Rule(NamedTuple):
@@ -96,7 +96,7 @@ def with_rule(current: Retention, of: str, keep_s: int | None, now_ms: int) -> R
     """Return the rules with another one for `dialogs`, `groups` or a chat; None, of a chat: as its
     kind is. What is too old by now stays gone. Raises `Refusal`.
     """
-    if of in _KINDS:
+    if of in KINDS:
         before: Rule = getattr(current, of)
         rule = Rule(keep_s, _gone_ms(before, now_ms))
         of_dialogs = of == "dialogs"

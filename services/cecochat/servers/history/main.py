@@ -79,7 +79,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))
     moderating.add_routes(app, desk)
     add_revoking(app, parts.configuration)
-    add_retaining(app, parts.configuration)
+    add_retaining(app, parts.configuration, parts.moderation.acts)
     facts = Facts(_system(parts, server_id))
     add_page(app, server_id, facts)
     show_memory(app, server_id, following.memory)
