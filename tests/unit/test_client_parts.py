@@ -243,6 +243,15 @@ def test_a_chat_is_named_by_a_user_or_by_its_id() -> None:
     assert peer_of("bob", "d:alice~bob") == "alice"
 
 
+def test_a_chat_is_of_ones_own_app() -> None:
+    assert chat_of("shop/bob", "shop/alice") == "d:shop/alice~shop/bob"
+    assert chat_of("shop/bob", "g:shop/team") == "g:shop/team"
+    with pytest.raises(ChatError, match="the ids of your app begin with shop/"):
+        chat_of("shop/bob", "alice")
+    with pytest.raises(ChatError, match="you belong to no app"):
+        chat_of("bob", "shop/alice")
+
+
 @pytest.mark.parametrize("chat", ["", "no spaces", "d:b~a", "alice", "x" * 65, "a~b"])
 def test_what_is_no_chat_is_refused_before_it_is_sent(chat: str) -> None:
     with pytest.raises(ChatError) as error:

@@ -23,6 +23,11 @@ test("a chat is named by its id or by the other user", () => {
   assert.equal(chatOf("a", "B"), "d:B~a"); // in byte order
   assert.equal(chatOf("bob", "d:alice~bob"), "d:alice~bob");
   assert.equal(chatOf("bob", "g:team"), "g:team");
+  assert.equal(chatOf("shop/bob", "shop/alice"), "d:shop/alice~shop/bob");
+  assert.equal(chatOf("shop/bob", "d:shop/alice~shop/bob"), "d:shop/alice~shop/bob");
+  assert.equal(chatOf("shop/bob", "g:shop/team"), "g:shop/team");
+  for (const other of ["alice", "news/alice", "shop/", "/alice", "Shop/alice", "d:shop/a~shop2/b"])
+    assert.equal(chatOf("shop/bob", other), undefined, other);
   for (const wrong of ["bob", "", "d:bob~alice", "two words", "x".repeat(65), "d:a~b~c"]) {
     assert.equal(chatOf("bob", wrong), undefined, wrong);
   }

@@ -48,6 +48,9 @@ def check_user(user: str) -> str:
 def _why(me: str, chat: str, refusal: Refusal) -> InvalidArgument:
     if chat == me:
         return InvalidArgument(f"{me} has no chat with {me}: name another user")
+    if "~" not in chat and (app := ids.app_of(me)) != ids.app_of(chat):
+        whose = f"the ids of your app begin with {app}/" if app else "you belong to no app"
+        return InvalidArgument(f"{chat[:80]} does not belong to your app: {whose}")
     return InvalidArgument(refusal.message)
 
 
