@@ -12,15 +12,19 @@ import grpc
 import httpx
 import pytest
 
+from cecochat.adapters import build
 from cecochat.client import Refused, SendRejected
 from cecochat.client.backend import Backend, Outgoing
 from cecochat.client.syncbackend import Backend as SyncBackend
+from cecochat.domain.log.ids import UserId
+from cecochat.ports.keys import Erased
+from cecochat.runtime.clock import now_ms
 from cecochat.v1.backend_pb2 import BackendSend, BackendSendRequest
 from cecochat.v1.backend_pb2_grpc import BackendStub
 from cecochat.v1.errors_pb2 import ERROR_CODE_UNAUTHENTICATED
 from cecochat.v1.events_pb2 import Message
 from tests.integration.streams import message
-from tests.integration.systems import QUICK, Running, running
+from tests.integration.systems import QUICK, Running, running, settings
 from tests.support.left import places_of
 from tests.support.pipes import typed_error
 from tests.support.server import free_ports
@@ -100,6 +104,38 @@ async def test_the_system_speaks_in_groups_without_belonging_to_them(up: Running
             await backend.send("system", "g:none", "hello", as_system=True)
         with pytest.raises(Refused, match="no group"):
             await backend.history("system").messages("g:us")
+
+
+async def test_the_system_deletes_what_anybody_wrote_in_a_group(up: Running) -> None:
+    async with up.backend() as backend:
+        await backend.groups("alice").create("Us", members=["bob"], chat_id="g:us")
+        id_ = await backend.send("bob", "g:us", "spam")
+        with pytest.raises(SendRejected, match="no group"):
+            await backend.delete("system", "g:us", id_, as_admin=True)
+        await backend.delete("system", "g:us", id_, as_system=True)
+        assert await texts(backend, "alice", "g:us") == [""]
+
+
+async def test_the_system_appoints_another_owner(tmp_path: Path) -> None:
+    """Also after the owner was erased, in whose name nobody can."""
+    async with running(tmp_path) as up, up.backend() as backend:
+        await backend.groups("alice").create("Us", members=["bob", "carol"], chat_id="g:us")
+    async with build.keys(settings(tmp_path)) as keys:
+        await keys.destroy(Erased(UserId("alice"), now_ms(), "test"))
+    async with running(tmp_path) as up, up.backend() as backend, up.stream("bob") as bob:
+        with pytest.raises(SendRejected, match="was erased"):
+            await backend.groups("alice").appoint("g:us", "bob", "owner")
+        with pytest.raises(SendRejected, match="not a member"):
+            await backend.appoint_owner("system", "g:us", "dave")
+        id_ = await backend.appoint_owner("system", "g:us", "bob", key="hand-over")
+        assert await backend.appoint_owner("system", "g:us", "bob", key="hand-over") == id_
+        members = (await backend.groups("bob").members("g:us")).members
+        roles = {each.user_id: each.role for each in members}
+        assert roles == {"alice": "admin", "bob": "owner", "carol": "member"}
+        told = await bob.until("delivered")
+        assert (told.delivered.event.id, told.delivered.event.user_id) == (id_, "system")
+        await backend.groups("bob").remove("g:us", "alice")
+        await backend.groups("bob").appoint("g:us", "carol", "owner")
 
 
 async def test_the_same_key_with_other_content_is_refused(up: Running) -> None:

@@ -17,7 +17,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership.asks import Known, Taken
 from cecochat.domain.ownership.calls import Called, Decision, Unsure
-from cecochat.v1.events_pb2 import Message
+from cecochat.v1.events_pb2 import ROLE_OWNER
 from cecochat.v1.messaging_pb2 import ReadToken, Send
 from tests.sim.evidence import CallRecord
 from tests.sim.judging import JUDGED
@@ -55,12 +55,13 @@ class Call:
     def called(self) -> Called:
         """The call, as it is made now."""
         record = self.record
-        send = Send(
-            client_message_id=str(record.number),
-            chat_id=record.chat,
-            message=Message(text=FIRST_TEXT),
-        )
+        send = Send(client_message_id=str(record.number), chat_id=record.chat)
         as_system = record.sender == SYSTEM
+        if as_system and record.number % 3 == 0:
+            heir = "abc"[record.number % 9 // 3]
+            send.membership.appointments.add(user_id=heir, role=ROLE_OWNER)
+        else:
+            send.message.text = FIRST_TEXT
         return Called(UserId(record.sender), send, self.since_ms, self.absent, as_system)
 
 

@@ -265,6 +265,26 @@ def test_the_owner_who_appoints_another_becomes_an_admin(group: Group) -> None:
     assert after.roles == {ANN: ROLE_ADMIN, BOB: ROLE_ADMIN, CAROL: ROLE_OWNER}
 
 
+def test_the_system_appoints_an_owner_and_changes_nothing_else(group: Group) -> None:
+    muted = changed(group, ANN, appointed(CAROL, ROLE_MUTED))
+    after = muted.after(muted.hand_over(appointed(CAROL, ROLE_OWNER)))
+    assert after.roles == {ANN: ROLE_ADMIN, BOB: ROLE_ADMIN, CAROL: ROLE_OWNER}
+    assert Group.of(after).hand_over(appointed(CAROL, ROLE_OWNER)) == Membership()
+    for wanted in (
+        Membership(),
+        appointed(CAROL, ROLE_ADMIN),
+        appointed(DAN, ROLE_OWNER),
+        Membership(removed_ids=[BOB]),
+        Membership(appointments=[OWNS], added_ids=[DAN]),
+        Membership(appointments=[OWNS], options=GroupOptions(name="Mine")),
+        Membership(options=GroupOptions(name="Us"), creates=True),
+    ):
+        with pytest.raises(Invalid):
+            group.hand_over(wanted)
+    with pytest.raises(Refusal, match="no group"):
+        Group(ChatId("g:none")).hand_over(appointed(ANN, ROLE_OWNER))
+
+
 def test_an_owner_who_leaves_has_an_heir(group: Group) -> None:
     settled = group.settle(ANN, leaves(ANN), LIMIT)
     assert [*settled.appointments] == [Appointment(user_id=BOB, role=ROLE_OWNER)]

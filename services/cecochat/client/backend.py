@@ -47,7 +47,7 @@ from cecochat.client.groups import Groups
 from cecochat.client.history import History
 from cecochat.client.lookup import Token, trust
 from cecochat.client.moderating import Act, Moderating, Report
-from cecochat.client.names import chat_of
+from cecochat.client.names import chat_of, check_user, group_id
 from cecochat.client.queries import Queries
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import backend_pb2, events_pb2
@@ -187,16 +187,37 @@ class Backend(Moderating):
         return await self._do(user_id, Send(chat_id=chat_of(user_id, chat), edit=edit), None)
 
     async def delete(
-        self, user_id: str, chat: str, message_id: int, *, as_admin: bool = False
+        self,
+        user_id: str,
+        chat: str,
+        message_id: int,
+        *,
+        as_admin: bool = False,
+        as_system: bool = False,
     ) -> int:
-        """Delete a message of a user, or as the admin of a group. Raises `SendRejected`."""
-        deletion = events_pb2.Deletion(message_id=message_id, as_admin=as_admin)
-        return await self._do(
-            user_id, Send(chat_id=chat_of(user_id, chat), deletion=deletion), None
-        )
+        """Delete a message of a user, or as the admin of a group, or any message of a group as the
+        system: then `user_id` need not belong to it. Raises `SendRejected`.
+        """
+        deletion = events_pb2.Deletion(message_id=message_id, as_admin=as_admin or as_system)
+        send = Send(chat_id=chat_of(user_id, chat), deletion=deletion)
+        return await self._do(user_id, send, None, as_system=as_system)
 
-    async def _do(self, user_id: str, send: Send, key: str | None) -> int:
+    async def appoint_owner(
+        self, user_id: str, chat: str, owner: str, *, key: str | None = None
+    ) -> int:
+        """Make a member the owner of a group, as the system: `user_id` need not belong to it. Who
+        was the owner is an admin then. Raises `SendRejected`.
+        """
+        appointment = events_pb2.Appointment(user_id=check_user(owner), role=events_pb2.ROLE_OWNER)
+        change = events_pb2.Membership(appointments=[appointment])
+        send = Send(chat_id=group_id(chat), membership=change)
+        return await self._do(user_id, send, key, as_system=True)
+
+    async def _do(
+        self, user_id: str, send: Send, key: str | None, *, as_system: bool = False
+    ) -> int:
         made = _send(user_id, send.chat_id, key, None)
+        made.as_system = as_system
         body = send.WhichOneof("body")
         assert body
         getattr(made, body).CopyFrom(getattr(send, body))
@@ -249,7 +270,7 @@ class Backend(Moderating):
             key = how.pop("client_message_id")
             return await self.send(user_id, to, text, key=key, **how)
 
-        calling = _Attaching(self, user_id)
+        calling = _Calls(self, user_id)
         return Files(user_id, self._transfers, calling, send, lambda: self._sent)
 
     def groups(self, user_id: str) -> Groups:
@@ -285,7 +306,7 @@ class Backend(Moderating):
 
 
 class _Calls(Queries):
-    """Queries of the history in the name of a user."""
+    """Calls in the name of a user."""
 
     def __init__(self, backend: Backend, user_id: str) -> None:
         self._backend = backend
@@ -296,19 +317,6 @@ class _Calls(Queries):
         kind: Any = getattr(backend_pb2, f"Backend{name}Request", None)
         if kind is None:
             raise Refused("unimplemented", f"the back end has no call {name}")
-        asked = kind(user_id=self._user_id, request=request)
-        return await self._backend.call(name, asked, response)
-
-
-class _Attaching:
-    """Calls about attachments in the name of a user."""
-
-    def __init__(self, backend: Backend, user_id: str) -> None:
-        self._backend = backend
-        self._user_id = user_id
-
-    async def call(self, name: str, request: Message, response: type[Answer]) -> Answer:
-        kind: Any = getattr(backend_pb2, f"Backend{name}Request")
         asked = kind(user_id=self._user_id, request=request)
         return await self._backend.call(name, asked, response)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -154,11 +153,28 @@ class Backend(Moderating):
         message_id: int,
         *,
         as_admin: bool = False,
+        as_system: bool = False,
         timeout_s: float = WAIT_S,
     ) -> int:
-        """Delete a message of a user, or as the admin of a group."""
-        deleting = partial(self._opened.delete, user_id, chat, message_id, as_admin=as_admin)
-        return self._behind.wait(deleting(), timeout_s, AN_ACK)
+        """Delete a message of a user, or as the admin of a group or the system."""
+        deleting = self._opened.delete(
+            user_id, chat, message_id, as_admin=as_admin, as_system=as_system
+        )
+        return self._behind.wait(deleting, timeout_s, AN_ACK)
+
+    def appoint_owner(
+        self,
+        user_id: str,
+        chat: str,
+        owner: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> int:
+        """Make a member the owner of a group, as the system."""
+        chosen = uuid4().hex if key is None else key
+        appointing = self._opened.appoint_owner(user_id, chat, owner, key=chosen)
+        return self._behind.wait(appointing, timeout_s, AN_ACK, chosen)
 
     def history(self, user_id: str) -> History:
         """Return the history as a user sees it."""

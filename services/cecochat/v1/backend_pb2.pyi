@@ -88,7 +88,9 @@ class BackendSend(_message.Message):
     differ. A repeat has to bring the same token.
     """
     as_system: _builtins.bool
-    """In a group: it is sent although the user does not belong to it, as by the system itself. Not for a change of the group."""
+    """In a group: it is sent although the user does not belong to it, as by the system itself. It may be a deletion `as_admin` of any message there. Of the
+    changes of the group it may be one: that a member becomes the owner, who was the owner being an admin then.
+    """
     traceparent: _builtins.str
     """W3C `traceparent`, or empty."""
     @_builtins.property

@@ -77,6 +77,25 @@ class Group(Roster):
             settled.appointments.append(Appointment(user_id=heir, role=ROLE_OWNER))
         return settled
 
+    def hand_over(self, wanted: Membership) -> Membership:
+        """Return what it comes to if the system, which belongs to no group, appoints an owner; it
+        changes nothing else. Raises `Refusal`.
+        """
+        _check(wanted, self.chat_id)
+        if not self.exists:
+            raise not_found(self.chat_id)
+        owns = [each for each in wanted.appointments if each.role == ROLE_OWNER]
+        if not owns or wanted != Membership(appointments=owns):
+            raise Invalid("as_system appoints an owner and changes nothing else: act as a member")
+        heir = UserId(owns[0].user_id)
+        if not self.role_of(heir):
+            raise Invalid(f"{heir} is not a member: add them first")
+        if self.role_of(heir) == ROLE_OWNER:
+            return Membership()
+        before = (user for user, role in self.roles.items() if role == ROLE_OWNER)
+        admins = [Appointment(user_id=user, role=ROLE_ADMIN) for user in before]
+        return Membership(appointments=[*admins, *owns])
+
     def _new(self, actor: UserId, wanted: Membership) -> Membership:
         if not wanted.options.name:
             raise not_found(self.chat_id)

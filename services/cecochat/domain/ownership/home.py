@@ -18,6 +18,7 @@ from cecochat.domain.log.records import Origin
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.asks import Answer, Asked, AskedSend, Known, Left, Result, Taken
 from cecochat.domain.ownership.owner import Owner
+from cecochat.v1.events_pb2 import Membership
 from cecochat.v1.messaging_pb2 import Send
 
 RECEIPTS_TOLD_MAX = 100
@@ -72,27 +73,37 @@ class Home:
         self, user_id: UserId, send: Send, now_ms: int, *, as_system: bool = False
     ) -> Origin:
         """Return the record to append for a send of a user to a group that is no repeat;
-        `as_system`: who need not belong to it. Raises `Refusal`, and changes nothing then.
+        `as_system`: who need not belong to it, and may appoint its owner. Raises `Refusal`, and
+        changes nothing then.
         """
         self._check(user_id, send, as_system)
         group = self._group(ChatId(send.chat_id))
         if send.HasField("membership"):
-            return self._accept_change(user_id, send, group, now_ms)
+            settled = self._settled(user_id, send.membership, group, as_system)
+            return self._accept_change(user_id, send, settled, group, now_ms)
         if not (as_system and group.exists):
             group.authorise(user_id, act_of(send))
         if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
             return self._append(user_id, send, now_ms, self._elsewhere([user_id]), (user_id,))
         return self._append(user_id, send, now_ms, self._targets_of(group))
 
-    def _accept_change(self, user_id: UserId, send: Send, group: Group, now_ms: int) -> Origin:
+    def _settled(
+        self, user_id: UserId, wanted: Membership, group: Group, as_system: bool
+    ) -> Membership:
+        if as_system:
+            return group.hand_over(wanted)
+        return group.settle(user_id, wanted, self._limits.members_max)
+
+    def _accept_change(
+        self, user_id: UserId, send: Send, change: Membership, group: Group, now_ms: int
+    ) -> Origin:
         settled = Send()
         settled.CopyFrom(send)
-        members_max = self._limits.members_max
-        settled.membership.CopyFrom(group.settle(user_id, send.membership, members_max))
+        settled.membership.CopyFrom(change)
         if not group.exists:
             self._check_made(user_id)
             group.creator_id = user_id
-        after, targets = group.after(settled.membership), self._targets_of(group)
+        after, targets = group.after(change), self._targets_of(group)
         new = self._partitions(after) - targets
         origin = self._append(user_id, settled, now_ms, targets | new)
         origin.new_targets = tuple(sorted(new))
