@@ -84,7 +84,7 @@ fresh: ## try README's two commands in a bare Debian (as root)
 	@scripts/fresh.sh $(ARGS)
 
 # ARGS="kafka redis --data ..." names some of them, and options. `python3 -m scripts.backends --help` lists all.
-# By default: Kafka, Cassandra, Redis, Consul and Jaeger.
+# By default: Kafka, Cassandra, PostgreSQL, Redis, Consul and Jaeger.
 backends: ## install the backends, or those that ARGS names
 	@$(or $(PYTHON),python3) -m scripts.backends provision $(ARGS)
 

@@ -78,6 +78,12 @@ variable "redis" {
   description = "host:port"
 }
 
+variable "postgres" {
+  type        = string
+  default     = ""
+  description = "host:port, for searches, such as 127.0.0.1:17432; empty means that there are none"
+}
+
 variable "settings" {
   type        = map(string)
   default     = {}
@@ -270,6 +276,7 @@ job "cecochat-messaging" {
         CECOCHAT_KAFKA                    = var.kafka
         CECOCHAT_CASSANDRA                = var.cassandra
         CECOCHAT_REDIS                    = var.redis
+        CECOCHAT_POSTGRES                 = var.postgres
       }, var.settings)
 
       resources {

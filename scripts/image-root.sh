@@ -17,6 +17,23 @@ for module in pkgutil.walk_packages(cecochat.__path__, "cecochat."):
         importlib.import_module(module.name)'
 }
 
+# What follows the segments that are loaded is for debuggers: names, and the source line of each address.
+cut_symbols() {
+    find "$root/opt/cecochat" -type f -name '*.so*' -exec python -c 'import struct, sys
+for path in sys.argv[1:]:
+    with open(path, "r+b") as file:
+        content = bytearray(file.read())
+        if content[:6] != b"\x7fELF\x02\x01": # 64 bits, little-endian
+            continue
+        (at,), (size, count) = struct.unpack_from("<Q", content, 32), struct.unpack_from("<HH", content, 54)
+        segments = [struct.unpack_from("<8xQ16xQ", content, at + each * size) for each in range(count)]
+        struct.pack_into("<Q", content, 40, 0) # there is no table of sections any more
+        struct.pack_into("<HH", content, 60, 0, 0)
+        file.seek(0)
+        file.write(content)
+        file.truncate(max(offset + length for offset, length in segments))' {} +
+}
+
 cd / # what cp --parents takes its paths from
 take() { cp --archive --parents "$@" "$root"; }
 
@@ -33,6 +50,7 @@ take "${python%/*}"/python* "$modules" /opt/cecochat /etc/ld.so.conf /etc/ld.so.
 )
 # What only type checkers and compilers read.
 find "$root/opt/cecochat" -type f \( -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ch]' \) -exec rm {} +
+cut_symbols
 {
     echo "$python"
     find "$modules" /opt/cecochat -name '*.so*' -type f

@@ -69,7 +69,7 @@ GRPC_CHECK: Final = """
       }}
 """
 BACKENDS: Final = {f"CECOCHAT_{name.upper()}": f"var.{name}" for name in (
-    "consul", "kafka", "cassandra", "redis",
+    "consul", "kafka", "cassandra", "redis", "postgres",
 )}  # fmt: skip
 
 

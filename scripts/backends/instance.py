@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,7 @@ class Kind:
     by_default: bool = True  # whether it is meant if none is named
     start_s: float = 60.0  # the longest that a start may take on a busy machine
     stop_s: float = 30.0  # how long it may take to stop before it is killed
+    stop_signal: signal.Signals = signal.SIGTERM  # what asks it to
 
     def instance(
         self,

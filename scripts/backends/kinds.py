@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from scripts.backends import cassandra, consul, jaeger, kafka, prometheus, prometheus_up, redis
+from scripts.backends import (
+    cassandra,
+    consul,
+    jaeger,
+    kafka,
+    postgres,
+    prometheus,
+    prometheus_up,
+    redis,
+)
 from scripts.backends.instance import Failed, Kind
 
-MODULES = (kafka, cassandra, redis, consul, jaeger, prometheus, prometheus_up)
+MODULES = (kafka, cassandra, postgres, redis, consul, jaeger, prometheus, prometheus_up)
 KINDS: dict[str, Kind] = {module.KIND.name: module.KIND for module in MODULES}
 DEFAULT = [name for name, each in KINDS.items() if each.by_default]
 

@@ -106,7 +106,7 @@ class Backend:
 
     def stop(self) -> None:
         """Stop it in order, or kill it if that takes longer than its kind may take."""
-        self._end(signal.SIGTERM, self.kind.stop_s)
+        self._end(self.kind.stop_signal, self.kind.stop_s)
         self.kill()
 
     def kill(self) -> None:

@@ -18,6 +18,8 @@ NO_ANSWER = (OSError, http.client.HTTPException, ValueError, struct.error)
 
 METADATA = 3
 OPTIONS, SUPPORTED, STARTUP, READY, QUERY, RESULT = 0x05, 0x06, 0x01, 0x02, 0x07, 0x08
+POSTGRES_PROTOCOL = 3 << 16
+POSTGRES_STARTS = b"57P03"  # the code of an error
 CQL_VERSION = b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"  # a map of one string
 
 
@@ -90,6 +92,16 @@ def _cql(connection: socket.socket, opcode: int, body: bytes) -> tuple[int, byte
     connection.sendall(struct.pack(">BBhBi", 4, 0, 0, opcode, len(body)) + body)
     _, _, _, answer, size = struct.unpack(">BBhBi", _exactly(connection, 9))
     return int(answer), _exactly(connection, min(size, 1 << 20))
+
+
+def postgres(host: str, port: int) -> bool:
+    """Whether somebody who logs in is asked for credentials, let in, or refused for good."""
+    names = b"user\0cecochat\0database\0cecochat\0\0"
+    with socket.create_connection((host, port), TIMEOUT_S) as connection:
+        connection.sendall(struct.pack(">ii", 8 + len(names), POSTGRES_PROTOCOL) + names)
+        kind, size = struct.unpack(">ci", _exactly(connection, 5))
+        answer = _exactly(connection, min(size - 4, 1 << 16))
+    return kind == b"R" or (kind == b"E" and POSTGRES_STARTS not in answer)
 
 
 def redis(host: str, port: int) -> bool:

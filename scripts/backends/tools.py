@@ -95,6 +95,25 @@ def redis_server() -> str:
     return found("redis-server")
 
 
+def postgres() -> str:
+    """Return the newest `postgres` that is installed, after installing one if needed."""
+    if not postgres_programs():
+        install("postgresql", "PostgreSQL is missing")
+        if Path("/run/systemd/system").is_dir():  # the package starts one, but we start our own
+            run(["systemctl", "disable", "--now", "postgresql"])
+    if not (found := postgres_programs()):
+        raise Failed("postgres is not on PATH: install PostgreSQL, and run this again")
+    return found[0]
+
+
+def postgres_programs() -> list[str]:
+    """Return where `postgres` is, beside `initdb`: where Debian puts it, or on PATH."""
+    debian = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    newest = sorted(debian, key=lambda path: numbers(path.parts[4]), reverse=True)
+    places = map(Path, filter(None, [*map(str, newest), shutil.which("postgres")]))
+    return [str(path) for path in places if path.resolve().with_name("initdb").exists()]
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """Return the first three numbers of a version such as "go1.26.8"."""
     return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -14,6 +14,7 @@ PORCUPINE = "1.3.1"
 PROMETHEUS = "0.316.0"  # the version of the Go module; the program calls itself 3.16.0
 VERSITYGW = "1.8.0"
 
+POSTGRES_AT_LEAST = (15,)  # what Debian 12 has
 REDIS_AT_LEAST = (7, 0)  # what Debian 12 has; nothing newer than 7.0 is used
 
 KAFKA_LOG4J = "2.25.4"  # binds Kafka's slf4j; it must equal Kafka's own log4j-core

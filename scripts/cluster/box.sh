@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # These are in the box, so that no guest has to fetch them. Other boxes get them when they are provisioned.
-in_the_box=(ca-certificates dbus iproute2 iputils-ping netbase openjdk-17-jre-headless openssh-server procps
+in_the_box=(ca-certificates dbus iproute2 iputils-ping netbase openjdk-17-jre-headless openssh-server postgresql procps
     python3-venv redis-server rsync sudo systemd systemd-sysv)
 
 # The box is made from what this machine's apt trusts: its sources, its settings, its authorities.
@@ -47,7 +47,7 @@ prepare_system() {
     printf '[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n[DHCPv4]\nUseDNS=no\nClientIdentifier=mac\n' \
         >"$root/etc/systemd/network/eth0.network"
     chroot "$root" systemctl --quiet enable systemd-networkd
-    chroot "$root" systemctl --quiet disable redis-server 2>/dev/null || true
+    chroot "$root" systemctl --quiet disable postgresql redis-server 2>/dev/null || true
     rm -f "$root/etc/resolv.conf"
     echo 'nameserver 10.0.3.1' >"$root/etc/resolv.conf"
     echo vagrant >"$root/etc/hostname"

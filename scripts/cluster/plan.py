@@ -8,7 +8,7 @@ from dataclasses import dataclass
 NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without being asked
 
 # The well-known ports of each backend.
-CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
+CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS, POSTGRES = 8500, 4646, 9092, 9042, 6379, 5432
 JAEGER, PROMETHEUS = 16686, 9090
 CONNECT = 8080  # the port of each node's edge, through which clients reach all of its servers
 CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
@@ -101,6 +101,7 @@ class Plan:
             consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
+            "postgres": ["--host", self.address, "--port", str(POSTGRES)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
             "prometheus": [
                 *("--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul),
@@ -116,6 +117,7 @@ class Plan:
             "CECOCHAT_KAFKA": self.everywhere(KAFKA),
             "CECOCHAT_CASSANDRA": self.everywhere(CASSANDRA),
             "CECOCHAT_REDIS": f"{first}:{REDIS}",
+            "CECOCHAT_POSTGRES": f"{first}:{POSTGRES}",
             "CECOCHAT_REPLICATION": str(self.replication),
             "CECOCHAT_PARTITIONS": "12",
             "CECOCHAT_OTLP_URL": f"http://{first}:{JAEGER + OTLP_BESIDE_JAEGER}",
@@ -188,4 +190,4 @@ def job_values(plan: Plan, version: str) -> dict[str, object]:
     }
 
 
-ADDRESSED = ("consul", "kafka", "cassandra", "redis")
+ADDRESSED = ("consul", "kafka", "cassandra", "redis", "postgres")

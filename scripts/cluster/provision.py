@@ -287,6 +287,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
                 shared,
                 str(HOME / "checkout"),
                 stop_s=60,
+                children=f"{units.THEIR_END}\nKillSignal={KINDS[name].stop_signal.name}",
             )
             + sign
         )

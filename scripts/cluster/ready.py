@@ -96,6 +96,7 @@ def questions(nodes: int) -> dict[str, tuple[Callable[[], int], int]]:
             nodes,
         ),
         "Redis": (lambda: probe.answered(probe.redis, addresses[0], plan.REDIS), 1),
+        "PostgreSQL": (lambda: probe.answered(probe.postgres, addresses[0], plan.POSTGRES), 1),
     }
 
 

@@ -10,6 +10,7 @@ MEMORY = {
     "kafka": "900M",
     "cassandra": "1500M",
     "redis": "300M",
+    "postgres": "400M",
     "jaeger": "400M",
     "prometheus": "500M",
     "edge": "256M",

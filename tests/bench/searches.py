@@ -71,10 +71,11 @@ async def stored(history: EmbeddedHistory, rows: Sequence[MessageRow]) -> float:
 
 
 async def indexed(search: EmbeddedSearch, rows: Sequence[MessageRow]) -> float:
+    turn = await search.clear()
     begun_s = time.process_time()
     for at in range(0, len(rows), BATCH):
         entries = entries_of(row.event for row in rows[at : at + BATCH])
-        await search.write(entries, Progress(LOG_ID, 0, at + BATCH))
+        await search.write(entries, Progress(LOG_ID, 0, at + BATCH), turn)
     return time.process_time() - begun_s
 
 

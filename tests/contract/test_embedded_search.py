@@ -23,10 +23,11 @@ def bytes_of(folder: Path) -> bytes:
 @pytest.mark.parametrize("is_open", [True, False])
 async def test_no_byte_of_forgotten_words_stays_in_the_files(tmp_path: Path, is_open: bool) -> None:
     search = await EmbeddedSearch.open(tmp_path)
+    turn = await search.clear()
     secrets = [f"xylo{n:04}phone" for n in range(500)]
     for n, secret in enumerate(secrets):
-        await search.write([text(2 * n + 1, f"{secret} dear bob")], None)
-        await search.write([text(2 * n + 2, "dear ann", "bob")], None)
+        await search.write([text(2 * n + 1, f"{secret} dear bob")], None, turn)
+        await search.write([text(2 * n + 2, "dear ann", "bob")], None, turn)
     await search.database.empty_wal()
     assert any(secret[4:].encode() in bytes_of(tmp_path) for secret in secrets)
     await search.forget(UserId("ann"))

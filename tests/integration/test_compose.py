@@ -18,7 +18,7 @@ from tests.support.containers import ROOT, SERVERS, Composed, base, composed
 from tests.support.eventually import eventually
 from tests.support.guard import MARK
 
-PORTS = {"kafka": 9092, "cassandra": 9042, "redis": 6379, "consul": 8500}
+PORTS = {"kafka": 9092, "cassandra": 9042, "redis": 6379, "consul": 8500, "postgres": 5432}
 READY_WITHIN_S = 60.0
 CLUSTER_WITHIN_S = 400.0  # two cores start ten containers, two of them Java's
 RUN = "exec python3 -m scripts.backends run $$0 --host $$(hostname -i) --port $$1 --data /state"

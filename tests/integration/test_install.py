@@ -25,7 +25,7 @@ from tests.support.server import Server
 ROOT = Path(__file__).parents[2]
 PACKAGES_MAX = 26
 BYTES_MAX = 50_000_000  # without what Python compiles
-ADAPTERS = ("kafka", "cassandra", "redis", "consul", "nomad", "s3")
+ADAPTERS = ("kafka", "cassandra", "redis", "consul", "nomad", "postgres", "s3")
 
 
 class Installed(NamedTuple):
@@ -136,7 +136,7 @@ import asyncio, sys
 from cecochat.cli.failure import judge
 from cecochat.settings import backends
 from cecochat.settings.settings import load
-own = {{"kafka": "aiokafka", "s3": "botocore"}}.get({adapter!r}, {adapter!r})
+own = {{"kafka": "aiokafka", "postgres": "asyncpg", "s3": "botocore"}}.get({adapter!r}, {adapter!r})
 sys.modules[own] = None
 backend = next(each for each in backends.found() if each.name == {adapter!r})
 async def open_all():

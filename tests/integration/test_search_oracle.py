@@ -4,7 +4,9 @@ all pages of all chats of a user, and looks into the texts itself.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.adapters.embedded.search import EmbeddedSearch
 from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import ChatId, UserId, dialog
@@ -21,7 +22,7 @@ from cecochat.domain.search.entries import entries_of
 from cecochat.domain.search.words import query, words
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import MessageRow, Progress
-from cecochat.ports.search import Found
+from cecochat.ports.search import Found, Search, Turn
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.history.queries import Queries
@@ -34,8 +35,10 @@ from cecochat.v1.history_pb2 import (
     SearchMessagesRequest,
     SearchMessagesResponse,
 )
+from tests.contract.openers import Place, names, opener
 from tests.contract.test_history import on_one_database
 from tests.contract.test_search import matches
+from tests.support.backends import Backends
 from tests.support.groups import GroupWorld
 
 NAMES = ("ann", "bob", "carol")
@@ -122,10 +125,11 @@ def lives(draw: st.DrawFn) -> World:
 class Servers:
     """A history with an index, without a log."""
 
-    def __init__(self, history: EmbeddedHistory, search: EmbeddedSearch) -> None:
+    def __init__(self, history: EmbeddedHistory, search: Search, turn: Turn) -> None:
         log = Log(cast("Any", None), LOG_ID, 1)
         self.history = history
         self.search = search
+        self.turn = turn
         opening = Opening(KeyRing(cast("Any", None), b"secret"))  # nothing is sealed here
         self.queries = Queries(history, opening, log, OFF)
         self.searching = Searching(history, search, log, self.queries)
@@ -161,12 +165,16 @@ class Servers:
             request.before = page.messages[-1].id
 
 
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    history, search = await EmbeddedHistory.open(tmp_path), await EmbeddedSearch.open(tmp_path)
-    yield Servers(history, search)
-    await history.close()
-    await search.close()
+@pytest.fixture(params=names("search"))
+async def servers(
+    request: pytest.FixtureRequest, tmp_path: Path, backends: Backends
+) -> AsyncIterator[Servers]:
+    place = Place(tmp_path, f"test_{uuid.uuid4().hex[:12]}", backends)
+    async with AsyncExitStack() as stack:
+        search = await opener(request.param, "search")(place, stack)
+        history = await EmbeddedHistory.open(tmp_path)
+        stack.push_async_callback(history.close)
+        yield Servers(history, search, await search.clear())
 
 
 @on_one_database
@@ -177,13 +185,14 @@ async def test_it_finds_what_a_scan_finds(
     await servers.history.write(world.rows, [], Progress(LOG_ID, 0, len(world.rows)))
     events = [row.event for row in world.rows]
     up_to = data.draw(st.integers(0, len(events)), label="indexed before the first search")
-    await servers.search.write(entries_of(events[:up_to]), Progress(LOG_ID, 0, up_to))
+    await servers.search.write(entries_of(events[:up_to]), Progress(LOG_ID, 0, up_to), servers.turn)
     limit = data.draw(st.integers(1, 4))
     for user in world.users:
         for text in LOOKED_FOR:
             early = await servers.searched(user, text, limit)
             assert set(early) <= set(await servers.scanned(user, world.chats, text))
-    await servers.search.write(entries_of(events[up_to:]), Progress(LOG_ID, 0, len(events)))
+    rest = entries_of(events[up_to:])
+    await servers.search.write(rest, Progress(LOG_ID, 0, len(events)), servers.turn)
     for user in world.users:
         for text in LOOKED_FOR:
             should = await servers.scanned(user, world.chats, text)
@@ -227,11 +236,13 @@ async def test_what_is_hidden_is_passed_over(
         if wanted:
             world.change(group, ann, wanted)
     await servers.history.write(world.rows, [], Progress(LOG_ID, 0, 1))
-    await servers.search.write(entries_of(row.event for row in world.rows), Progress(LOG_ID, 0, 1))
+    entries = entries_of(row.event for row in world.rows)
+    await servers.search.write(entries, Progress(LOG_ID, 0, 1), servers.turn)
     looked_at: list[int] = []
+    find = servers.search.find
 
     async def counted(*args: Any, **kwargs: Any) -> list[Found]:
-        found = await EmbeddedSearch.find(servers.search, *args, **kwargs)
+        found = await find(*args, **kwargs)
         looked_at.append(len(found))
         return found
 

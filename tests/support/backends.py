@@ -23,7 +23,7 @@ from tests.support import containers
 LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
-SERVERS = ("kafka", "cassandra", "redis", "consul")
+SERVERS = ("kafka", "cassandra", "redis", "consul", "postgres")
 PROGRAMS = (
     "bun", "chromium", "curl", "deno", "haproxy", "node", "nomad", "openssl", "ruby", "shellcheck",
     "systemd-analyze", "tmux", "vagrant",

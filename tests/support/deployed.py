@@ -61,7 +61,7 @@ class Deployed:
     def _lines(self, version: str) -> list[str]:
         values: dict[str, str | list[str]] = {"version": version, "progress_deadline": "5m"}
         values |= self.driver or {"command": str(CECOCHAT)}
-        for name in ("consul", "kafka", "cassandra", "redis"):
+        for name in ("consul", "kafka", "cassandra", "redis", "postgres"):
             values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
         edge = [f"edge = {json.dumps(EDGE_HOST)}"] if self.edge else []
         port = [f"edge_port = {self.edge.rpartition(':')[2]}"] if self.edge else []

@@ -18,7 +18,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
 
-NAMES = ("kafka", "cassandra", "redis", "consul")
+NAMES = ("kafka", "cassandra", "postgres", "redis", "consul")
 PARTITIONS = 12
 
 

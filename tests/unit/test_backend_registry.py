@@ -21,7 +21,7 @@ from cecochat.settings.settings import Settings, declared, load, made
 from cecochat.settings.variables import setting
 
 ROOT = Path(__file__).parents[2] / "services" / "cecochat"
-CLIENT_LIBRARIES = ("aiokafka", "cassandra", "redis", "consul")
+CLIENT_LIBRARIES = ("aiokafka", "asyncpg", "cassandra", "redis", "consul")
 SHARED = {"kafka": "a:1", "cassandra": "b:1", "redis": "c:1", "consul": "d:1"}
 
 

@@ -20,7 +20,7 @@ from tests.support.node import CLUSTER_ID, instance, plans
 
 JOBS = Path(__file__).parents[2] / "jobs"
 EVERYWHERE = {"consul", "kafka", "cassandra"}
-ONCE = {"redis", "jaeger", "prometheus"}
+ONCE = {"postgres", "redis", "jaeger", "prometheus"}
 
 every_size = pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 
@@ -97,7 +97,8 @@ def test_servers_are_told_where_the_backends_listen(nodes: int) -> None:
         assert told.value("cassandra").split(",") == [
             instance(each, "cassandra").address for each in cluster
         ]
-        assert told.value("redis") == instance(cluster[0], "redis").address
+        for name in ("redis", "postgres"):
+            assert told.value(name) == instance(cluster[0], name).address
         consul = instance(here, "consul")
         assert consul.host == plan.EVERYWHERE, "so that its own node asks it at 127.0.0.1"
         assert told.value("consul") == f"127.0.0.1:{consul.port}"
@@ -184,9 +185,8 @@ def test_the_values_are_those_that_the_jobs_declare(nodes: int) -> None:
         found = values_of(service, names[service], values)
         assert found["count"] == {**COUNTS, "connect": nodes}[service]
         assert found["version"] == "1.2.3+abc"
-        assert {name: found[name] for name in ("consul", "kafka", "cassandra", "redis")} == {
-            name: here.settings()[f"CECOCHAT_{name.upper()}"]
-            for name in ("consul", "kafka", "cassandra", "redis")
+        assert {name: found[name] for name in plan.ADDRESSED} == {
+            name: here.settings()[f"CECOCHAT_{name.upper()}"] for name in plan.ADDRESSED
         }
 
 

@@ -85,14 +85,15 @@ def test_all_nodes_of_what_replicates_are_waited_for(
     nodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "kafka", lambda *_: True)
-    monkeypatch.setattr(probe, "redis", lambda host, _: host == plan.address(1))
+    for name in ("redis", "postgres"):
+        monkeypatch.setattr(probe, name, lambda host, _: host == plan.address(1))
     monkeypatch.setattr(probe, "cassandra_peers", peers_in_a_ring_of(nodes))
     monkeypatch.setattr(ready, "_json", lambda *_: ["peer"] * nodes)
     counted = {what: (count(), wanted) for what, (count, wanted) in ready.questions(nodes).items()}
     assert {what: there for what, (there, _) in counted.items()} == {
         what: wanted for what, (_, wanted) in counted.items()
     }
-    assert sorted(wanted for _, wanted in counted.values()) == [1, nodes, nodes, nodes]
+    assert sorted(wanted for _, wanted in counted.values()) == [1, 1, nodes, nodes, nodes]
 
 
 def peers_in_a_ring_of(nodes: int) -> Any:

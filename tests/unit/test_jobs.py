@@ -151,7 +151,8 @@ def test_an_update_waits_for_the_checks(file: Path) -> None:
 
 @every_job
 def test_a_server_is_asked_to_end_and_has_time_for_it(file: Path) -> None:
-    assert task(file)["kill_signal"] == "SIGTERM"
+    kind = KINDS.get(file.name.partition(".")[0])
+    assert task(file)["kill_signal"] == (kind.stop_signal.name if kind else "SIGTERM")
     assert 5 <= seconds(task(file)["kill_timeout"]) <= KILL_TIMEOUT_MAX_S
 
 

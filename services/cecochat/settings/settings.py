@@ -101,7 +101,9 @@ class Settings:
         "and JSON elsewhere; for `cecochat up` and the servers that it runs, auto is always text",
         choices=LOG_FORMATS,
     )
-    search: bool = setting(True, "index the words of messages for searches; embedded only")
+    search: bool = setting(
+        True, "index the words of messages for searches; in a cluster, in PostgreSQL"
+    )
     attachments: bool = setting(
         True, "let messages carry files, in a folder of the data folder or in S3; in a cluster, S3"
     )

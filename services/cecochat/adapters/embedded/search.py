@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from heapq import merge
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.search.entries import Entry, Gone, Text, scopes
 from cecochat.domain.search.words import Query
 from cecochat.ports.history import Progress
-from cecochat.ports.search import Found, Search
+from cecochat.ports.search import Found, Search, Superseded, Turn
 
 FILE: Final = "search.db"
 SCOPE_BYTES: Final = 8  # of a hash, since a scope has to be one word
@@ -103,6 +104,10 @@ class EmbeddedSearch(Search):
         """Use `open` instead."""
         self.database = database
         self._writes = _Writes()
+        self._alone = asyncio.Lock()
+        self._turns = count(1)
+        self._maker: Turn | None = None
+        self._followers: dict[tuple[str, int], Turn] = {}
 
     @classmethod
     async def open(cls, folder: Path) -> EmbeddedSearch:
@@ -112,9 +117,41 @@ class EmbeddedSearch(Search):
         return cls(opened)
 
     @override
-    async def write(self, entries: Sequence[Entry], progress: Progress | None) -> None:
+    def alone(self) -> asyncio.Lock:
+        return self._alone
+
+    @override
+    async def clear(self) -> Turn:
+        self._maker = self._next_turn()
+        self._followers.clear()
+        await self.database.write(lambda connection: execute_all(connection, EMPTIED))
+        return self._maker
+
+    @override
+    async def take(self, log_id: str, partition: int) -> tuple[Turn, Place] | None:
+        place = (await self.progress(log_id)).get(partition)
+        if place is None:
+            return None
+        turn = self._followers[log_id, partition] = self._next_turn()
+        return turn, place
+
+    def _next_turn(self) -> Turn:
+        return Turn(next(self._turns))
+
+    @override
+    async def write(
+        self, entries: Sequence[Entry], progress: Progress | None, turn: Turn | None
+    ) -> None:
+        if (turn or progress) and turn != self._whose(progress):
+            raise Superseded("somebody else writes this part of the index now")
         with self.database.errors():
             await self.database.submit(self._writes, _Written(entries, progress))
+
+    def _whose(self, progress: Progress | None) -> Turn | None:
+        """Return whose turn it is. All writers are in this process, since the file is its own."""
+        if progress is None:
+            return self._maker
+        return self._followers.get((progress.log_id, progress.partition), self._maker)
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
@@ -153,10 +190,6 @@ class EmbeddedSearch(Search):
 
         await self.database.write(merge_all)
         await self.database.empty_wal()
-
-    @override
-    async def clear(self) -> None:
-        await self.database.write(lambda connection: execute_all(connection, EMPTIED))
 
     @override
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from cecochat.domain.search.entries import entries_of
 from cecochat.ports.backplane import MESSAGES, Log, Record
 from cecochat.ports.history import History, Progress
 from cecochat.ports.reading import decode_once, known_fold_at, records_after, still_holds
-from cecochat.ports.search import Search
+from cecochat.ports.search import Search, Turn
 from cecochat.runtime.metrics import Lag
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
@@ -106,19 +106,29 @@ class Indexer:
                 await self._search.forget(user_id)
             self._forgotten |= erased
 
-    async def _write(self, events: Sequence[bytes], progress: Progress | None) -> None:
+    async def _write(self, events: Sequence[bytes], progress: Progress | None, turn: Turn) -> None:
         """Index what these events say."""
         async with self._opened:
             (plain,) = await self._opening.events(events)
-            await self._search.write(entries_of(plain), progress)
+            await self._search.write(entries_of(plain), progress, turn)
 
     async def _begin(self) -> None:
-        """Make the index again from the history if it cannot be continued from the log."""
+        """Make the index again from the history if it cannot be continued from the log. One server
+        does it, while the others wait.
+        """
+        if await self._is_whole():
+            return
+        async with self._search.alone():
+            if not await self._is_whole():
+                await self._make_again()
+
+    async def _is_whole(self) -> bool:
+        """Return whether the log has all that comes after what is indexed, in each partition."""
         places = await self._search.progress(self._log.id)
         for partition in range(self._log.partitions):
             if not await self._continues(partition, places.get(partition)):
-                await self._make_again()
-                return
+                return False
+        return True
 
     async def _continues(self, partition: int, place: Place | None) -> bool:
         """Return whether the log still has all that comes after a place in it."""
@@ -133,28 +143,28 @@ class Indexer:
         after it is indexed.
         """
         places = await self._history.progress(self._log.id)
-        await self._search.clear()
+        turn = await self._search.clear()
         count = 0
         async with aclosing(self._history.chat_ids()) as pages:
             async for chat_ids in pages:
                 count += len(chat_ids)
                 for chat_id in chat_ids:
-                    await self._index(chat_id)
+                    await self._index(chat_id, turn)
         for partition in range(self._log.partitions):
             start, _ = await self._log.backplane.bounds(MESSAGES, partition)
             clock_ms, offset = places.get(partition, NOWHERE)
             progress = Progress(self._log.id, partition, max(offset, start - 1), clock_ms)
-            await self._search.write([], progress)
+            await self._search.write([], progress, turn)
         if count:
             log.info("the words of the messages in %s chats of the history are indexed", count)
 
-    async def _index(self, chat_id: ChatId) -> None:
+    async def _index(self, chat_id: ChatId, turn: Turn) -> None:
         after, more = 0, True
         while more:
             events, more = await self._history.messages(
                 chat_id, before=None, after=after, limit=EVENTS_AT_ONCE, with_changes=True
             )
-            await self._write(events, None)
+            await self._write(events, None, turn)
             after = Event.FromString(events[-1]).id if events else after
 
     async def _work(self, partition: int) -> None:
@@ -164,7 +174,10 @@ class Indexer:
             self._reached.pop(partition, None)
 
     async def _follow(self, partition: int) -> None:
-        place = (await self._search.progress(self._log.id)).get(partition, NOWHERE)
+        taken = await self._search.take(self._log.id, partition)
+        if taken is None:
+            raise Unavailable("the index is being made again")
+        turn, place = taken
         fold = await self._fold(partition, place)
         self._reached[partition] = place.offset
         batches = records_after(self._log.backplane, partition, place)
@@ -173,7 +186,7 @@ class Indexer:
                 events = _events(fold, batch)
                 offset = batch[-1].offset
                 progress = Progress(self._log.id, partition, offset, fold.clock_ms)
-                await self._write(events, progress)
+                await self._write(events, progress, turn)
                 self._reached[partition] = offset
                 await self._measure()
                 await asyncio.sleep(self._search.gather_s)
@@ -186,7 +199,8 @@ class Indexer:
             return fold
         known = (await self._history.progress(self._log.id)).get(partition, NOWHERE)
         if known.offset > place.offset:
-            await self._search.clear()
+            async with self._search.alone():
+                await self._search.clear()
         raise Unavailable(f"the log of partition {partition} does not say yet which records count")
 
     async def _measure(self) -> None:

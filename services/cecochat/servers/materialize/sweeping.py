@@ -180,7 +180,7 @@ class Sweeper:
             gone = [
                 Gone(row.about.message_id if row.about else row.message_id, None) for row in rows
             ]
-            await self._search.write(gone, None)
+            await self._search.write(gone, None, None)
         self._metrics.texts.inc(len(rows))
         return len(rows)
 

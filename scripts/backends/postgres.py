@@ -1,0 +1,88 @@
+"""PostgreSQL: a server with one database, which lets in whoever reaches it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from scripts.backends import probe, tools, versions
+from scripts.backends.instance import Command, Failed, Instance, Kind
+
+NAME = "cecochat"  # of the database, and of its owner
+USER = "postgres"  # who runs it if we are root, as whom it refuses to run; Debian's package has it
+ACCESS = "host all all all trust\n"
+
+
+def provision() -> str:
+    program = tools.postgres()
+    version = tools.numbers(tools.run([program, "--version"]))
+    if version[:1] < versions.POSTGRES_AT_LEAST:
+        wanted = ".".join(map(str, versions.POSTGRES_AT_LEAST))
+        raise Failed(f"{program} is too old: install PostgreSQL {wanted}, and run this again")
+    return program
+
+
+def here() -> bool:
+    return tools.postgres_programs() != []
+
+
+def command(instance: Instance) -> Command:
+    program = Path(tools.postgres())
+    if not instance.data.exists():
+        _make(program, instance.data)
+    settings = {
+        "listen_addresses": instance.host,
+        "port": str(instance.port),
+        "unix_socket_directories": "",
+        "shared_buffers": "64MB",
+        "wal_level": "minimal",  # nothing reads along
+        "max_wal_senders": "0",
+        "log_parameter_max_length": "0",  # words of messages
+    }
+    argv = [*_as_somebody(), str(program), "-D", str(instance.data)]
+    for key, value in settings.items():
+        argv += ["-c", f"{key}={value}"]
+    return Command(argv)
+
+
+def _make(program: Path, data: Path) -> None:
+    """Make the folder of a server that has the database. It is there once all of it is."""
+    new = data.with_name(f"{data.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    options = ["--username", NAME, "--auth", "trust", "--encoding", "UTF8", "--locale", "C"]
+    tools.run([*_as_somebody(), str(program.with_name("initdb")), "-D", str(new), *options])
+    (new / "pg_hba.conf").write_text(ACCESS)
+    subprocess.run(
+        [*_as_somebody(), str(program), "--single", "-D", str(new), "postgres"],
+        input=f"CREATE DATABASE {NAME}\n",
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    new.rename(data)
+
+
+def _as_somebody() -> list[str]:
+    """Return what runs a program as another user if we are root. The folder may be below one that
+    only root can enter, so that user may enter any.
+    """
+    if os.geteuid():
+        return []
+    capabilities = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *capabilities]
+
+
+KIND = Kind(
+    name="postgres",
+    version=".".join(map(str, versions.POSTGRES_AT_LEAST)),
+    ports={"clients": 17432},
+    provision=provision,
+    here=here,
+    command=command,
+    variable="CECOCHAT_POSTGRES",
+    answers=probe.postgres,
+    stop_signal=signal.SIGINT,  # SIGTERM would wait until all clients have left
+)
