@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from scripts.backends import probe, tools, versions
 from scripts.backends.instance import Command, Failed, Instance, Kind
 
 NAME = "cecochat"  # of the database, and of its owner
-USER = "postgres"  # who runs it if we are root, as whom it refuses to run; Debian's package has it
+USERS = ("postgres", "nobody")  # the first that there is runs it if we are root; it refuses to
 ACCESS = "host all all all trust\n"
 
 
@@ -71,8 +72,11 @@ def _as_somebody() -> list[str]:
     """
     if os.geteuid():
         return []
+    known = {each.pw_name: each for each in pwd.getpwall()}
+    user = next(known[name] for name in USERS if name in known)
     capabilities = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *capabilities]
+    account = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return ["setpriv", *account, *capabilities]
 
 
 KIND = Kind(
