@@ -30,12 +30,14 @@ from cecochat.v1.events_pb2 import Edit, Event, Message, Receipt
 from cecochat.v1.messaging_pb2 import ServerFrame
 
 DIALOG, GROUP = "d:alice~bob", "g:hikers"
+OF_SHOP = "d:shop/alice~shop/bob"
+KINDS = ("dialogs", "groups", "shop/dialogs")
 NOW_MS = 1_800_000_000_000
 DAY_S = 86_400
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["dialogs", "groups", DIALOG, GROUP]),
+        st.sampled_from([*KINDS, DIALOG, GROUP, OF_SHOP]),
         st.sampled_from([None, FOREVER, 60, DAY_S, 30 * DAY_S]),
         st.integers(0, 40 * DAY_S),
     ),
@@ -58,7 +60,7 @@ def changed(done: list[tuple[str, int | None, int]]) -> list[tuple[Retention, in
 
 @given(steps)
 def test_what_was_too_old_once_stays_gone(done: list[tuple[str, int | None, int]]) -> None:
-    for chat in (DIALOG, GROUP):
+    for chat in (DIALOG, GROUP, OF_SHOP):
         floors = [each.kept_from_ms(chat, now_ms) for each, now_ms in changed(done)]
         assert floors == sorted(floors)
 
@@ -75,6 +77,30 @@ def test_it_is_exact_to_the_millisecond() -> None:
     assert retention.kept_from(DIALOG, NOW_MS + DAY_S * 1_000) <= sent
     assert retention.kept_from(DIALOG, NOW_MS + DAY_S * 1_000 + 1) > sent
     assert retention.kept_from(GROUP, NOW_MS + DAY_S * 1_000 + 1) == 0
+
+
+def test_what_an_own_rule_keeps_does_not_go_with_others() -> None:
+    retention = with_rule(Retention(), "dialogs", 60, NOW_MS)
+    for own in ("shop/dialogs", DIALOG):
+        retention = with_rule(retention, own, DAY_S, NOW_MS)
+    later_ms = NOW_MS + 3_600_000
+    retention = with_rule(retention, "dialogs", FOREVER, later_ms)
+    first_ms = NOW_MS - 60_000
+    assert [retention.kept_from_ms(each, later_ms) for each in (OF_SHOP, DIALOG)] == [first_ms] * 2
+    assert retention.kept_from_ms("d:alice~carol", later_ms) == later_ms - 60_000
+
+
+def test_an_app_has_its_own_rule_in_place_of_all() -> None:
+    retention = with_rule(Retention(), "shop/dialogs", 60, NOW_MS)
+    assert [retention.keep_s(each) for each in (OF_SHOP, DIALOG, "g:shop/team")] == [60, 0, 0]
+    assert with_rule(retention, "shop/dialogs", None, 0) == Retention()
+    own = with_rule(retention, OF_SHOP, DAY_S, NOW_MS)
+    assert [own.keep_s(each) for each in (OF_SHOP, "d:shop/alice~shop/carol")] == [DAY_S, 60]
+    for wrong in ("Shop/dialogs", "shop/all", "/dialogs", "shop/dialogs/dialogs"):
+        with pytest.raises(Refusal):
+            with_rule(retention, wrong, 60, NOW_MS)
+        with pytest.raises(InvalidSettings):
+            parse({"apps": {wrong: {"keep_s": 60}}})
 
 
 def test_a_chat_has_its_own_rule_in_place_of_its_kinds() -> None:

@@ -15,6 +15,7 @@ from sanic.response import json as json_response
 from cecochat.documents.follow import Following, valid
 from cecochat.documents.moderation import new_act
 from cecochat.domain.cluster import retention
+from cecochat.domain.cluster.holds import is_chat
 from cecochat.domain.cluster.retention import KEEP_MAX_S, KINDS, Retention
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import RETENTION, Configuration
@@ -60,13 +61,13 @@ def deciding(what: str, keep_s: int | None) -> Callable[[Mapping[str, Any]], Map
 def about(what: str, keep_s: int | None) -> tuple[str, str]:
     """Return what the audit log says about a change of a rule: the chat, and the detail."""
     kept = "as its kind" if keep_s is None else f"{keep_s} s" if keep_s else "for ever"
-    return ("", f"{what} {kept}") if what in KINDS else (what, kept)
+    return (what, kept) if is_chat(what) else ("", f"{what} {kept}")
 
 
 def add_retaining(app: App, configuration: Configuration, acts: Acts) -> None:
     """Serve `POST /retention?what=WHAT&keep_s=SECONDS` for the application's back end. WHAT is
-    `dialogs`, `groups` or a chat id; the seconds are 0 for ever, or `kind` for a chat that is to be
-    kept like others of its kind.
+    `dialogs`, `groups`, `APP/dialogs`, `APP/groups` or a chat id; the seconds are 0 for ever, or
+    `kind` for what is to be kept like others of the kind.
     """
 
     @app.post("/retention", ctx_scope="change", ignore_body=True)

@@ -26,7 +26,9 @@ FOREVER: Final = "forever"
 What = Annotated[
     str,
     typer.Argument(
-        metavar="WHAT", help="`dialogs`, `groups`, or a chat id, such as g:hikers or d:alice~bob."
+        metavar="WHAT",
+        help="`dialogs`, `groups`, those of an app, such as shop/dialogs, or a chat id, such as "
+        "g:hikers or d:alice~bob.",
     ),
 ]
 
@@ -43,7 +45,7 @@ def list_(
     """Print the rules."""
     retention, version, by = run(_read(data, settings))
     kinds = [("dialogs", retention.dialogs), ("groups", retention.groups)]
-    rules = [*kinds, *sorted(retention.chats.items())]
+    rules = [*kinds, *sorted(retention.apps.items()), *sorted(retention.chats.items())]
     if json:
         for what, rule in rules:
             json_line({"what": what, **rule._asdict()})
@@ -76,7 +78,9 @@ def set_(
 
 @app.command(epilog="Example: cecochat retention unset g:hikers")
 def unset(
-    chat: Annotated[str, typer.Argument(metavar="CHAT", help="A chat id.")],
+    chat: Annotated[
+        str, typer.Argument(metavar="CHAT", help="A chat id, or the dialogs or groups of an app.")
+    ],
     data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -88,11 +92,12 @@ def unset(
 
 
 def _checked(what: str) -> str:
+    from cecochat.domain.cluster.retention import KINDS, is_of_app
     from cecochat.domain.errors import Refusal
     from cecochat.domain.log.ids import chat_id
 
     try:
-        return what if what in ("dialogs", "groups") else chat_id(what)
+        return what if what in KINDS or is_of_app(what) else chat_id(what)
     except Refusal as refusal:
         raise UsageError(refusal.message) from None
 
@@ -121,7 +126,7 @@ async def _change(
     async with build.configuration(given) as configuration:
         document = await changes.change(configuration, RETENTION, deciding(what, keep_s))
     now = retention.parse(document.value)
-    rule = {"dialogs": now.dialogs, "groups": now.groups, **now.chats}.get(what)
+    rule = {"dialogs": now.dialogs, "groups": now.groups, **now.apps, **now.chats}.get(what)
     rule = rule or retention.Rule(None)
     if as_json:
         json_line({"what": what, **rule._asdict(), "version": document.version})

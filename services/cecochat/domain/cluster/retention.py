@@ -1,8 +1,8 @@
-"""How long chats keep their messages: dialogs, groups, and single chats that have a rule of their
-own.
+"""How long chats keep their messages: dialogs, groups, those of an app, and single chats that have
+a rule of their own.
 
-The document is `{"dialogs": RULE, "groups": RULE, "chats": {CHAT: RULE}}`, with RULE
-`{"keep_s": SECONDS, "gone_ms": MS}`. Each part may be absent.
+The document is `{"dialogs": RULE, "groups": RULE, "apps": {"APP/dialogs": RULE}, "chats": {CHAT:
+RULE}}`, with RULE `{"keep_s": SECONDS, "gone_ms": MS}`. Each part may be absent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.log.ids import ChatId, chat_id, is_group, message_id, stamp_at
+from cecochat.domain.log.ids import (
+    ChatId,
+    app_name,
+    app_of,
+    chat_id,
+    is_group,
+    message_id,
+    stamp_at,
+)
 from cecochat.v1 import errors_pb2
 
 FOREVER: Final = 0
@@ -20,12 +28,13 @@ KEEP_MAX_S: Final = 100 * 366 * 86_400
 CHATS_MAX: Final = 5_000
 _TIME_MAX_MS: Final = 1 << 50
 KINDS: Final = ("dialogs", "groups")
-_PARTS: Final = frozenset({*KINDS, "chats"})
+_PARTS: Final = frozenset({*KINDS, "apps", "chats"})
 
 
 class Rule(NamedTuple):
-    """Messages are kept for `keep_s` seconds, or `FOREVER`; None, of a chat: as its kind is. What
-    was accepted before `gone_ms` (ms since 1970) was too old under an earlier rule, and stays gone.
+    """Messages are kept for `keep_s` seconds, or `FOREVER`; None, of a chat or an app: as others
+    of the kind are. What was accepted before `gone_ms` (ms since 1970) was too old under an earlier
+    rule, and stays gone.
     """
 
     keep_s: int | None = FOREVER
@@ -43,26 +52,30 @@ class Retention:
     dialogs: Rule = ALL
     groups: Rule = ALL
     chats: Mapping[str, Rule] = field(default_factory=dict)
+    apps: Mapping[str, Rule] = field(default_factory=dict)  # by the app's name, / and the kind
 
     @property
     def is_set(self) -> bool:
         """Whether anything may be too old."""
-        return any(any(rule) for rule in (self.dialogs, self.groups, *self.chats.values()))
+        kinds = (self.dialogs, self.groups, *self.apps.values())
+        return any(any(rule) for rule in (*kinds, *self.chats.values()))
 
     def kind(self, chat: str) -> Rule:
-        """Return the rule of the kind of a chat."""
-        return self.groups if is_group(chat) else self.dialogs
+        """Return the rule of the kind of a chat, as its app has it."""
+        name = "groups" if is_group(chat) else "dialogs"
+        of_all: Rule = getattr(self, name)
+        return _over(self.apps.get(f"{app_of(chat)}/{name}", Rule(None)), of_all)
+
+    def _rule(self, chat: str) -> Rule:
+        return _over(self.chats.get(chat, Rule(None)), self.kind(chat))
 
     def keep_s(self, chat: str) -> int:
         """Return how long a chat keeps messages, in seconds, or `FOREVER`."""
-        own = self.chats.get(chat, Rule(None)).keep_s
-        return (self.kind(chat).keep_s or FOREVER) if own is None else own
+        return self._rule(chat).keep_s or FOREVER
 
     def kept_from_ms(self, chat: str, now_ms: int) -> int:
         """Return since when a chat has its messages, in ms since 1970; 0: it has all of them."""
-        keep_s, own = self.keep_s(chat), self.chats.get(chat, Rule(None))
-        earliest_ms = now_ms - keep_s * 1_000 if keep_s else 0
-        return max(earliest_ms, own.gone_ms, self.kind(chat).gone_ms)
+        return _gone_ms(self._rule(chat), now_ms)
 
     def kept_from(self, chat: str, now_ms: int) -> int:
         """Return the lowest id that a message of a chat may have without being too old; 0: any."""
@@ -73,13 +86,15 @@ def parse(document: Any) -> Retention:
     """Read the rules from their document. Raises `InvalidSettings`."""
     if not isinstance(document, Mapping) or not _PARTS.issuperset(document):
         raise _wrong("the document", document)
-    chats = document.get("chats", {})
-    if not isinstance(chats, Mapping) or len(chats) > CHATS_MAX:
-        raise _wrong("chats", chats)
+    chats, apps = document.get("chats", {}), document.get("apps", {})
+    for name, part in (("chats", chats), ("apps", apps)):
+        if not isinstance(part, Mapping) or len(part) > CHATS_MAX:
+            raise _wrong(name, part)
     return Retention(
         _rule("dialogs", document.get("dialogs", {}), of_kind=True),
         _rule("groups", document.get("groups", {}), of_kind=True),
         {_chat(chat): _rule(chat, rule, of_kind=False) for chat, rule in chats.items()},
+        {_of_app(name): _rule(name, rule, of_kind=False) for name, rule in apps.items()},
     )
 
 
@@ -88,19 +103,23 @@ def document(retention: Retention) -> dict[str, Any]:
     return {
         "dialogs": retention.dialogs._asdict(),
         "groups": retention.groups._asdict(),
+        "apps": {name: rule._asdict() for name, rule in retention.apps.items()},
         "chats": {chat: rule._asdict() for chat, rule in retention.chats.items()},
     }
 
 
 def with_rule(current: Retention, of: str, keep_s: int | None, now_ms: int) -> Retention:
-    """Return the rules with another one for `dialogs`, `groups` or a chat; None, of a chat: as its
-    kind is. What is too old by now stays gone. Raises `Refusal`.
+    """Return the rules with another one for `dialogs`, `groups`, those of an app or a chat; None,
+    of an app or a chat: as others of the kind are. What is too old by now stays gone. Raises
+    `Refusal`.
     """
     if of in KINDS:
         before: Rule = getattr(current, of)
         rule = Rule(keep_s, _gone_ms(before, now_ms))
         of_dialogs = of == "dialogs"
         return replace(current, dialogs=rule) if of_dialogs else replace(current, groups=rule)
+    if is_of_app(of):
+        return _with_app(current, of, keep_s, now_ms)
     gone_ms = current.kept_from_ms(chat_id(of), now_ms)
     chats = {**current.chats, of: Rule(keep_s, gone_ms)}
     if keep_s is None and gone_ms <= current.kind(of).gone_ms:
@@ -112,6 +131,32 @@ def with_rule(current: Retention, of: str, keep_s: int | None, now_ms: int) -> R
             "dialogs and groups",
         )
     return replace(current, chats=chats)
+
+
+def _with_app(current: Retention, of: str, keep_s: int | None, now_ms: int) -> Retention:
+    app, _, kind = of.partition("/")
+    some_chat = f"{kind[0]}:{app}/"
+    gone_ms = _gone_ms(current.kind(some_chat), now_ms)
+    apps = {**current.apps, of: Rule(keep_s, gone_ms)}
+    of_all: Rule = getattr(current, kind)
+    if keep_s is None and gone_ms <= of_all.gone_ms:
+        del apps[of]  # it says nothing
+    return replace(current, apps=apps)
+
+
+def is_of_app(of: str) -> bool:
+    """Return whether a rule is for the dialogs or the groups of an app. Raises `Refusal` if the app
+    has no name that apps can have.
+    """
+    app, slash, kind = of.partition("/")
+    return bool(slash) and kind in KINDS and bool(app_name(app))
+
+
+def _over(own: Rule, others: Rule) -> Rule:
+    """Return what is in force of a rule and the more general one above it."""
+    if own.keep_s is not None:
+        return own
+    return Rule(others.keep_s, max(own.gone_ms, others.gone_ms))
 
 
 def _gone_ms(rule: Rule, now_ms: int) -> int:
@@ -139,8 +184,17 @@ def _chat(text: Any) -> ChatId:
         raise _wrong("chats", text) from None
 
 
+def _of_app(text: Any) -> str:
+    try:
+        if is_of_app(text):
+            return str(text)
+    except (Refusal, AttributeError):
+        pass
+    raise _wrong("apps", text)
+
+
 def _wrong(name: str, value: Any) -> InvalidSettings:
     return InvalidSettings(
-        f"{name!r:.80} of the retention is {value!r:.80}: use an object of dialogs, groups and "
-        "chats, each with keep_s and gone_ms"
+        f"{name!r:.80} of the retention is {value!r:.80}: use an object of dialogs, groups, "
+        "apps and chats, each with keep_s and gone_ms"
     )
