@@ -25,6 +25,7 @@ from tests.integration.shops import endpoint, shop
 from tests.integration.streams import message
 from tests.integration.systems import Running, running, until_metric
 from tests.integration.systems import write_document as write
+from tests.integration.test_event_stream import tailing
 from tests.integration.test_moderation import answer, code, code_of
 from tests.integration.test_tokens import ED, RSA, public, signed
 from tests.support.eventually import eventually
@@ -238,6 +239,9 @@ async def test_reports_are_seen_in_their_app(system: Running) -> None:
         assert len(await shop_.reports(limit=2)) == 2
         with pytest.raises(ClientRefused, match="there is no report"):
             await shop_.take_report(only.id, "mo")
+        (first, *_) = await shop_.reports()
+        assert await news.reports(after=first.id) == [only], "it tells where others' reports are"
+        assert len(await shop_.reports(after=first.id)) == 2
 
 
 async def test_webhooks_and_events_are_of_one_app(system: Running) -> None:
@@ -248,6 +252,20 @@ async def test_webhooks_and_events_are_of_one_app(system: Running) -> None:
         assert await code(system, "shop/alice", message("1", "d:shop/alice~shop/bob", "a")) == ""
         assert await code(system, "alice", message("1", "d:alice~bob", "b")) == ""
         await eventually(lambda: (told.texts, others.texts) == (["a"], ["b"]))
+
+
+async def test_a_stream_of_events_ends_with_the_key_of_its_token(
+    system: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.servers.hooks.streaming.IDLE_S", 0.2)
+    async with tailing(system, service="shop/orders") as stream:
+        assert await code(system, "news/eve", message("1", "d:news/bob~news/eve", "no")) == ""
+        assert await code(system, "shop/alice", message("1", "d:shop/alice~shop/bob", "a")) == ""
+        await stream.until(1)
+        assert stream.texts == ["a"]
+        await know(system, app("shop", keys=keys("one", ED)), app("news"))
+        with pytest.raises(StopAsyncIteration):
+            await stream.until(2)
 
 
 async def test_a_disabled_app_is_out_at_once_and_comes_back(system: Running) -> None:

@@ -62,16 +62,17 @@ class Tail:
             await self.next()
 
 
-def headers(system: Running, *scopes: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {system.service_token(*scopes)}"}
+def headers(system: Running, *scopes: str, name: str = "shop") -> dict[str, str]:
+    return {"authorization": f"Bearer {system.service_token(*scopes, name=name)}"}
 
 
 @asynccontextmanager
-async def tailing(system: Running, **wanted: Any) -> AsyncIterator[Tail]:
+async def tailing(system: Running, *, service: str = "shop", **wanted: Any) -> AsyncIterator[Tail]:
     """A stream whose beginning is known."""
     url = f"{system.addresses.connect}/v1/events"
+    whose = headers(system, "read", name=service)
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=20, headers=headers(system, "read")) as client,
+        httpx.AsyncClient(trust_env=False, timeout=20, headers=whose) as client,
         client.stream("POST", url, json=wanted) as response,
     ):
         assert response.status_code == 200, await response.aread()
@@ -128,7 +129,7 @@ async def test_it_goes_on_at_a_cursor_also_after_a_restart(tmp_path: Path) -> No
 
 
 async def test_it_chooses_kinds_and_chats(tmp_path: Path) -> None:
-    wanted = {"kinds": ["message.created"], "chats": ["d:alice~*"]}
+    wanted: dict[str, Any] = {"kinds": ["message.created"], "chats": ["d:alice~*"]}
     async with running(tmp_path) as system, tailing(system, **wanted) as tail:
         await say(system, "bob", "not this", chat="d:bob~carol")
         await say(system, "alice", "this")

@@ -13,6 +13,7 @@ from cecochat.auth.hooks import Signer
 from cecochat.domain.errors import Invalid, InvalidSettings
 from cecochat.domain.hooks.endpoints import (
     ENDPOINTS_MAX,
+    OF_AN_APP_MAX,
     ROTATION_MS,
     Endpoint,
     adding,
@@ -65,8 +66,11 @@ def test_a_change_that_cannot_be_made_is_refused(decide: Any, why: str) -> None:
 def test_there_is_a_most_of_endpoints() -> None:
     document: Any = {}
     for number in range(ENDPOINTS_MAX):
-        document = adding(Endpoint(f"n{number}", URL, 1))(document)
-    with pytest.raises(Invalid, match="more are not allowed"):
+        app = f"app{number // OF_AN_APP_MAX}"
+        document = adding(Endpoint(f"n{number}", URL, 1, app=app))(document)
+    with pytest.raises(Invalid, match="there are 20 endpoints"):
+        adding(Endpoint("more", URL, 1, app="app0"))(document)
+    with pytest.raises(Invalid, match="all apps have"):
         adding(SHOP)(document)
 
 

@@ -100,7 +100,7 @@ def change(
     wanted = {"keys": _read(keys) if keys else None, "issuer": issuer, "enabled": enable}
     given: dict[str, Any] = {field: value for field, value in wanted.items() if value is not None}
     if own_keys is False:
-        given["keys"] = None
+        given |= {"keys": None, "issuer": ""}
     if not given:
         raise UsageError("say what to change: see `cecochat apps change --help`")
     run(_change(data, settings, changing(name, **given)))
@@ -120,6 +120,14 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, Invalid) as error:
         raise UsageError(f"{path}: {error}") from None
     return {"keys": keys["keys"]}
+
+
+def check_app(name: str, data: Path | None, file: Path | None) -> None:
+    """Raise `Refusal` if an app is named that there is not."""
+    from cecochat.domain.cluster.apps import named
+
+    if name:
+        named(run(_apps(data, file)), name)
 
 
 async def _apps(data: Path | None, file: Path | None) -> Apps:

@@ -13,6 +13,7 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.asking import ask_hooks
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def add(
     from cecochat.domain.hooks.endpoints import Endpoint, adding
     from cecochat.runtime.clock import now_ms
 
+    check_app(of_app, data, settings)
     chosen: dict[str, Any] = {"kinds": tuple(kind)} if kind else {}
     made = Endpoint(name, url, now_ms(), chats=tuple(chat or ()), app=of_app, **chosen)
     run(_change(data, settings, adding(made)))

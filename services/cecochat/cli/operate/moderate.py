@@ -15,6 +15,7 @@ from cecochat.cli.chat.token import seconds as duration_s
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.operate import reports
+from cecochat.cli.operate.apps import check_app
 from cecochat.cli.operate.hooks import secret_of
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
@@ -169,14 +170,12 @@ def before_send(
     """Ask your application before a message is accepted: it allows it, refuses it with a reason,
     or wants another text. Prints the secret that signs the questions.
     """
-    from cecochat.domain.log.ids import app_name
     from cecochat.domain.moderation.before_send import KINDS, BeforeSend, check
 
     if bool(url) == off:
         raise UsageError("give the URL to ask, or --off")
     kinds = tuple(dict.fromkeys(kind or KINDS))
-    if app:
-        app_name(app)
+    check_app(app, data, settings)
     before = run(_in_force(data, settings)).before_send.get(app)
     made_ms = before.created_ms if before and before.url == url else _now_ms()  # its secret stays
     asked = None if off else BeforeSend(url, made_ms, deadline, when_away, kinds)  # type: ignore[arg-type] # it is checked

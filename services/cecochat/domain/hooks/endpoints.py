@@ -19,7 +19,8 @@ from cecochat.domain.errors import Invalid, InvalidSettings
 from cecochat.domain.hooks.told import BY_DEFAULT, DROPPED, KINDS, Told, chat_matches
 from cecochat.domain.log.ids import app_name
 
-ENDPOINTS_MAX: Final = 20
+ENDPOINTS_MAX: Final = 200
+OF_AN_APP_MAX: Final = 20
 CHATS_MAX: Final = 100
 URL_MAX: Final = 2_000
 ROTATION_MS: Final = 24 * 3_600_000
@@ -168,8 +169,10 @@ def adding(endpoint: Endpoint) -> Decide:
         found = parse(document)
         if endpoint.name in found:
             raise Invalid(f"there is an endpoint {endpoint.name} already: change it, or remove it")
+        if sum(each.app == endpoint.app for each in found.values()) >= OF_AN_APP_MAX:
+            raise Invalid(f"there are {OF_AN_APP_MAX} endpoints, and more are not allowed")
         if len(found) >= ENDPOINTS_MAX:
-            raise Invalid(f"there are {ENDPOINTS_MAX} endpoints, and more are not allowed")
+            raise Invalid(f"all apps have {ENDPOINTS_MAX} endpoints, and more are not allowed")
         return document_of({**found, endpoint.name: endpoint})
 
     return decide

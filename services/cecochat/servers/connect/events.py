@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PATH: Final = "/v1/events"
 BODY_MAX_BYTES: Final = 256 << 10
 STREAMS_MAX: Final = 8
-"""How many streams a service may have at once here: each reads the whole log."""
+"""How many streams a service, or all those of an app, may have here: each reads the whole log."""
 SILENT_S: Final = 30.0
 """A hook server that says nothing for so long is gone."""
 
@@ -50,7 +50,7 @@ class Events:
         self._backend = backend
         self._client = client
         self._hooks = hooks
-        self._open: Counter[str] = Counter()  # by service
+        self._open: Counter[str] = Counter()  # by service, or by app
         self._turns = count()
         self._arrivals = Arrivals()
         self._tarpit = Tarpit()
@@ -72,17 +72,18 @@ class Events:
 
     @contextmanager
     def _counted(self, caller: Identity) -> Iterator[None]:
-        if self._open[caller.user_id] >= STREAMS_MAX:
+        who = app_of(caller.user_id) or caller.user_id
+        if self._open[who] >= STREAMS_MAX:
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
-                f"{caller.user_id} has {STREAMS_MAX} streams here: close one of them first",
+                f"{who} has {STREAMS_MAX} streams here: close one of them first",
                 RETRY_MS,
             )
-        self._open[caller.user_id] += 1
+        self._open[who] += 1
         try:
             yield
         finally:
-            self._open[caller.user_id] -= 1
+            self._open[who] -= 1
 
     async def _pass_on(self, request: Request, tail: Tail, caller: Identity) -> HTTPResponse | None:
         live = self._hooks()
@@ -101,8 +102,12 @@ class Events:
                     kind = found.headers["content-type"]
                     response = await request.respond(content_type=kind)
                     async for part in found.aiter_raw():
+                        self._backend.verify(request.headers["authorization"])
                         await response.send(part)
                         await sent(request)
+        except Refusal:
+            if response is None:
+                raise
         except httpx.HTTPError as error:
             log.warning("a stream of events ends: %s", str(error) or type(error).__name__)
             if response is None:

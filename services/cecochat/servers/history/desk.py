@@ -51,6 +51,8 @@ from cecochat.v1.moderation_pb2 import (
 TRIES: Final = 8
 MESSAGES_AT_ONCE: Final = 8
 MESSAGES_MAX: Final = 50
+SCAN: Final = 1_000
+"""How many reports or acts of all apps are read at once to find those of one."""
 ID_MAX_BYTES: Final = 128
 
 
@@ -155,27 +157,35 @@ class Desk:
     async def _reports_of(
         self, app: str | None, state: State, after: str, limit: int
     ) -> Paged[Report]:
+        reports = self._moderation.reports
+        if app is None:
+            return await reports.page(state, after=after, limit=limit)
+        if after and not _is_of(app, await reports.get(after)):
+            after = ""  # as for an id without a report
         found: list[Report] = []
-        while True:
-            page = await self._moderation.reports.page(state, after=after, limit=limit)
-            found += (each for each in page.items if app in (None, app_of(each.reporter_id)))
-            if len(found) >= limit or not page.has_more:
-                return Paged(found[:limit], page.has_more or len(found) > limit)
-            after = page.items[-1].id
+        has_more = True
+        while has_more and len(found) <= limit:
+            items, has_more = await reports.page(state, after=after, limit=SCAN)
+            found += (each for each in items if _is_of(app, each))
+            after = items[-1].id if items else after
+        return Paged(found[:limit], len(found) > limit)
 
     async def _acts_of(self, app: str | None, before: str, limit: int) -> Paged[Act]:
+        acts = self._moderation.acts
+        if app is None:
+            return await acts.page(before=before, limit=limit)
         found: list[Act] = []
-        while True:
-            page = await self._moderation.acts.page(before=before, limit=limit)
-            found += (each for each in page.items if app in (None, _app_of_act(each)))
-            if len(found) >= limit or not page.has_more:
-                return Paged(found[:limit], page.has_more or len(found) > limit)
-            before = page.items[-1].id
+        has_more = True
+        while has_more and len(found) <= limit:
+            items, has_more = await acts.page(before=before, limit=SCAN)
+            found += (each for each in items if _app_of_act(each) == app)
+            before = items[-1].id if items else before
+        return Paged(found[:limit], len(found) > limit)
 
     async def _called(self, report_id: str, app: str | None) -> Report:
         _id("report_id", report_id)
         report = await self._moderation.reports.get(report_id) if report_id else None
-        if report is None or app not in (None, app_of(report.reporter_id)):
+        if report is None or not _is_of(app, report):
             raise Refusal(errors_pb2.ERROR_CODE_NOT_FOUND, f"there is no report {report_id[:80]!r}")
         return report
 
@@ -246,8 +256,14 @@ def _proto(report: Report, text: str | None) -> moderation_pb2.Report:
     )
 
 
-def _app_of_act(act: Act) -> str:
-    return app_of(act.user_id or act.chat_id or act.via)
+def _is_of(app: str | None, report: Report | None) -> bool:
+    return app is None or (report is not None and app_of(report.reporter_id) == app)
+
+
+def _app_of_act(act: Act) -> str | None:
+    """Return the app that an act concerns; None: operators alone, as they did it for no one."""
+    on = act.user_id or act.chat_id
+    return app_of(on) if on else None
 
 
 def _act(act: Act) -> ModeratorAct:
