@@ -21,6 +21,7 @@ from cecochat import client
 from cecochat.cli.main import app
 from cecochat.client import backend, sync, syncbackend
 from cecochat.domain.cluster.configuration import KEYS
+from cecochat.domain.cluster.limits import APP_KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
 from cecochat.settings.settings import declared, variable
@@ -90,6 +91,10 @@ and running servers follow within 2 s. The command refuses a key that is unknown
 another type or out of range. If a document is not valid all the same, nobody follows it: the last
 good one stays in force, and the metric `cecochat_configuration_refused_total` counts it.
 [How to change it](../how-to/change-the-configuration.md).
+
+What can be set per app may have another value for one
+[app](../how-to/share-a-system.md#what-an-app-may-take), as `app.NAME.KEY`: for example
+`app.shop.text.max_bytes`.
 """
 
 
@@ -102,10 +107,11 @@ def _configuration() -> str:
             _range(key.low, key.high),
             key.meaning,
             key.followed_by,
+            "yes" if name in APP_KEYS else "",
         )
         for name, (_, key, default) in KEYS.items()
     ]
-    return table("Key | Default | Unit | Range | Meaning | Followed by", rows)
+    return table("Key | Default | Unit | Range | Meaning | Followed by | Per app", rows)
 
 
 def _range(low: float, high: float) -> str:

@@ -240,6 +240,25 @@ async def test_configuration_is_changed_seen_and_checked(server: Server) -> None
     assert "1 to 32768 bytes" in err
 
 
+async def test_an_app_has_values_of_its_own(server: Server) -> None:
+    change = ("config", "set", "app.shop.text.max_bytes", "100")
+    _, err = await run(server, *change, code=2)
+    assert "there is no app 'shop'" in err
+    await run(server, "apps", "add", "shop")
+    out, _ = await run(server, *change)
+    assert "app.shop.text.max_bytes is 100" in out
+    for key, value in (("app.shop.text.max_bytes", "100"), ("text.max_bytes", "16384")):
+        out, _ = await run(server, "config", "get", key)
+        assert out.strip() == value
+    out, _ = await run(server, "config", "get")
+    assert "* app.shop.text.max_bytes    100" in out
+    _, err = await run(server, "config", "set", "app.shop.log.level", "debug", code=2)
+    assert "cannot be set for an app" in err
+    await run(server, "config", "unset", "app.shop.text.max_bytes")
+    out, _ = await run(server, "config", "get", "app.shop.text.max_bytes")
+    assert out.strip() == "16384"
+
+
 async def test_a_key_that_only_another_version_knows_can_be_removed(server: Server) -> None:
     """As after a rollback: until then the document as a whole is refused."""
     settings = load({"CECOCHAT_DATA_DIR": server.ready["data"]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from cecochat.domain.cluster import assignment, configuration, values
 from cecochat.domain.cluster.configuration import KEYS, Config
+from cecochat.domain.cluster.limits import APP_KEYS
 from cecochat.domain.errors import InvalidSettings
 
 # -- the configuration
@@ -76,6 +79,47 @@ def test_what_a_person_types_is_the_value(document: dict[str, Any]) -> None:
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidSettings):
         values.from_text("sessions.max_per_user", text)
+
+
+# -- apps
+
+
+@given(good_documents(), good_documents())
+def test_an_app_has_its_own_limits_and_else_those_of_all(
+    of_all: dict[str, Any], own: dict[str, Any]
+) -> None:
+    own = {name: value for name, value in own.items() if name in APP_KEYS}
+    config = values.parse(of_all | {f"app.shop.{name}": value for name, value in own.items()})
+    without = values.parse(of_all)
+    for id_ in ("shop/alice", "d:shop/alice~shop/bob", "g:shop/team"):
+        assert replace(config.of(id_), apps={}) == values.parse(of_all | own)
+    for id_ in ("alice", "news/alice", "d:alice~bob", "g:team", "g:news/team", "shop"):
+        assert replace(config.of(id_), apps={}) == without
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("app.shop.text.max_byte", 5, "use app.shop.text.max_bytes"),
+        ("app.shop.text.max_bytes", 0, "app.shop.text.max_bytes is 0: use 1 to 32768 bytes"),
+        ("app.shop.text.max_bytes", "5", "use a whole number"),
+        ("app.shop.attachments.types", "x", "attachments.types"),
+        ("app.shop.log.level", "debug", "log.level cannot be set for an app"),
+        ("app.Shop.text.max_bytes", 5, "'Shop' is no name of an app"),
+        ("app.text.max_bytes", 5, "is no configuration key"),
+        ("app.shop", 5, "is no configuration key"),
+        ("app.", 5, "is no name of an app"),
+        ("shop.text.max_bytes", 5, "use text.max_bytes"),
+    ],
+)
+def test_a_wrong_key_of_an_app_is_refused(name: str, value: Any, why: str) -> None:
+    with pytest.raises(InvalidSettings, match=re.escape(why)):
+        values.parse({name: value})
+
+
+def test_what_a_person_types_for_an_app_is_the_value() -> None:
+    assert values.from_text("app.shop.text.max_bytes", "5") == 5
+    assert values.from_text("app.shop.sends.rate_per_user", "5") == 5.0
 
 
 # -- the assignment

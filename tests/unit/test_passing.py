@@ -16,7 +16,8 @@ from cecochat.domain.ownership.calls import Called, Decision
 from cecochat.internal.client import InternalClient
 from cecochat.ports.discovery import Instance
 from cecochat.servers.connect import passing
-from cecochat.servers.connect.passing import AT_ONCE, BEHIND_MAX_S, Passed, Passing
+from cecochat.servers.connect.pace import BEHIND_MAX_S, Pace
+from cecochat.servers.connect.passing import AT_ONCE, Passed, Passing
 from cecochat.v1.messaging_pb2 import Send
 from tests.support.eventually import eventually
 
@@ -89,9 +90,39 @@ async def test_small_calls_go_between_the_parts_of_large_ones(
 
 async def test_too_much_that_waits_is_refused(reached: Passing) -> None:
     reached.pace.per_s = 1
-    reached.pace.check()
-    await reached.pace.wait(int(BEHIND_MAX_S) + 20)  # it is the first, and so goes at once
+    reached.pace.check("")
+    await reached.pace.wait("", int(BEHIND_MAX_S) + 20)  # it is the first, and so goes at once
     with pytest.raises(Refusal) as refusal:
         await reached.send(sends(AT_ONCE + 1))
     assert refusal.value.name == "rate_limited"
     await reached.send(sends(1))
+
+
+async def test_apps_take_turns_to_send() -> None:
+    """Of an app that has much to send, one part goes between two of another."""
+    pace, gone = Pace(), []
+    pace.per_s = 10_000
+
+    async def part(app: str) -> None:
+        await pace.wait(app, 10)
+        gone.append(app)
+
+    async with asyncio.TaskGroup() as group:
+        for app in 10 * ["shop"] + 3 * ["news"]:
+            group.create_task(part(app))
+    assert gone == ["shop"] + 3 * ["shop", "news"] + 6 * ["shop"], "the first one goes at once"
+
+
+async def test_what_waits_of_one_app_is_in_no_other_ones_way(reached: Passing) -> None:
+    pace = reached.pace
+    pace.per_s = 1
+    await pace.wait("shop", 1)
+    waiting = [asyncio.create_task(pace.wait("shop", 10)) for _ in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refusal, match="wait for 4"):
+        pace.check("shop")
+    pace.check("news")
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    pace.check("shop")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,13 +41,13 @@ def get(
 ) -> None:
     """Print keys with their values, ranges and meanings.
 
-    A star marks a value that is not the default.
+    A star marks a value that is not the default. `app.NAME.KEY` is the value of a key for one app.
     """
     from cecochat.domain.cluster.configuration import KEYS
 
     document = run(_read(data, settings))
-    names = [_checked(key)] if key else list(KEYS)
-    values = {name: document.value.get(name, KEYS[name][2]) for name in names}
+    names = [_checked(key)] if key else [*KEYS, *_set_for_apps(document.value)]
+    values = {name: _in_force(name, document.value) for name in names}
     if json:
         json_line({"version": document.version, "value": values})
     elif key:
@@ -65,10 +65,14 @@ def get(
 def set_(
     key: KeyName, value: str, data: options.Data = None, settings: options.SettingsFile = None
 ) -> None:
-    """Change one key. Servers follow within two seconds."""
-    from cecochat.domain.cluster.values import from_text, parse
+    """Change one key, or as `app.NAME.KEY` the key for one app. Servers follow within two
+    seconds.
+    """
+    from cecochat.domain.cluster.values import from_text, named, parse
 
     parsed = from_text(_checked(key), value)
+    if app_ := named(key).app:
+        run(_check_app(app_, data, settings))
 
     def with_it(current: Mapping[str, Any]) -> Mapping[str, Any]:
         changed = {**current, key: parsed}
@@ -81,7 +85,10 @@ def set_(
 
 @app.command(epilog="Example: cecochat config unset sends.rate_per_user")
 def unset(key: KeyName, data: options.Data = None, settings: options.SettingsFile = None) -> None:
-    """Set one key back to its default, or remove a key that only another version knows."""
+    """Set one key back to its default, or remove a key that only another version knows.
+
+    `app.NAME.KEY` is then what KEY is for all apps.
+    """
     from cecochat.domain.cluster.configuration import KEYS
 
     def without(current: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -116,6 +123,19 @@ def past(
 
 
 # -- the document
+
+
+async def _check_app(name: str, data: Path | None, file: Path | None) -> None:
+    """Raise `UsageError` if there is no such app, as the value would be in force for nobody."""
+    from cecochat.domain.cluster import apps
+    from cecochat.ports.configuration import APPS
+
+    async with _opened(data, file) as configuration:
+        if name not in apps.parse((await configuration.get(APPS)).value):
+            raise UsageError(
+                f"there is no app {name!r}: add it with `cecochat apps add {name}`, or see "
+                "`cecochat apps list`"
+            )
 
 
 def _opened(data: Path | None, file: Path | None) -> AbstractAsyncContextManager[Configuration]:
@@ -171,19 +191,37 @@ async def _watch(data: Path | None, file: Path | None, as_json: bool) -> None:
 
 def _checked(key: str) -> str:
     from cecochat.domain.cluster.configuration import KEYS
-    from cecochat.domain.cluster.values import closest
+    from cecochat.domain.cluster.values import APP_PREFIX, closest, named
 
-    if key in KEYS:
+    if key in KEYS or (key.startswith(APP_PREFIX) and named(key)):
         return key
     near = closest(key)
     meant = f"did you mean {near}?" if near else "`cecochat config get` lists them"
     raise UsageError(f"there is no configuration key {key!r}: {meant}")
 
 
-def _line(name: str, value: Any, *, changed: bool) -> str:
-    from cecochat.domain.cluster.configuration import KEYS
+def _set_for_apps(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that are set for one app; those that only another version knows are not."""
+    from cecochat.domain.cluster.values import named
+    from cecochat.domain.errors import InvalidSettings
 
-    _, key, _default = KEYS[name]
+    for name in sorted(document):
+        with suppress(InvalidSettings):
+            if named(name).app:
+                yield name
+
+
+def _in_force(name: str, document: Mapping[str, Any]) -> Any:
+    from cecochat.domain.cluster.values import named
+
+    key = named(name)
+    return document.get(name, document.get(key.key.name, key.default))
+
+
+def _line(name: str, value: Any, *, changed: bool) -> str:
+    from cecochat.domain.cluster.values import named
+
+    key = named(name).key
     allowed = f"{_plain(key.low)} to {_plain(key.high)} {key.unit}".strip() if key.high else ""
     star = "*" if changed else " "
     return f"{star} {name:<26} {value!s:<10} {key.meaning}" + (f" ({allowed})" if allowed else "")

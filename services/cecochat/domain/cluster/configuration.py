@@ -4,20 +4,26 @@ which servers follow it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cecochat.domain.cluster.keys import Key, key, scale
+from cecochat.domain.cluster.limits import Limits
+from cecochat.domain.log.ids import app_of
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(Limits):
     """The configuration in force. Absent keys have their defaults. Servers follow every key while
     they run.
+
+    `apps` has the configuration of each app that has limits of its own, by the app's name.
     """
 
+    apps: Mapping[str, Config] = field(default_factory=dict)
     sessions_max_per_server: int = key(
         "sessions.max_per_server",
         50_000,
@@ -25,67 +31,6 @@ class Config:
         1,
         1_000_000,
         "the most sessions on one server",
-    )
-    sessions_max_per_user: int = key(
-        "sessions.max_per_user", 16, "sessions", 1, 1_000, "the most sessions of one user"
-    )
-    sends_rate_per_user: float = key(
-        "sends.rate_per_user",
-        20.0,
-        "sends/s",
-        0.1,
-        1e6,
-        "how many sends a user may make for long; others wait; a frame counts as at least one send",
-    )
-    sends_burst: int = key(
-        "sends.burst", 200, "sends", 1, 1_000_000, "how many sends a user may make at once"
-    )
-    connects_rate_per_user: float = key(
-        "connects.rate_per_user",
-        1.0,
-        "connects/s",
-        0.01,
-        1e6,
-        "how many connects a user may make for long, and how many lookups before them",
-        "messaging, connect",
-    )
-    connects_burst: int = key(
-        "connects.burst",
-        60,
-        "connects",
-        1,
-        1_000_000,
-        "how many connects a user may make at once",
-        "messaging, connect",
-    )
-    text_max_bytes: int = key(
-        "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
-    )
-    strangers_messages_max: int = key(
-        "strangers.messages_max",
-        0,
-        "messages",
-        0,
-        1_000,
-        "how many messages a user may write to somebody who has not answered; 0: any number, and "
-        "no chat is a request",
-        "messaging, history",
-    )
-    groups_members_max: int = key(
-        "groups.members_max",
-        1_000,
-        "members",
-        0,
-        10_000,
-        "how many members a group may have; 0: nobody can create a group",
-    )
-    groups_made_max: int = key(
-        "groups.made_max",
-        100,
-        "groups",
-        1,
-        1_000_000,
-        "how many groups a user may make that have their home in the same partition",
     )
     queue_max_bytes: int = key(
         "queue.max_bytes",
@@ -127,33 +72,6 @@ class Config:
         "the largest page of a query in bytes; if there is more, it says has_more",
         "history",
     )
-    queries_rate_per_user: float = key(
-        "queries.rate_per_user",
-        20.0,
-        "queries/s",
-        0.1,
-        1e6,
-        "how many queries a user may make for long",
-        "history",
-    )
-    queries_burst: int = key(
-        "queries.burst",
-        200,
-        "queries",
-        1,
-        1_000_000,
-        "how many queries a user may make at once",
-        "history",
-    )
-    queries_at_once_per_user: int = key(
-        "queries.at_once_per_user",
-        8,
-        "queries",
-        1,
-        10_000,
-        "how many queries of a user may be under way, which they are until their answers are read",
-        "history",
-    )
     queries_at_once_per_server: int = key(
         "queries.at_once_per_server",
         128,
@@ -190,44 +108,6 @@ class Config:
     )
     connect_backoff_jitter: float = key(
         "connect.backoff.jitter", 0.5, "", 0, 1, "the part of a wait that is random", "connect"
-    )
-    attachments_max_bytes: int = key(
-        "attachments.max_bytes",
-        25 << 20,
-        "bytes",
-        0,
-        5 << 30,
-        "the largest file that may be attached; 0: none may",
-        "connect",
-    )
-    attachments_types: str = key(
-        "attachments.types",
-        "*",
-        "",
-        0,
-        0,
-        "which media types may be attached, as their senders name them: image/*, application/pdf "
-        "and so on, separated by commas; *: any",
-        "connect",
-    )
-    attachments_rate_per_user: float = key(
-        "attachments.rate_per_user",
-        5.0,
-        "calls/s",
-        0.1,
-        1e6,
-        "how many calls for attachments a user may make for long; each connect server counts for "
-        "itself; to begin an upload counts as 5, and to finish or to read one as 1",
-        "connect",
-    )
-    attachments_burst: int = key(
-        "attachments.burst",
-        200,
-        "calls",
-        5,
-        1_000_000,
-        "how many calls for attachments a user may make at once",
-        "connect",
     )
     drain_spread_s: float = key(
         "drain.spread_s",
@@ -304,25 +184,6 @@ class Config:
     scale_connect_cooldown_s: float = scale(
         "connect.cooldown_s", 60.0, "s", "the time between two changes"
     )
-    backend_rate_per_service: float = key(
-        "backend.rate_per_service",
-        5_000.0,
-        "calls/s",
-        1,
-        1e6,
-        "how many sends and queries a service of the back end may make for long; each connect "
-        "server counts for itself",
-        "connect",
-    )
-    backend_burst: int = key(
-        "backend.burst",
-        20_000,
-        "calls",
-        1_000,
-        10_000_000,
-        "how many sends and queries a service may make at once",
-        "connect",
-    )
     backend_pace: float = key(
         "backend.pace",
         1_250.0,
@@ -330,7 +191,7 @@ class Config:
         1,
         1e6,
         "how many sends of back ends a connect server passes on, so that users do not wait "
-        "meanwhile; the rest waits",
+        "meanwhile; the rest waits, and apps take turns",
         "connect",
     )
     hooks_unread_delay_s: float = key(
@@ -387,8 +248,14 @@ class Config:
         "control",
     )
 
+    def of(self, id_: str) -> Config:
+        """Return the configuration for a user, a service or a chat, by its id: that of its app."""
+        return self.apps.get(app_of(id_), self) if self.apps else self
+
 
 KEYS: dict[str, tuple[str, Key, Any]] = {
-    f.metadata["key"].name: (f.name, f.metadata["key"], f.default) for f in fields(Config)
+    each.metadata["key"].name: (each.name, each.metadata["key"], each.default)
+    for each in fields(Config)
+    if "key" in each.metadata
 }
 """Key name -> (name of the field in `Config`, key, default)."""

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from cecochat.domain.cluster.configuration import KEYS, LOG_LEVELS, Config
 from cecochat.domain.cluster.keys import Key
+from cecochat.domain.cluster.limits import APP_KEYS
 from cecochat.domain.cluster.media import media_types
 from cecochat.domain.cluster.origins import origins
-from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.errors import Invalid, InvalidSettings
+from cecochat.domain.log.ids import app_name
+
+APP_PREFIX = "app."
+
+
+class Named(NamedTuple):
+    """A key, the field of `Config` that it is, its default, and the app that it is for; "": all."""
+
+    app: str
+    field: str
+    key: Key
+    default: Any
 
 
 def parse(document: Any) -> Config:
@@ -19,16 +34,41 @@ def parse(document: Any) -> Config:
     """
     if not isinstance(document, Mapping):
         raise InvalidSettings(f"the configuration is {document!r:.80}: use an object of keys")
-    return Config(**{_key_of(name)[0]: check(name, value) for name, value in document.items()})
+    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in document.items():
+        key = named(name)
+        found[key.app][key.field] = check(name, value)
+    config = Config(**found.pop("", {}))
+    return replace(config, apps={app: replace(config, **own) for app, own in found.items()})
 
 
-def _key_of(name: str) -> tuple[str, Key, Any]:
-    if name not in KEYS:
+def named(name: Any) -> Named:
+    """Return the key of that name, or, for `app.NAME.KEY`, that key for one app. Raises
+    `InvalidSettings`.
+    """
+    app, key = _split(name)
+    if key not in KEYS:
+        near = closest(key)
+        use = str(name).removesuffix(str(key)) + near if near else "one that exists"
         raise InvalidSettings(
-            f"{name!r:.80} is no configuration key: use {closest(name) or 'one that exists'}; "
-            "`cecochat config get` lists them all"
+            f"{name!r:.80} is no configuration key: use {use}; `cecochat config get` lists them all"
         )
-    return KEYS[name]
+    if app and key not in APP_KEYS:
+        raise InvalidSettings(
+            f"{key} cannot be set for an app: set it for all, as {key}, or use one of "
+            f"{', '.join(APP_KEYS)}"
+        )
+    return Named(app, *KEYS[key])
+
+
+def _split(name: Any) -> tuple[str, Any]:
+    if not isinstance(name, str) or not name.startswith(APP_PREFIX):
+        return "", name
+    app, _, key = name.removeprefix(APP_PREFIX).partition(".")
+    try:
+        return app_name(app), key
+    except Invalid as refusal:
+        raise InvalidSettings(f"the key {name[:80]!r}: {refusal.message}") from None
 
 
 def closest(name: object) -> str | None:
@@ -40,11 +80,11 @@ def check(name: str, value: Any) -> Any:
     """Return the value, converted to the key's type. Raises `InvalidSettings` if it has another
     type or is out of range.
     """
-    _, key, default = _key_of(name)
-    if name == "web.origins":
+    _, _, key, default = named(name)
+    if key.name == "web.origins":
         origins(value)
         return value
-    if name == "attachments.types":
+    if key.name == "attachments.types":
         media_types(value)
         return value
     if isinstance(default, str):
@@ -68,7 +108,7 @@ def check(name: str, value: Any) -> Any:
 
 def from_text(name: str, text: str) -> Any:
     """Read the value of a key as a person typed it. Raises `InvalidSettings`."""
-    default = _key_of(name)[2]
+    default = named(name).default
     if isinstance(default, str):
         return check(name, text)
     if isinstance(default, bool):

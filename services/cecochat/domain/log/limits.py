@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cecochat.domain.log.ids import app_of
 
 CLOCKS_APART_MAX_MS = 60_000
 """How far the clock of a server that accepts messages may be ahead of the log's, and how far the id
@@ -16,11 +19,16 @@ a jump of the clock that no record has shown yet.
 
 @dataclass(slots=True)
 class SendLimits:
-    """What a send may be, whoever it is from."""
+    """What a send may be. `apps` has those of the apps that have limits of their own, by name."""
 
     text_max_bytes: int = 16 << 10
     members_max: int = 1_000  # of a group
     made_max: int = 100  # groups of one home that a user may have made
+    apps: Mapping[str, SendLimits] = field(default_factory=dict)
+
+    def of(self, id_: str) -> SendLimits:
+        """Return the limits for a user or a chat, by its id."""
+        return self.apps.get(app_of(id_), self) if self.apps else self
 
 
 @dataclass(slots=True)

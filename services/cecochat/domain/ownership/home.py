@@ -92,7 +92,7 @@ class Home:
     ) -> Membership:
         if as_system:
             return group.hand_over(wanted)
-        return group.settle(user_id, wanted, self._limits.members_max)
+        return group.settle(user_id, wanted, self._limits.of(user_id).members_max)
 
     def _accept_change(
         self, user_id: UserId, send: Send, change: Membership, group: Group, now_ms: int
@@ -122,8 +122,9 @@ class Home:
             each.group.creator_id == user_id and chat_id not in groups.at_home
             for chat_id, each in self._ahead.items()
         )
-        if groups.made[user_id] + new >= self._limits.made_max:
-            raise refusals.too_many_groups(self._limits.made_max)
+        made_max = self._limits.of(user_id).made_max
+        if groups.made[user_id] + new >= made_max:
+            raise refusals.too_many_groups(made_max)
 
     def _append(
         self,

@@ -55,6 +55,10 @@ class TokenBucket:
         self._fill(now_s, rate_per_s, burst)
         self._tokens = max(-burst, self._tokens - tokens)
 
+    def give_back(self, tokens: float) -> None:
+        """Put back tokens that were taken and are not used after all."""
+        self._tokens += tokens
+
     def _fill(self, now_s: float, rate_per_s: float, burst: float) -> None:
         self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * rate_per_s)
         self._at_s = now_s

@@ -83,7 +83,6 @@ class Attachments:
         self._metrics = metrics
         self._rates = Rates("asks for attachments")
         self._config = Config()
-        self._types = media_types(self._config.attachments_types)
         self.answering = Answering(verifier, metrics.seconds, ANSWER_S)
         self.offered = (
             Call("CreateUpload", CreateUploadRequest, CreateUploadResponse, self._create),
@@ -94,7 +93,6 @@ class Attachments:
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
         self._config = config
-        self._types = media_types(config.attachments_types)
 
     @property
     def _files(self) -> Files:
@@ -108,7 +106,7 @@ class Attachments:
     def _charge(self, caller: Identity, calls: int = 1) -> None:
         if caller.scopes:
             return  # a service of the back end, whose calls are counted there
-        config = self._config
+        config = self._config.of(caller.user_id)
         rate, burst = config.attachments_rate_per_user, config.attachments_burst
         self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
 
@@ -118,7 +116,7 @@ class Attachments:
         files, for_ = self._files, self._for(caller, request)
         self._charge(caller, UPLOAD_COST)
         described = _described(request.attachment)
-        self._check_allowed(described)
+        self._check_allowed(for_.user_id, described)
         at_ms = now_ms()
         described.id = self._receipts.begin(for_, described, at_ms)
         key = key_of(for_.user_id, described.id)
@@ -163,18 +161,19 @@ class Attachments:
         """Return the partition that will accept the message."""
         return self._partition_of(UserId(for_.chat_id) if is_group(for_.chat_id) else for_.user_id)
 
-    def _check_allowed(self, described: Attachment) -> None:
-        max_bytes = self._config.attachments_max_bytes
+    def _check_allowed(self, user_id: UserId, described: Attachment) -> None:
+        config = self._config.of(user_id)
+        max_bytes = config.attachments_max_bytes
         if described.size_bytes > max_bytes:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_LARGE,
                 f"the file has {described.size_bytes} bytes, and {max_bytes} are allowed: attach a "
                 "smaller one",
             )
-        if not allows(self._types, described.media_type):
+        if not allows(media_types(config.attachments_types), described.media_type):
             raise Invalid(
                 f"files of the type {described.media_type} are not allowed: use one of "
-                f"{self._config.attachments_types}"
+                f"{config.attachments_types}"
             )
 
     # -- downloads

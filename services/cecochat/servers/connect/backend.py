@@ -123,7 +123,7 @@ class Backend:
 
     def _charge(self, caller: Identity, calls: int) -> None:
         self._carry(1 + calls // SENDS_A_LOOKUP)
-        config = self._config
+        config = self._config.of(caller.user_id)
         rate, burst = config.backend_rate_per_service, config.backend_burst
         self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
 

@@ -12,14 +12,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import app_of
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.ownership.asks import Known
 from cecochat.domain.ownership.calls import Called, Unsure
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import Queried, Query, Sought, SoughtSend
 from cecochat.ports.discovery import Instance
+from cecochat.servers.connect.pace import Pace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ReadToken
 
@@ -29,8 +30,6 @@ PAUSE_S = 0.1
 AT_ONCE = 12  # sends: those of users go between, at each step of their way
 ASK_S = 12.0  # an owner waits for room, and then for its records
 RETRY_MS = 1_000
-BEHIND_MAX_S = 15.0
-"""Calls of more than `AT_ONCE` sends are refused while so much waits: callers wait for 30 s."""
 
 
 @dataclass(slots=True)
@@ -46,33 +45,6 @@ class Passed:
     def is_open(self) -> bool:
         """Whether nothing is known yet."""
         return not self.message_id and self.refusal is None
-
-
-class Pace:
-    """Spreads what is passed on over time, in the order in which it comes."""
-
-    def __init__(self) -> None:
-        self.per_s = Config().backend_pace
-        self._next_s = 0.0
-
-    def check(self) -> None:
-        """Raise `Refusal` if so much waits that one more call would wait for too long."""
-        behind_s = self._next_s - time.monotonic()
-        if behind_s > BEHIND_MAX_S:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_RATE_LIMITED,
-                f"sends of back ends wait for {behind_s:.0f} s here: send fewer, or have an "
-                "operator raise backend.pace",
-                int((behind_s - BEHIND_MAX_S + 1) * 1_000),
-            )
-
-    async def wait(self, count: int) -> None:
-        """Wait until so many may go."""
-        now_s = time.monotonic()
-        at_s = max(now_s, self._next_s)
-        self._next_s = at_s + count / self.per_s
-        if at_s > now_s:
-            await asyncio.sleep(at_s - now_s)
 
 
 class Passing:
@@ -100,7 +72,7 @@ class Passing:
         """
         is_small = len(sends) <= AT_ONCE  # it goes between the parts of large ones
         if not is_small:
-            self.pace.check()
+            self.pace.check(app_of(sends[0].called.user_id))
         by_partition: defaultdict[int, list[Passed]] = defaultdict(list)
         for each in sends:
             by_partition[each.partition].append(each)
@@ -119,7 +91,7 @@ class Passing:
         for first in range(0, len(sends), AT_ONCE):
             some = sends[first : first + AT_ONCE]
             if paced:
-                await self.pace.wait(len(some))
+                await self.pace.wait(app_of(some[0].called.user_id), len(some))
             await self._settle_some(partition, some, token)
             if any(each.is_open for each in some):
                 break

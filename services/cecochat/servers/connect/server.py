@@ -68,7 +68,7 @@ class Directory:
         history server is live. Raises `Refusal`: unavailable while no live server owns the user's
         partition, or rate_limited.
         """
-        config = self._config
+        config = self._config.of(user_id)
         self._rates.check(
             user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
         )

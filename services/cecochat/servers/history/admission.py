@@ -62,7 +62,7 @@ class Admission:
 
     def answered(self, user_id: UserId, size_bytes: int) -> None:
         """Let the user pay for the size of an answer."""
-        config = self._config()
+        config = self._config().of(user_id)
         self._rates.owe(
             user_id,
             time.monotonic(),
@@ -72,7 +72,7 @@ class Admission:
         )
 
     def _check(self, user_id: UserId, cost: int) -> None:
-        config = self._config()
+        config = self._config().of(user_id)
         if self._under_way[user_id] >= config.queries_at_once_per_user:
             raise _limited(
                 f"{user_id} has {config.queries_at_once_per_user} queries under way: read their "

@@ -175,7 +175,7 @@ class Queries:
         return answer.SerializeToString()
 
     async def _requests(self, user_id: UserId, rows: Sequence[ChatRow]) -> set[ChatId]:
-        if not self.config.strangers_messages_max:
+        if not self.config.of(user_id).strangers_messages_max:
             return set()
         with self._reading("messages"):
             return await self.contacts.requests(user_id, rows)

@@ -246,7 +246,7 @@ class Connection:
         return Welcome(
             session_id=self.session.id,
             position=Position(log_id=log.id, partition=partition.partition, offset=offset),
-            limits=limits(self._gate.config),
+            limits=limits(self._gate.config.of(self.session.user_id)),
             server_time_ms=now_ms(),
             user_id=self.session.user_id,
             server_id=self._gate.server_id,
@@ -337,7 +337,7 @@ class Connection:
         asked = await self._gate.asker.verdicts(user_id, new)
         refused = asked | await self._gate.blocking.refused(user_id, new)
         left = [each for each in new if each.client_message_id not in refused]
-        limit = self._gate.config.strangers_messages_max
+        limit = self._gate.config.of(user_id).strangers_messages_max
         return refused | await self._gate.strangers.refused(owner, user_id, left, limit)
 
     def _take_all(

@@ -1,10 +1,13 @@
-"""How much a user may send: a burst at once and a rate for long, which the sessions share."""
+"""How much a user, and all users of an app, may send: a burst at once and a rate for long, which
+their sessions share.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.session.bucket import TokenBucket
@@ -15,14 +18,33 @@ CHANGE_COSTS = 10  # as how many sends a change of a group counts
 LOOK_S = 1.0  # how soon a waiting session sees that the rate has changed
 
 
+class Rate(NamedTuple):
+    """How many sends there may be a second for long, and how many at once."""
+
+    per_s: float
+    burst: int
+
+
+def rate_of_user(config: Config) -> Rate:
+    """Return what a user may send."""
+    return Rate(config.sends_rate_per_user, config.sends_burst)
+
+
+def rate_of_app(config: Config) -> Rate:
+    """Return what all users of an app may send to one server: at once, as much as in a second."""
+    return Rate(config.sends_rate_per_app, max(1, int(config.sends_rate_per_app)))
+
+
 class SendCredit:
-    """The credit of one user. There is no debt: a session that ends while it waits has taken
+    """The credit of one user, or of an app. What a user takes is taken from `shared` as well, where
+    the users of the app take turns. There is no debt: a session that ends while it waits has taken
     nothing, and the others go on.
     """
 
-    def __init__(self, config: Callable[[], Config]) -> None:
-        self._config = config
-        self._bucket = TokenBucket(config().sends_burst, time.monotonic())
+    def __init__(self, rate: Callable[[], Rate], shared: SendCredit | None = None) -> None:
+        self._rate = rate
+        self._shared = shared
+        self._bucket = TokenBucket(rate().burst, time.monotonic())
         self._turn = asyncio.Lock()  # it is fair: whoever waits the longest is next
 
     async def take_for(self, sends: Sequence[Send]) -> int:
@@ -40,16 +62,20 @@ class SendCredit:
         async with self._turn:
             while not (taken := self._take_now(wanted)):  # noqa: ASYNC110 - credit comes with time
                 await asyncio.sleep(min(LOOK_S, self._wait_s(wanted)))
-            return taken
+            return await self._take_shared(self._shared, taken) if self._shared else taken
+
+    async def _take_shared(self, shared: SendCredit, own: int) -> int:
+        taken = 0
+        try:
+            taken = await shared.take(own)
+        finally:
+            self._bucket.give_back(own - taken)
+        return taken
 
     def _take_now(self, wanted: int) -> int:
-        config = self._config()
-        return self._bucket.take_up_to(
-            wanted, time.monotonic(), config.sends_rate_per_user, config.sends_burst
-        )
+        return self._bucket.take_up_to(wanted, time.monotonic(), *self._rate())
 
     def _wait_s(self, wanted: int) -> float:
-        config = self._config()
-        turn = int(config.sends_rate_per_user * TURN_S)
-        count = max(1, min(wanted, turn, config.sends_burst))
-        return self._bucket.wait_s(count, config.sends_rate_per_user)
+        per_s, burst = self._rate()
+        count = max(1, min(wanted, int(per_s * TURN_S), burst))
+        return self._bucket.wait_s(count, per_s)

@@ -135,7 +135,7 @@ class ReadyPartition:
     def _check(
         self, user_id: UserId, send: Send, partition: int | None, as_system: bool
     ) -> tuple[UserId, ...]:
-        max_bytes = self.host.send_limits.text_max_bytes
+        max_bytes = self.host.send_limits.of(user_id).text_max_bytes
         recipients = intake.check_send(user_id, send, max_bytes, self.id_max, partition)
         self.host.moderation.check(user_id, send, as_system=as_system)
         return recipients

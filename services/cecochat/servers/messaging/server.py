@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.cluster.apps import Apps
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, app_of
 from cecochat.domain.moderation.rules import Rules
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
@@ -23,8 +23,9 @@ from cecochat.sealing.opening import Opening
 from cecochat.servers.messaging.before import Asker
 from cecochat.servers.messaging.blocking import Blocking
 from cecochat.servers.messaging.connection import Connection, Read, Write
-from cecochat.servers.messaging.credit import SendCredit
+from cecochat.servers.messaging.credit import SendCredit, rate_of_app, rate_of_user
 from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.limits import follow
 from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.servers.messaging.replaying import Replays
 from cecochat.servers.messaging.signalling import Signalling
@@ -77,7 +78,9 @@ class MessagingServer:
         self._by_user: defaultdict[UserId, list[Session]] = defaultdict(list)
         # The session of a user that ended last, and when, s by the monotonic clock.
         self._left: OrderedDict[UserId, tuple[str, float]] = OrderedDict()
+        self._of_app: Counter[str] = Counter()  # sessions
         self._sends: PerUser[SendCredit] = PerUser()
+        self._app_sends: dict[str, SendCredit] = {}  # by app, of which there are few
         self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
         self._leaving = False  # other servers should take over; until then this one serves
@@ -110,9 +113,7 @@ class MessagingServer:
         self.metrics.sessions_max.set(config.sessions_max_per_server)
         self._limits.resend_window_ms = int(config.resend_window_s * 1_000)
         self._limits.tail_max_bytes = config.tail_max_bytes
-        self._send_limits.text_max_bytes = config.text_max_bytes
-        self._send_limits.members_max = config.groups_members_max
-        self._send_limits.made_max = config.groups_made_max
+        follow(self._send_limits, config)
 
     # -- what others ask
 
@@ -147,7 +148,7 @@ class MessagingServer:
         connection = Connection(self, token, identity, session_id, read, write)
         self._connections.add(connection)
         self._by_user[identity.user_id].append(connection.session)
-        self.metrics.sessions.inc()
+        self._count(identity.user_id, 1)
         try:
             refusal = await connection.run()
         finally:
@@ -175,7 +176,11 @@ class MessagingServer:
             self._left.popitem(last=False)
         if not self._by_user[user_id]:
             del self._by_user[user_id]
-        self.metrics.sessions.dec()
+        self._count(user_id, -1)
+
+    def _count(self, user_id: UserId, sessions: int) -> None:
+        self._of_app[app_of(user_id)] += sessions
+        self.metrics.sessions.inc(sessions)
 
     def _admit(self, user_id: UserId) -> None:
         if self._draining:
@@ -183,7 +188,7 @@ class MessagingServer:
                 errors_pb2.ERROR_CODE_DRAINING,
                 "this server is stopping: ask the connect server for another",
             )
-        config = self._config
+        config = self._config.of(user_id)
         self._connects.check(
             user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
         )
@@ -192,6 +197,12 @@ class MessagingServer:
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
                 f"this server has {config.sessions_max_per_server} sessions, and more are not "
                 "allowed: try again later",
+            )
+        if self._of_app[app_of(user_id)] >= config.sessions_max_per_app:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
+                f"the users of this app have {config.sessions_max_per_app} sessions on this "
+                "server, and more are not allowed: try again later",
             )
         if len(self._by_user.get(user_id, ())) >= config.sessions_max_per_user:
             raise Refusal(
@@ -202,7 +213,17 @@ class MessagingServer:
 
     def send_credit(self, user_id: UserId) -> SendCredit:
         """Return the send credit that all sessions of a user share."""
-        return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
+        shared = self._send_credit_of_app(app_of(user_id))
+        return self._sends.of(
+            user_id, lambda: SendCredit(lambda: rate_of_user(self._config.of(user_id)), shared)
+        )
+
+    def _send_credit_of_app(self, app: str) -> SendCredit:
+        if app not in self._app_sends:
+            self._app_sends[app] = SendCredit(
+                lambda: rate_of_app(self._config.apps.get(app, self._config))
+            )
+        return self._app_sends[app]
 
     def replays(self, user_id: UserId) -> Replays:
         """Return the turns that the sessions of a user take to catch up."""
