@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from copy import deepcopy
 from pathlib import Path
 
+import httpx
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -17,7 +19,7 @@ from cecochat.auth.minting import mint
 from cecochat.documents.holds import KnownHolds
 from cecochat.domain.cluster.retention import Retention, Rule, parse, with_rule
 from cecochat.domain.log.ids import UserId
-from cecochat.ports.configuration import RETENTION
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOLDS, RETENTION
 from cecochat.servers.materialize.sweeping import LATE_MS, Sweeper
 from tests.integration import streams
 from tests.integration.systems import running
@@ -237,6 +239,37 @@ async def test_under_a_hold_nobody_is_erased_and_that_it_was_asked_for_is_kept(
         ("hold", "bob", "case 17"),
     ]
     assert [each["by"] for each in acts[1:]] == ["berta", "anna"]
+
+
+def lose_documents(server: Server, *names: str) -> None:
+    """As a store that comes back empty, or older than it was."""
+    with closing(sqlite3.connect(server.data / "configuration.db")) as store, store:
+        for name in names:
+            store.execute("DELETE FROM versions WHERE name = ?", (name,))
+
+
+async def test_nobody_is_erased_while_the_store_has_lost_the_holds(server: Server) -> None:
+    await run(server, "send", "--as", "alice", "bob", "evidence")
+    await run(server, "hold", "set", "alice", "--why", "case 17")
+    materialize = server.ready["health"]["materialize"]
+
+    async def is_remembered() -> bool:
+        async with httpx.AsyncClient(headers=operators.headers()) as client:
+            answer = await client.get(f"{materialize}/documents")
+        return HOLDS in answer.json()["documents"]
+
+    await eventually(is_remembered)
+    lose_documents(server, HOLDS)
+    for words in (("--yes",), ("--dry-run",)):
+        _, err = await run(server, "erase", "alice", *words, code=3)
+        assert "lost the holds: it has version 0 of them, and 1 is known" in err
+    await server.kill()
+    lose_documents(server, ASSIGNMENT, CONFIGURATION)
+    _, err = await run(server, "erase", "alice", "--yes", "--data", str(server.data), code=1)
+    assert "has lost its documents" in err
+    await server.start()
+    assert await texts(server, "alice") == ["evidence"]
+    await run(server, "erase", "alice", "--yes")
 
 
 async def test_under_a_hold_a_sweep_removes_nothing(server: Server) -> None:

@@ -84,10 +84,14 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
 
     Raises `UsageError`.
     """
+    return await internal_urls(service, settings(None, file))
+
+
+async def internal_urls(service: Service, chosen: Settings) -> list[str]:
+    """Return the same for the system of these settings."""
     from cecochat.adapters import build
     from cecochat.settings import backends
 
-    chosen = settings(None, file)
     if backends.is_shared("discovery", chosen):
         async with build.discovery(chosen) as discovery:
             return [each.health_url for each in discovery.live(service)]

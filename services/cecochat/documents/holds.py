@@ -30,8 +30,14 @@ class KnownHolds:
         """
         async with aclosing(valid(following, HOLDS, holds.parse)) as versions:
             async for version, _ in versions:
-                self._version = max(self._version, version)
+                self.at_least(version)
                 changed()
+
+    def at_least(self, version: int) -> None:
+        """Note that the document has been in this version: if the store has a lower one, it has
+        lost it.
+        """
+        self._version = max(self._version, version)
 
     async def now(self) -> Holds:
         """Return the holds. Raises `Unavailable`, also if the store has lost or spoiled them:
@@ -39,7 +45,11 @@ class KnownHolds:
         """
         document = await self._configuration.get(HOLDS)
         if document.version < self._version:
-            raise Unavailable("the store of documents has lost the holds: control restores them")
+            raise Unavailable(
+                f"the store of documents has lost the holds: it has version {document.version} of "
+                f"them, and {self._version} is known. Nothing is destroyed until control has "
+                "restored them"
+            )
         self._version = document.version
         try:
             return holds.parse(document.value)

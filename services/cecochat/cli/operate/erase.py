@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -17,10 +19,16 @@ from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
     from cecochat.cli.operate.written import Written
+    from cecochat.documents.holds import KnownHolds
     from cecochat.domain.log.ids import UserId
-    from cecochat.ports.keys import Erased
+    from cecochat.ports.configuration import Configuration
+    from cecochat.ports.history import History
+    from cecochat.ports.keys import Erased, Keys
     from cecochat.ports.moderation import Forgotten
     from cecochat.settings.settings import Settings
+
+    Holding = Callable[[Keys, Configuration, History], Awaitable[KnownHolds]]
+    """Returns the holds, once it is sure that their store has not lost them."""
 
 NAMED_MAX = 5
 EXAMPLES = (
@@ -87,10 +95,11 @@ def erase(
         _print_list(run(_erased(target.settings(data, settings))), as_json=json)
         return
     chosen, user_id = target.settings(data, settings), _checked(user or "")
-    report = run(_look(chosen, user_id))
+    holding = partial(_holding, chosen, data, settings)
+    report = run(_look(chosen, user_id, holding))
     if not dry_run:
         _confirm(report, yes)
-        report = run(_erase(chosen, report))
+        report = run(_erase(chosen, report, holding))
     if report.held and not (report.done or dry_run):
         raise Failed(HELD.format(user=user_id, what=", ".join(report.held[:NAMED_MAX])))
     _print(report, as_json=json)
@@ -116,10 +125,23 @@ def _confirm(report: Report, yes: bool) -> None:
         raise UsageError("that is not the user id: nothing was done")
 
 
-async def _look(settings: Settings, user: UserId) -> Report:
+async def _holding(
+    chosen: Settings,
+    data: Path | None,
+    file: Path | None,
+    keys: Keys,
+    configuration: Configuration,
+    history: History,
+) -> KnownHolds:
+    from cecochat.cli.operate.holding import known_holds
+
+    where: dict[str, Any] = {"data": data, "file": file}
+    return await known_holds(chosen, configuration, history, is_new=keys.is_new, **where)
+
+
+async def _look(settings: Settings, user: UserId, holding: Holding) -> Report:
     from cecochat.adapters import build
     from cecochat.cli.operate.written import written_by
-    from cecochat.documents.holds import KnownHolds
     from cecochat.settings import backends
 
     async with build.keys(settings) as keys, build.history(settings) as history:
@@ -127,7 +149,8 @@ async def _look(settings: Settings, user: UserId) -> Report:
         key = "none" if user not in found else "whole" if found[user] else "destroyed"
         written = await written_by(history, user)
         async with build.configuration(settings) as configuration:
-            held = tuple(await KnownHolds(configuration, history).on(user))
+            holds = await holding(keys, configuration, history)
+            held = tuple(await holds.on(user))
     files = await _files(settings, user, delete=False)
     return Report(
         user, key, backends.chosen("keys", settings).keeps_in, written, files, None, 0, held
@@ -152,7 +175,7 @@ async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | Non
     return len(keys)
 
 
-async def _erase(settings: Settings, report: Report) -> Report:
+async def _erase(settings: Settings, report: Report, holding: Holding) -> Report:
     """Note that it was asked for, look for holds, and then destroy the key: whoever sets a hold
     later sees the note. The key comes before the revocation, since whoever is told of that asks
     for it again.
@@ -160,7 +183,6 @@ async def _erase(settings: Settings, report: Report) -> Report:
     import asyncio
 
     from cecochat.adapters import build
-    from cecochat.documents.holds import KnownHolds
     from cecochat.documents.revocations import deciding, until_now_ms
     from cecochat.domain.cluster.revocations import Revocation
     from cecochat.ports.configuration import HOLDS, REVOCATIONS
@@ -168,9 +190,11 @@ async def _erase(settings: Settings, report: Report) -> Report:
     from cecochat.runtime.clock import now_ms
 
     async with build.keys(settings) as keys, build.configuration(settings) as configuration:
-        await changes.change(configuration, HOLDS, _noting(report.user, asked=True))
         async with build.history(settings) as history:
-            held = tuple(await KnownHolds(configuration, history).on(report.user))
+            holds = await holding(keys, configuration, history)
+            noted = await changes.change(configuration, HOLDS, _noting(report.user, asked=True))
+            holds.at_least(noted.version)
+            held = tuple(await holds.on(report.user))
         if held:
             return report._replace(held=held)
         await note(settings, "erase", user_id=report.user)
