@@ -1,7 +1,7 @@
-"""What the search costs in one process: to index a message, beside storing it in the history, and
-to find among many.
+"""What the search costs, in SQLite and in PostgreSQL: to index a message, beside storing it in the
+history, and to find among many.
 
-    python -m tests.bench.searches [MESSAGES]
+    python -m tests.bench.searches [MESSAGES] [--postgres HOST:PORT]
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from typing import Any, cast
 
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.embedded.search import EmbeddedSearch
+from cecochat.adapters.postgres import connection
+from cecochat.adapters.postgres.search import PostgresSearch
+from cecochat.adapters.postgres.settings import PostgresSettings
 from cecochat.domain.log.ids import ChatId, UserId, dialog, message_id, stamp_at
 from cecochat.domain.search.entries import entries_of
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import MessageRow, Progress
+from cecochat.ports.search import Search
 from cecochat.sealing.keyring import KeyRing
 from cecochat.sealing.opening import Opening
 from cecochat.servers.history.queries import Queries
@@ -45,6 +49,7 @@ LOOKED_FOR = (
     "python 3",
 )
 LOG_ID = "bench"
+NAMESPACE = "bench_search"
 
 
 def messages(count: int) -> list[MessageRow]:
@@ -70,13 +75,14 @@ async def stored(history: EmbeddedHistory, rows: Sequence[MessageRow]) -> float:
     return time.process_time() - begun_s
 
 
-async def indexed(search: EmbeddedSearch, rows: Sequence[MessageRow]) -> float:
+async def indexed(search: Search, rows: Sequence[MessageRow]) -> tuple[float, float]:
+    """The CPU time of this process and the time that it took, in s."""
     turn = await search.clear()
-    begun_s = time.process_time()
+    begun_s, cpu_s = time.perf_counter(), time.process_time()
     for at in range(0, len(rows), BATCH):
         entries = entries_of(row.event for row in rows[at : at + BATCH])
         await search.write(entries, Progress(LOG_ID, 0, at + BATCH), turn)
-    return time.process_time() - begun_s
+    return time.process_time() - cpu_s, time.perf_counter() - begun_s
 
 
 async def searched(searching: Searching, text: str) -> str:
@@ -93,34 +99,62 @@ async def searched(searching: Searching, text: str) -> str:
     return f"{text!r:20} {found / TIMES:5.1f} found  {times}"
 
 
-async def main(count: int) -> None:
+async def embedded(folder: Path, history: EmbeddedHistory, rows: Sequence[MessageRow]) -> None:
+    search = await EmbeddedSearch.open(folder)
+    await measured(search, history, rows)
+    await search.database.empty_wal()
+    size = (folder / "search.db").stat().st_size
+    print(f"  on the disk: {size / len(rows):.0f} bytes a message")
+    await search.close()
+
+
+async def in_postgres(address: str, history: EmbeddedHistory, rows: Sequence[MessageRow]) -> None:
+    """In a schema of its own."""
+    settings = PostgresSettings((address,), NAMESPACE)
+    search = await PostgresSearch.open(settings)
+    await measured(search, history, rows)
+    opened = await connection.single(settings)
+    size = await opened.fetchval("SELECT pg_total_relation_size('texts')")
+    print(f"  on the disk: {size / len(rows):.0f} bytes a message")
+    await opened.execute(f"DROP SCHEMA {NAMESPACE} CASCADE")
+    await opened.close()
+    await search.close()
+
+
+async def measured(search: Search, history: EmbeddedHistory, rows: Sequence[MessageRow]) -> None:
+    print(type(search).__name__)
+    cpu_s, took_s = await indexed(search, rows)
+    count = len(rows)
+    print(f"  to index one: {cpu_s / count * 1e6:.1f} µs of CPU here; {count / took_s:,.0f}/s")
+    log = Log(cast("Any", None), LOG_ID, 1)
+    opening = Opening(KeyRing(cast("Any", None), b"secret"))  # nothing is sealed here
+    searching = Searching(history, search, log, Queries(history, opening, log, OFF))
+    for text in LOOKED_FOR:
+        print(f"  {await searched(searching, text)}")
+    begun_s = time.perf_counter()
+    await search.forget(UserId("user1"))
+    print(f"  to forget a user: {time.perf_counter() - begun_s:.2f} s")
+
+
+async def main(count: int, postgres: str) -> None:
     rows = messages(count)
     with tempfile.TemporaryDirectory() as folder:
         history = await EmbeddedHistory.open(Path(folder))
-        search = await EmbeddedSearch.open(Path(folder))
-        storing_s, indexing_s = await stored(history, rows), await indexed(search, rows)
+        storing_s = await stored(history, rows)
         print(f"{count} messages of {TEXT_MAX} characters at most, {BATCH} in a batch")
         print(f"to store one: {storing_s / count * 1e6:.1f} µs of CPU")
-        print(
-            f"to index it:  {indexing_s / count * 1e6:.1f} µs, ratio {indexing_s / storing_s:.2f}"
-        )
-        await search.database.empty_wal()
         await history.database.empty_wal()
-        for name in ("history.db", "search.db"):
-            print(f"{name}: {(Path(folder) / name).stat().st_size / count:.0f} bytes a message")
-        log = Log(cast("Any", None), LOG_ID, 1)
-        opening = Opening(KeyRing(cast("Any", None), b"secret"))  # nothing is sealed here
-        searching = Searching(history, search, log, Queries(history, opening, log, OFF))
-        for text in LOOKED_FOR:
-            print(await searched(searching, text))
-        begun_s = time.perf_counter()
-        await search.forget(UserId("user1"))
-        print(f"to forget a user: {time.perf_counter() - begun_s:.2f} s")
+        size = (Path(folder) / "history.db").stat().st_size
+        print(f"history.db: {size / count:.0f} bytes a message")
+        await embedded(Path(folder), history, rows)
+        if postgres:
+            await in_postgres(postgres, history, rows)
         await history.close()
-        await search.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("messages", type=int, nargs="?", default=100_000)
-    asyncio.run(main(parser.parse_args().messages))
+    parser.add_argument("--postgres", default="", metavar="HOST:PORT", help="measure it as well")
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.messages, arguments.postgres))

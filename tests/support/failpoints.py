@@ -15,6 +15,7 @@ from typing import Any
 
 from cecochat.cli.main import main
 from cecochat.runtime.clock import now_ms
+from cecochat.servers.materialize.indexing import Indexer
 from cecochat.servers.materialize.worker import Materializer
 from cecochat.servers.messaging import partition
 from cecochat.servers.messaging.forward import Forwarding
@@ -49,6 +50,8 @@ MOMENTS: dict[str, tuple[type, str, bool]] = {
     "forward": (Forwarding, "_append", True),
     # The rows are in the database, and the group's offset does not say so.
     "commit": (Materializer, "_write", False),
+    # The index is made again, and another chat is about to be indexed.
+    "index": (Indexer, "_index", True),
 }
 """Name -> class, method, and whether it dies before that is done or after."""
 
