@@ -24,6 +24,7 @@ from cecochat.domain.search.words import query
 from cecochat.ports.history import Progress
 from cecochat.ports.search import Superseded
 from scripts.backends.launch import Backend, private
+from tests.contract.openers.postgres import drop
 from tests.contract.test_search import all_found, text
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
@@ -227,6 +228,31 @@ async def test_servers_that_start_together_make_the_tables_once(settings: Postgr
         await each.close()
 
 
+async def test_it_opens_while_postgres_is_away(server: Backend, settings: PostgresSettings) -> None:
+    await asyncio.to_thread(server.stop)
+    opened = await PostgresSearch.open(settings)
+    with pytest.raises(Unavailable):
+        await opened.progress("a log")
+    await asyncio.to_thread(server.start)
+    assert await opened.progress("a log") == {}
+    await opened.close()
+
+
+async def test_an_empty_database_in_its_place_will_do(
+    settings: PostgresSettings, index: PostgresSearch
+) -> None:
+    turn = await index.clear()
+    await drop(settings)
+    admin = await connection.single(settings)
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    )
+    await admin.close()
+    with pytest.raises(Unavailable):  # which Superseded is
+        await index.write([text(1, "hello")], None, turn)
+    await index.write([text(1, "hello")], None, await index.clear())
+
+
 async def test_what_settings_can_mend_is_told(settings: PostgresSettings) -> None:
     with pytest.raises(InvalidSettings, match="create the database"):
         await PostgresSearch.open(replace(settings, database="nowhere"))
@@ -234,8 +260,6 @@ async def test_what_settings_can_mend_is_told(settings: PostgresSettings) -> Non
         await PostgresSearch.open(replace(settings, username="nobody"))
     with pytest.raises(InvalidSettings, match="use host:port"):
         await PostgresSearch.open(replace(settings, addresses=("localhost",)))
-    with pytest.raises(Unavailable):
-        await PostgresSearch.open(replace(settings, addresses=("127.0.0.1:1",)))
 
 
 async def test_doctor_says_whether_words_are_logged(settings: PostgresSettings) -> None:

@@ -4,9 +4,7 @@ all pages of all chats of a user, and looks into the texts itself.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.adapters.embedded.search import EmbeddedSearch
 from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import ChatId, UserId, dialog
@@ -35,10 +34,8 @@ from cecochat.v1.history_pb2 import (
     SearchMessagesRequest,
     SearchMessagesResponse,
 )
-from tests.contract.openers import Place, names, opener
 from tests.contract.test_history import on_one_database
 from tests.contract.test_search import matches
-from tests.support.backends import Backends
 from tests.support.groups import GroupWorld
 
 NAMES = ("ann", "bob", "carol")
@@ -165,16 +162,12 @@ class Servers:
             request.before = page.messages[-1].id
 
 
-@pytest.fixture(params=names("search"))
-async def servers(
-    request: pytest.FixtureRequest, tmp_path: Path, backends: Backends
-) -> AsyncIterator[Servers]:
-    place = Place(tmp_path, f"test_{uuid.uuid4().hex[:12]}", backends)
-    async with AsyncExitStack() as stack:
-        search = await opener(request.param, "search")(place, stack)
-        history = await EmbeddedHistory.open(tmp_path)
-        stack.push_async_callback(history.close)
-        yield Servers(history, search, await search.clear())
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
+    history, search = await EmbeddedHistory.open(tmp_path), await EmbeddedSearch.open(tmp_path)
+    yield Servers(history, search, await search.clear())
+    await history.close()
+    await search.close()
 
 
 @on_one_database

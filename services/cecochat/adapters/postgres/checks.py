@@ -35,6 +35,7 @@ def all_of(settings: PostgresSettings) -> Sequence[Finding]:
 async def _logs_words(settings: PostgresSettings) -> bool:
     opened = await connection.pool(settings)
     try:
+        await connection.check(settings, opened)
         with connection.errors(settings):
             return bool(await opened.fetchval(LOGS_WORDS))
     finally:

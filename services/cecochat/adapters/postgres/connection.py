@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -51,21 +52,24 @@ def errors(settings: PostgresSettings) -> Iterator[None]:
 
 
 async def pool(settings: PostgresSettings) -> asyncpg.Pool:
-    """Connect, and create the tables if they are missing. Raises `Unavailable`; `InvalidSettings`
-    if waiting does not help.
+    """Return a pool, which connects when it is used. Each new connection creates the tables if they
+    are missing. Raises `InvalidSettings`.
     """
+    return await asyncpg.create_pool(
+        **_named(settings),
+        min_size=0,
+        max_size=POOL_MAX,
+        command_timeout=CALL_S,
+        init=partial(_prepare, settings=settings),
+    )
+
+
+async def check(settings: PostgresSettings, opened: asyncpg.Pool) -> None:
+    """Connect. Raises `Unavailable`; `InvalidSettings` if waiting does not help."""
     try:
         with errors(settings):
-            opened = await asyncpg.create_pool(
-                **_named(settings), min_size=1, max_size=POOL_MAX, command_timeout=CALL_S
-            )
-            try:
-                async with opened.acquire() as connection:
-                    await _prepare(connection, settings)
-            except BaseException:
-                await close(opened)
-                raise
-            return opened
+            async with opened.acquire(timeout=CALL_S):
+                pass
     except Unavailable as error:
         if mend := _mend(error.__cause__):
             raise InvalidSettings(f"{error}: {mend}") from error

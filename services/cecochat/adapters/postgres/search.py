@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
@@ -13,12 +14,15 @@ from typing_extensions import override
 
 from cecochat.adapters.postgres import connection, matching
 from cecochat.adapters.postgres.settings import PostgresSettings
+from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.search.entries import Entry, Gone, Text
 from cecochat.domain.search.words import Query
 from cecochat.ports.history import Progress
 from cecochat.ports.search import Found, Search, Superseded, Turn
+
+log = logging.getLogger(__name__)
 
 ALONE_EVERY_S: Final = 0.5
 CLEAR_S: Final = 60.0
@@ -86,8 +90,16 @@ class PostgresSearch(Search):
 
     @classmethod
     async def open(cls, settings: PostgresSettings) -> PostgresSearch:
-        """Connect. Raises `Unavailable`, `InvalidSettings`."""
-        return cls(settings, await connection.pool(settings))
+        """Connect; if PostgreSQL does not answer, do so later. Raises `InvalidSettings`."""
+        pool = await connection.pool(settings)
+        try:
+            await connection.check(settings, pool)
+        except Unavailable as error:
+            log.warning("there are no searches until it answers: %s", error)
+        except BaseException:
+            await connection.close(pool)
+            raise
+        return cls(settings, pool)
 
     @override
     @asynccontextmanager
@@ -106,14 +118,21 @@ class PostgresSearch(Search):
             return await opened.fetchval(statement, *values)
 
     @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        try:
+            with connection.errors(self._settings):
+                async with self._pool.acquire(timeout=connection.CALL_S) as opened:
+                    yield opened
+        except InvalidSettings as error:  # they were right at the start
+            raise Unavailable(str(error)) from error
+
+    @asynccontextmanager
     async def _transaction(
         self, begin: str, timeout_s: float = connection.CALL_S
     ) -> AsyncIterator[asyncpg.Connection]:
-        with connection.errors(self._settings):
-            acquiring = self._pool.acquire(timeout=connection.CALL_S)
-            async with acquiring as opened, opened.transaction():
-                await opened.execute(begin, timeout=timeout_s)
-                yield opened
+        async with self._connected() as opened, opened.transaction():
+            await opened.execute(begin, timeout=timeout_s)
+            yield opened
 
     @override
     async def clear(self) -> Turn:
@@ -123,8 +142,8 @@ class PostgresSearch(Search):
 
     @override
     async def take(self, log_id: str, partition: int) -> tuple[Turn, Place] | None:
-        with connection.errors(self._settings):
-            row = await self._pool.fetchrow(TAKE, log_id, partition)
+        async with self._connected() as opened:
+            row = await opened.fetchrow(TAKE, log_id, partition)
         return (Turn(row["turn"]), Place(row["clock_ms"], row["up_to"])) if row else None
 
     @override
@@ -141,8 +160,8 @@ class PostgresSearch(Search):
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
-        with connection.errors(self._settings):
-            rows = await self._pool.fetch(PROGRESS, log_id)
+        async with self._connected() as opened:
+            rows = await opened.fetch(PROGRESS, log_id)
         return {partition: Place(*at) for partition, *at in rows}
 
     @override
@@ -152,8 +171,8 @@ class PostgresSearch(Search):
         if not scopes:
             return []
         wanted = matching.tsquery(query, scopes), before, after, matching.phrases(query), limit
-        with connection.errors(self._settings):
-            rows = await self._pool.fetch(FIND, *wanted)
+        async with self._connected() as opened:
+            rows = await opened.fetch(FIND, *wanted)
         return [Found(id_, chat_id, tuple(event_ids)) for id_, chat_id, event_ids in rows]
 
     @override
@@ -165,14 +184,14 @@ class PostgresSearch(Search):
 
     @override
     async def authors(self, among: Collection[UserId]) -> set[UserId]:
-        with connection.errors(self._settings):
-            rows = await self._pool.fetch(AUTHORS, list(among))
+        async with self._connected() as opened:
+            rows = await opened.fetch(AUTHORS, list(among))
         return {UserId(user_id) for (user_id,) in rows}
 
     @override
     async def purge(self) -> None:
-        with connection.errors(self._settings):
-            if not await self._pool.fetchval(REMOVALS):
+        async with self._connected() as opened:
+            if not await opened.fetchval(REMOVALS):
                 return
         async with self._transaction(BEGIN_ALONE, REWRITE_S) as opened:
             if await opened.fetchval(REMOVALS):  # another server may have done it meanwhile

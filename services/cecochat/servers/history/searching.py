@@ -62,12 +62,16 @@ class Searching:
         sight = _Sight(self._history, user_id, scopes)
         find = partial(self._search.find, wanted)
         shown = await self._shown(find, sight, request.before or ID_MAX, limit + 1)
+        await self._check(self._search, request)  # it may have been cleared meanwhile
         return _answer(shown, limit, self._queries.config.history_page_max_bytes)
 
     async def _hold(self, search: Search, request: SearchMessagesRequest) -> None:
         """Refuse the query if the index is not whole, or not as far as the token asks for."""
         if request.HasField("token"):
             await self._queries.hold(request.token)
+        await self._check(search, request)
+
+    async def _check(self, search: Search, request: SearchMessagesRequest) -> None:
         progress = await search.progress(self._log.id)
         if len(progress) < self._log.partitions:
             raise Refusal(
