@@ -280,6 +280,17 @@ async def test_the_operator_says_which_files_and_how_many(tmp_path: Path) -> Non
         assert refused.value.code == "rate_limited"
 
 
+async def test_a_user_uploads_so_much_a_day(tmp_path: Path) -> None:
+    limits = {"attachments.bytes_per_user": 9}
+    async with running(tmp_path, {**QUICK, **limits}) as up:
+        assert await begin(up, "alice", b"hello")
+        with pytest.raises(Refused, match="alice uploads so much too often") as refused:
+            await begin(up, "alice", b"hello")
+        assert refused.value.code == "rate_limited"
+        assert await begin(up, "alice", b"hell")
+        assert await begin(up, "bob", b"hello")
+
+
 async def test_without_a_store_nothing_is_uploaded(tmp_path: Path) -> None:
     async with running(tmp_path, attachments=False) as up:
         assert await refusal(begin(up, "alice", b"hello")) == "unimplemented"

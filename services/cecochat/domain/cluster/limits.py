@@ -156,6 +156,15 @@ class Limits:
         "how many calls for attachments a user may make at once",
         "connect",
     )
+    attachments_bytes_per_user: int = key(
+        "attachments.bytes_per_user",
+        2 << 30,
+        "bytes/day",
+        1,
+        1 << 50,
+        "how much a user may upload a day; each connect server counts for itself",
+        "connect",
+    )
     backend_rate_per_service: float = key(
         "backend.rate_per_service",
         5_000.0,

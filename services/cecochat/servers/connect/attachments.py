@@ -45,6 +45,7 @@ DOWNLOAD_S: Final = 300
 ANSWER_S: Final = 15.0
 YOUNG_MS: Final = 5_000
 BEHIND_RETRY_MS: Final = 50
+DAY_S: Final = 86_400
 UPLOAD_COST: Final = 5
 """How many calls it counts as to begin an upload."""
 
@@ -82,6 +83,7 @@ class Attachments:
         self._partition_of = partition_of
         self._metrics = metrics
         self._rates = Rates("asks for attachments")
+        self._quotas = Rates("uploads so much")
         self._config = Config()
         self.answering = Answering(verifier, metrics.seconds, ANSWER_S)
         self.offered = (
@@ -110,6 +112,13 @@ class Attachments:
         rate, burst = config.attachments_rate_per_user, config.attachments_burst
         self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
 
+    def _charge_bytes(self, caller: Identity, size_bytes: int) -> None:
+        if caller.scopes:
+            return
+        a_day = self._config.of(caller.user_id).attachments_bytes_per_user
+        now_s = time.monotonic()
+        self._quotas.check(caller.user_id, now_s, a_day / DAY_S, a_day, size_bytes)
+
     # -- uploads
 
     async def _create(self, caller: Identity, request: CreateUploadRequest) -> bytes:
@@ -117,6 +126,7 @@ class Attachments:
         self._charge(caller, UPLOAD_COST)
         described = _described(request.attachment)
         self._check_allowed(for_.user_id, described)
+        self._charge_bytes(caller, described.size_bytes)
         at_ms = now_ms()
         described.id = self._receipts.begin(for_, described, at_ms)
         key = key_of(for_.user_id, described.id)
