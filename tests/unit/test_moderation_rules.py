@@ -164,19 +164,19 @@ def test_what_is_asked_and_what_answers_mean() -> None:
     assert question("bob", send) == {
         "type": "before_send.message",
         "data": {
-            "user_id": "bob",
-            "chat_id": CHAT,
-            "client_message_id": "1",
+            "userId": "bob",
+            "chatId": CHAT,
+            "clientMessageId": "1",
             "text": "hello",
             "mentions": ["cyd"],
-            "reply_to_id": "7",
+            "replyToId": "7",
         },
     }
     send.message.attachments.add(id="A", name="a.png", media_type="image/png", size_bytes=3)
     (file,) = question("bob", send)["data"]["attachments"]
-    assert (file["name"], file["media_type"], file["size_bytes"]) == ("a.png", "image/png", 3)
+    assert (file["name"], file["mediaType"], file["sizeBytes"]) == ("a.png", "image/png", "3")
     asked = question("bob", Send(edit=Edit(message_id=9, text="hi")))
-    assert (asked["type"], asked["data"]["message_id"]) == ("before_send.edit", "9")
+    assert (asked["type"], asked["data"]["messageId"]) == ("before_send.edit", "9")
     for allowed in (b"", b" ", b'{"action": "allow"}'):
         assert verdict(allowed) is None
     refused = verdict(b'{"action": "refuse", "reason": "be kind"}')

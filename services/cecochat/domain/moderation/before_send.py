@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -64,28 +65,29 @@ def question(user_id: str, send: Send) -> dict[str, Any]:
     kind = str(send.WhichOneof("body"))
     body = send.message if kind == "message" else send.edit
     about: dict[str, Any] = {
-        "user_id": user_id,
-        "chat_id": send.chat_id,
-        "client_message_id": send.client_message_id,
+        "userId": user_id,
+        "chatId": send.chat_id,
+        "clientMessageId": send.client_message_id,
         "text": body.text,
         "mentions": [each.user_id for each in body.mentions],
     }
     if kind == "message":
-        about["reply_to_id"] = str(send.message.reply_to_id or "")
+        about["replyToId"] = str(send.message.reply_to_id or "")
         if send.message.attachments:
             about["attachments"] = [_described(each) for each in send.message.attachments]
     else:
-        about["message_id"] = str(send.edit.message_id)
+        about["messageId"] = str(send.edit.message_id)
     return {"type": f"before_send.{kind}", "data": about}
 
 
 def _described(attachment: Attachment) -> dict[str, Any]:
+    """Return an attachment as webhooks have it."""
     return {
         "id": attachment.id,
         "name": attachment.name,
-        "media_type": attachment.media_type,
-        "size_bytes": attachment.size_bytes,
-        "sha256": attachment.sha256.hex(),
+        "mediaType": attachment.media_type,
+        "sizeBytes": str(attachment.size_bytes),
+        "sha256": b64encode(attachment.sha256).decode(),
     }
 
 
