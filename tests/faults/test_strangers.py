@@ -7,26 +7,33 @@ from __future__ import annotations
 import asyncio
 from asyncio import TaskGroup
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from cecochat.adapters import build
 from cecochat.auth.minting import mint
 from cecochat.client import Client, Connecting, Message, SendRejected, connect
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.settings.settings import load
 from tests.support import commands
+from tests.support.processes import Processes, processes
 from tests.support.results import write
 from tests.support.server import Server, running
 
 LIMIT = 3
 PAIRS = 6
 SENDS = 8
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 2, "connect": 1}
+Die = Callable[[], Awaitable[None]]
 
 
 class Pair:
     """Somebody who writes, and somebody who answers or does not."""
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, server: Server | Processes, number: int) -> None:
         self.server = server
         self.writer, self.reader = f"writer{number}", f"reader{number}"
         self.answers = number % 2 == 0
@@ -79,29 +86,58 @@ async def test_over_kills_who_was_answered_is_never_refused(
     tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     async with running(tmp_path, {"CECOCHAT_PARTITIONS": "4"}) as server:
+
+        async def die() -> None:
+            await server.kill()
+            await server.start()
+
         await commands.run(server, "config", "set", "strangers.messages_max", f"{LIMIT}")
-        await server.kill()
-        await server.start()  # with the key in force
-        pairs = [Pair(server, number) for number in range(PAIRS)]
-        async with TaskGroup() as group:
-            talking = [group.create_task(each.talk()) for each in pairs]
-            for each in pairs:
-                await each.begun.wait()
-            kills = 0
-            while not all(each.done() for each in talking):
-                await asyncio.sleep(rng.uniform(0.2, 1.5))  # any moment
-                await server.kill()
-                await server.start()
-                kills += 1
-    answered = [each for each in pairs if each.answers]
+        await die()  # so that it starts with the key
+        figures = await talked(server, die, rng)
+    print(write("strangers", {"seed": base_seed, **figures}))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_in_a_cluster_who_was_answered_is_never_refused(
+    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    async with build.configuration(load(on_real)) as configuration:
+        keys = {"strangers.messages_max": LIMIT}
+        await configuration.change(CONFIGURATION, lambda old: {**old, **keys}, by="test")
+    async with processes(tmp_path, on_real, COUNTS) as cluster:
+
+        async def die() -> None:
+            victim = rng.choice(cluster.of(rng.choice(("messaging", "materialize", "history"))))
+            await victim.kill()
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
+            await victim.start()
+
+        figures = await talked(cluster, die, rng)
+    print(write("strangers-cluster", {"seed": base_seed, **figures}))
+
+
+async def talked(where: Server | Processes, die: Die, rng: Random) -> dict[str, object]:
+    """Have pairs talk while servers die, and check what was accepted."""
+    pairs = [Pair(where, number) for number in range(PAIRS)]
+    kills = 0
+    async with TaskGroup() as group:
+        talking = [group.create_task(each.talk()) for each in pairs]
+        for each in pairs:
+            await each.begun.wait()
+        while not all(each.done() for each in talking):
+            await asyncio.sleep(rng.uniform(0.2, 1.5))  # any moment
+            await die()
+            kills += 1
     figures = {
         "kills": kills,
-        "accepted_of_answered": [each.accepted[True] for each in answered],
-        "accepted_of_strangers": [sum(p.accepted.values()) for p in pairs if not p.answers],
+        "accepted_once_told": [each.accepted[True] for each in pairs if each.answers],
+        "accepted_before": [each.accepted[False] for each in pairs],
+        "refused": sum(sum(each.refused.values()) for each in pairs),
     }
-    write("strangers", {"seed": base_seed, **figures})
-    for pair in answered:
-        assert (pair.refused[True], pair.accepted[True]) == (0, SENDS // 2)
     for pair in pairs:
+        told = SENDS // 2 if pair.answers else 0
+        assert (pair.refused[True], pair.accepted[True]) == (0, told), figures
         assert LIMIT <= pair.accepted[False] <= LIMIT * (1 + kills), figures
-    assert sum(sum(each.refused.values()) for each in pairs)
+    assert figures["refused"]
+    return figures
