@@ -17,7 +17,7 @@ import { type Group, type Member, inWords } from "./model/group";
 import type { Message } from "./model/message";
 import { isGroup, peerOf } from "./model/names";
 import type { Settings } from "./model/settings";
-import type { ChatSummary, Client, Connect, Found, Groups, Listener, Page, Status, Waiting } from "./port";
+import type { ChatSummary, Client, Connect, Found, Groups, Listener, Page, Safety, Status, Waiting } from "./port";
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
 export const connect: Connect = async (me, listener) => {
@@ -37,6 +37,7 @@ type SendOptions = { clientMessageId: string } & NonNullable<Parameters<Given["s
 class Adapter implements Client {
   readonly me: string;
   readonly groups: Groups;
+  readonly safety: Safety;
   /** All messages that were told, as they are now. */
   private readonly timeline = new Timeline();
   /** What this page has sent besides messages. */
@@ -50,6 +51,7 @@ class Adapter implements Client {
   ) {
     this.me = given.userId;
     this.groups = groupsOf(given);
+    this.safety = safetyOf(given);
     given.on("status", (status) => listener.status(plainStatus(status)));
     given.on("caughtup", () => listener.caughtUp());
     given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, this.now(message))));
@@ -213,7 +215,7 @@ class Adapter implements Client {
     const found: ChatSummary[] = [];
     for (const chat of await this.given.chats()) {
       const { lastMessage, lastGroupChange, unreadCount: unread, unreadMentionCount: mentions } = chat;
-      const { holes, lastChangeId: changeId, settings } = chat;
+      const { holes, lastChangeId: changeId, settings, isRequest } = chat;
       const peer = peerOf(this.me, chat.chatId);
       if (peer === undefined || !lastMessage) continue;
       const marks = chat.marks.find((each) => each.userId === peer);
@@ -221,7 +223,7 @@ class Adapter implements Client {
       const group = chat.options && { ...chat.options, role: chat.role };
       const last = this.now(lastGroupChange ?? lastMessage);
       const counts = { unread, mentions, readUpTo };
-      found.push({ peer, group, settings, ...counts, last, marks, holes, changeId });
+      found.push({ peer, group, settings, ...counts, last, marks, holes, changeId, isRequest });
     }
     return found;
   }
@@ -279,6 +281,20 @@ function groupsOf({ groups }: Given): Groups {
     remove: (peer, users) => groups.remove(peer, users),
     rename: (peer, name) => groups.rename(peer, name),
     appoint: (peer, user, role) => groups.appoint(peer, user, role),
+  };
+}
+
+function safetyOf(given: Given): Safety {
+  return {
+    report: (peer, message, reason, text) =>
+      message === undefined ? given.reportUser(peer, reason, text) : given.report(peer, message, reason, text),
+    block: (user) => given.block(user),
+    unblock: (user) => given.unblock(user),
+    async blocked() {
+      const found: string[] = [];
+      for await (const { userId } of given.blocked()) found.push(userId);
+      return found;
+    },
   };
 }
 

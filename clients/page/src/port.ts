@@ -22,6 +22,8 @@ export interface ChatSummary {
   readonly last: Message;
   readonly marks: Marks | undefined;
   readonly holes: readonly Hole[];
+  /** Only the other user wrote here, and this one has not accepted that. */
+  readonly isRequest: boolean;
   /** The last change of a message that is in this. */
   readonly changeId: bigint;
 }
@@ -77,8 +79,19 @@ export interface Groups {
   appoint(peer: string, user: string, role: Role): Promise<unknown>;
 }
 
+/** What this user can do about others. Each fails if the server refuses it or does not answer. */
+export interface Safety {
+  /** Tell the moderators of a message of a chat, or of a user if there is no message. */
+  report(peer: string, message: bigint | undefined, reason: string, text: string): Promise<unknown>;
+  block(user: string): Promise<unknown>;
+  unblock(user: string): Promise<unknown>;
+  /** Return whom this user blocks. */
+  blocked(): Promise<readonly string[]>;
+}
+
 export interface Client {
   readonly me: string;
+  readonly safety: Safety;
   /** Queue a text, and files once they are uploaded. Return the key under which it is told as sent or rejected. */
   send(peer: string, text: string, replyTo?: bigint, files?: readonly File[]): string;
   /** Return a URL that gives a file of a message for some minutes, as a download. */

@@ -1,11 +1,12 @@
 import { draftOf, keepDraft } from "./drafts";
-import { Chats } from "./model/chats";
+import { Chats, isHeard } from "./model/chats";
 import type { Conversation } from "./model/conversation";
 import type { Group } from "./model/group";
-import type { Hole, Marks, Message, Presence } from "./model/message";
+import { type Hole, type Marks, type Message, type Presence, spoken } from "./model/message";
 import type { Settings } from "./model/settings";
 import type { Client, Connect, Found, Groups, Listener, Status } from "./port";
 import { loadQuoted } from "./quotes";
+import { Safety } from "./safety";
 
 const PAGE = 50;
 const WATCHED_MAX = 64;
@@ -30,6 +31,7 @@ export class Session implements Listener {
   opened: Conversation | undefined;
   /** The message that is answered or edited, if what is written is about one. */
   about: { readonly act: "reply" | "edit"; readonly message: Message } | undefined;
+  readonly safety = new Safety(() => this.client?.safety, (said) => this.announce(said));
   private client: Client | undefined;
   readonly link: Client["link"] = (...of) => this.client!.link(...of);
   /** Whether a session began: what was accepted before it is in the history that the client reads, and the rest is told. */
@@ -62,6 +64,7 @@ export class Session implements Listener {
     this.opened = peer === undefined || peer === this.me ? undefined : this.chats.with(peer);
     this.opened?.open();
     this.about = undefined;
+    this.safety.why = "";
     this.watch();
     this.looksAtTheEnd = false; // until the view says so
     this.redraw();
@@ -111,6 +114,11 @@ export class Session implements Listener {
     chat.settings.want(this.client.set(chat.peer, settings), settings);
     this.announced = `${chat.name}: ${said}`;
     this.hasSet();
+  }
+
+  private announce(said = this.announced): void {
+    this.announced = said;
+    this.redraw();
   }
 
   /** Look again now, and when the next chat is not muted any more. */
@@ -215,13 +223,8 @@ export class Session implements Listener {
     try {
       for (const each of (await this.client?.chats()) ?? []) {
         hasChange ||= each.peer === peer && each.changeId >= changeId;
-        this.chats.summarize(each.peer, each.last, each);
-        const chat = this.chats.with(each.peer);
-        chat.read(each.readUpTo);
+        const chat = this.chats.list(each);
         if (each.group) this.knows(chat, each.group);
-        chat.settings.list(each.settings);
-        each.holes.forEach((hole) => chat.addHole(hole));
-        if (each.marks) chat.mark(each.marks);
       }
       this.chats.loaded = true;
       this.watch();
@@ -286,12 +289,14 @@ export class Session implements Listener {
 
   message(peer: string, message: Message): void {
     const chat = this.chats.with(peer);
+    const isNew = !chat.isGroup && !this.chats.lastOf(chat);
     if (!chat.add(message)) return;
+    if (isNew && message.from !== this.me) void this.loadChanged(peer, 0n); // it may be a request
     if (chat.loaded) void this.loadQuoted(chat);
     const isNote = message.note !== undefined;
     const isTheirs = !isNote && message.from !== this.me;
     if (isTheirs && !this.reads(chat)) chat.newFrom ??= message.id;
-    if ((isNote || isTheirs) && !chat.settings.isMuted()) this.announced = spoken(message);
+    if ((isNote || isTheirs) && isHeard(chat)) this.announced = spoken(message);
     this.watch();
     this.look();
     this.redraw();
@@ -307,8 +312,7 @@ export class Session implements Listener {
 
   unchanged(why: string, key: string, peer: string | undefined): void {
     if (peer !== undefined) this.chats.with(peer).settings.settle(key);
-    this.announced = `Not changed: ${why}`;
-    this.redraw();
+    this.announce(`Not changed: ${why}`);
   }
 
   chatSet(peer: string, id: bigint, settings: Settings, key?: string): void {
@@ -337,8 +341,7 @@ export class Session implements Listener {
     const chat = this.chats.with(peer);
     if (!chat.outgoing.some((each) => each.key === key)) chat.say({ key, text, at: new Date() });
     chat.refuse(key, why);
-    this.announced = `Not sent: ${why}`;
-    this.redraw();
+    this.announce(`Not sent: ${why}`);
   }
 
   hole(peer: string | undefined, hole: Hole): void {
@@ -373,6 +376,7 @@ export class Session implements Listener {
   private reach({ state }: Status): void {
     this.hasBegun = state === "connected";
     if (this.hasBegun || (state === "waiting" && !this.chats.loaded)) void this.loadChats();
+    if (this.hasBegun) void this.safety.load();
     if (!this.opened) return;
     void this.loadOlder(this.opened);
     if (this.opened.isGroup) void this.loadGroup(this.opened);
@@ -387,14 +391,10 @@ export class Session implements Listener {
   look(): void {
     const chat = this.opened;
     const newest = chat?.newestOfPeer;
-    if (!chat || !newest || chat.unread === 0 || !chat.loaded || !this.reads(chat)) return;
+    if (!chat || !newest || chat.unread === 0 || chat.isRequest || !chat.loaded || !this.reads(chat)) return;
     if (!chat.read(newest.id)) return;
     if (!this.isClosed) this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
     this.client?.markRead(chat.peer, newest.id);
     this.redraw();
   }
-}
-
-function spoken({ note, from, text }: Message): string {
-  return note ?? `${from}: ${text ?? "a message whose content is lost"}`;
 }

@@ -84,12 +84,39 @@ test("what has become of a message takes its place, and a deleted one is not unr
   );
 });
 
+/** A line of the list, of a chat with bob. */
+function line(last, more = {}) {
+  const counts = { unread: 0, mentions: 0, readUpTo: 0n, changeId: 0n };
+  const settings = { archived: false, pinned: false };
+  return { peer: "bob", group: undefined, settings, ...counts, last, marks: undefined, holes: [], isRequest: false, ...more };
+}
+
+test("a request is none any more once this user has written or accepted it, whatever an older list says", () => {
+  const said = (id, from) => ({ id, from, text: "said", at: new Date(0), key: `${id}` });
+  const asked = () => {
+    const chats = new Chats("alice");
+    return [chats, chats.list(line(said(2n, "bob"), { isRequest: true, unread: 1 }))];
+  };
+  let [chats, chat] = asked();
+  assert.equal(chat.isRequest, true);
+  assert.equal(chats.unread, 0, "it is counted apart");
+  chat.add(said(3n, "alice"));
+  chats.list(line(said(2n, "bob"), { isRequest: true }));
+  assert.equal(chat.isRequest, false);
+  [chats, chat] = asked();
+  chat.settings.want("key", { archived: false, pinned: false, accepted: true });
+  assert.equal(chat.isRequest, false);
+  assert.equal(chats.unread, 1);
+  chat.settings.settle("key"); // it was refused
+  assert.equal(chat.isRequest, true);
+});
+
 test("a message that the server counted as unread, and that is deleted then, is not", () => {
   const said = (id, more = {}) => ({ id, from: "bob", text: "said", at: new Date(0), key: "", ...more });
   const chats = new Chats("alice");
   const chat = chats.with("bob");
   chat.add(said(2n));
-  chats.summarize("bob", said(2n), { unread: 1, mentions: 0, changeId: 0n });
+  chats.list(line(said(2n), { unread: 1 }));
   assert.equal(chat.unread, 1);
   chats.changed("bob", said(2n, { text: "", deleted: true, changeId: 3n }));
   assert.equal(chat.unread, 0);
@@ -103,7 +130,7 @@ test("mentions are counted as unread messages are, and as the messages are now",
   const chat = chats.with("bob");
   const counts = () => [chat.unread, chat.mentions];
   chat.add(said(1n, { mentionsMe: true }));
-  chats.summarize("bob", said(5n), { unread: 3, mentions: 1, changeId: 6n }); // not all of them are here
+  chats.list(line(said(5n), { unread: 3, mentions: 1, changeId: 6n })); // not all of them are here
   chat.read(2n);
   [4n, 5n].forEach((id) => chat.add(said(id)));
   assert.deepEqual(counts(), [3, 1]);

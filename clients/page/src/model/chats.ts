@@ -1,4 +1,5 @@
-import { Conversation, type Counts } from "./conversation";
+import type { ChatSummary } from "../port";
+import { Conversation } from "./conversation";
 import type { Message } from "./message";
 
 /** All chats of a user: those with messages, the newest first, and those just begun. */
@@ -20,10 +21,18 @@ export class Chats {
     return chat;
   }
 
-  /** Take in a line of the list. It may be older than the last one. */
-  summarize(peer: string, last: Message, counts: Counts): void {
-    this.with(peer).tell(last, counts);
+  /** Take in a line of the list, and return its chat. It may be older than the last one. */
+  list(line: ChatSummary): Conversation {
+    const { peer, last } = line;
+    const chat = this.with(peer);
+    chat.tell(last, line);
     if (last.id >= (this.summaries.get(peer)?.id ?? 0n)) this.summaries.set(peer, last);
+    chat.read(line.readUpTo);
+    chat.settings.list(line.settings);
+    line.holes.forEach((hole) => chat.addHole(hole));
+    if (line.marks) chat.mark(line.marks);
+    chat.asks = line.isRequest;
+    return chat;
   }
 
   /** Note what has become of a message. Return whether it is in its chat. */
@@ -47,9 +56,9 @@ export class Chats {
     return [...this.byPeer.values()].sort((a, b) => place(a) - place(b) || this.usedAt(b) - this.usedAt(a));
   }
 
-  /** How many messages are unread in all chats that are not muted. */
+  /** How many messages are unread in all chats that are neither muted nor requests. */
   get unread(): number {
-    return unreadIn([...this.byPeer.values()].filter(({ settings }) => !settings.isMuted()));
+    return unreadIn([...this.byPeer.values()].filter(isHeard));
   }
 
   /** When the next chat is not muted any more, in ms since 1970; undefined if none will be. */
@@ -63,6 +72,11 @@ export class Chats {
     const lines = [chat.outgoing.at(-1)?.at, this.lastOf(chat)?.at];
     return Math.max(...lines.map((at) => at?.getTime() ?? 0));
   }
+}
+
+/** Whether what comes in a chat is announced. */
+export function isHeard(chat: Conversation): boolean {
+  return !chat.settings.isMuted() && !chat.isRequest;
 }
 
 export function unreadIn(chats: readonly Conversation[]): number {

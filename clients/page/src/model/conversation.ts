@@ -33,6 +33,8 @@ export class Conversation {
   presence: Presence | undefined;
   /** How this user wants to have it. */
   readonly settings = new ChatSettings();
+  /** Of a dialog: whether the server has only messages of the other user, and they were not accepted. */
+  asks = false;
   private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
   private readUpTo = 0n;
   /** What the server has counted up to a message. */
@@ -55,6 +57,12 @@ export class Conversation {
   /** Whether this user can write here, as far as it is known. */
   get canWrite(): boolean {
     return !this.isGroup || !this.group || may(this.group, "write");
+  }
+
+  /** Whether somebody writes here to whom this user has never written, and whom they have not accepted. */
+  get isRequest(): boolean {
+    if (!this.asks || this.settings.now.accepted || this.outgoing.length) return false;
+    return !this.messages.some(({ from }) => from === this.me);
   }
 
   private isTheirs({ from, note }: Message): boolean {

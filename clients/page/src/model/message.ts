@@ -34,6 +34,11 @@ export function goneInWords({ erased, expired }: Message): string {
   return erased ? "An erased message" : "A deleted message";
 }
 
+/** What a screen reader says of a message that comes. */
+export function spoken({ note, from, text }: Message): string {
+  return note ?? `${from}: ${text ?? "a message whose content is lost"}`;
+}
+
 export interface Reaction {
   readonly emoji: string;
   readonly from: string;

@@ -3,6 +3,8 @@ export interface Settings {
   readonly mutedUntil?: Date | undefined;
   readonly archived: boolean;
   readonly pinned: boolean;
+  /** The other user of a dialog may go on writing although this one has not answered. */
+  readonly accepted?: boolean;
 }
 
 /** A time until which a chat is muted that never comes, as the clients have it. */

@@ -96,7 +96,7 @@ export class App extends Component<{ connect: Connect }, State> {
 
   /** Go to the next chat of the list, or to the one before. */
   private step(session: Session, by: 1 | -1): void {
-    const chats = session.chats.sorted.filter(({ settings }) => !settings.now.archived);
+    const chats = session.chats.sorted.filter(({ settings, isRequest }) => !settings.now.archived && !isRequest);
     const at = session.opened ? chats.indexOf(session.opened) : -1;
     const from = at < 0 && by < 0 ? 0 : at;
     const next = chats[(from + by + chats.length) % chats.length];

@@ -9,6 +9,7 @@ import { Composer } from "./composer";
 import { GroupPanel, NoComposer } from "./group";
 import { Icon } from "./icons";
 import { ChatMenu, SettingMarks } from "./menu";
+import { Asked, Blocked, ReportForm } from "./safety";
 import { SaidLine } from "./said";
 
 const NEAR_PX = 48;
@@ -22,8 +23,15 @@ interface Given {
 /** The open chat: its head, its lines, and the field to write in. */
 export function ConversationView({ session, chat }: Given) {
   const [isShown, show] = useState(false);
+  const [reports, setReports] = useState(false);
+  const all = useRef<HTMLElement>(null);
+  const report = () => setReports(true);
+  const reported = () => {
+    setReports(false);
+    all.current?.querySelector<HTMLElement>(".of-menu button")?.focus();
+  };
   return (
-    <section class="conversation" aria-label={`Chat with ${chat.name}`}>
+    <section class="conversation" ref={all} aria-label={`Chat with ${chat.name}`}>
       <header>
         <a class="back quiet-button" href="#/" aria-label="Back to all chats">
           <Icon name="back" />
@@ -46,13 +54,24 @@ export function ConversationView({ session, chat }: Given) {
             <Icon name="people" />
           </button>
         )}
-        {session.chats.lastOf(chat) && <ChatMenu session={session} chat={chat} />}
+        {session.chats.lastOf(chat) && <ChatMenu session={session} chat={chat} report={report} />}
       </header>
       {isShown && chat.group?.role && <GroupPanel session={session} chat={chat} />}
+      {reports && <ReportForm session={session} peer={chat.peer} about={chat.peer} done={reported} />}
       <Lines key={chat.peer} session={session} chat={chat} />
-      {chat.canWrite ? <Composer session={session} chat={chat} /> : <NoComposer session={session} chat={chat} />}
+      <p class="wrong" role="alert">
+        {session.safety.why}
+      </p>
+      <Foot session={session} chat={chat} report={report} />
     </section>
   );
+}
+
+/** The field to write in, or why there is none, and what to do about that. */
+function Foot({ session, chat, report }: Given & { report: () => void }) {
+  if (session.safety.isBlocked(chat.peer)) return <Blocked session={session} chat={chat} />;
+  if (chat.isRequest) return <Asked session={session} chat={chat} report={report} />;
+  return chat.canWrite ? <Composer session={session} chat={chat} /> : <NoComposer session={session} chat={chat} />;
 }
 
 /** How the other user is, or what a group is, as far as it is known. */

@@ -32,6 +32,8 @@ const ICONS = {
   archive: "M2 3h12v3H2zM3 6v7h10V6M6.5 8.8h3",
   muted: "M4.5 11V7a3.5 3.5 0 0 1 7 0v4l1 1h-9zM7 14h2M2.5 2.5l11 11",
   heard: "M4.5 11V7a3.5 3.5 0 0 1 7 0v4l1 1h-9zM7 14h2",
+  block: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11M4.2 4.2l7.6 7.6",
+  flag: "M4 14V2.5M4 3h8l-2 2.8 2 2.7H4",
   leave: "M6 2.5H3v11h3M7 8h7M11 5l3 3-3 3",
 };
 

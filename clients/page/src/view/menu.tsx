@@ -13,8 +13,8 @@ interface Given {
   readonly chat: Conversation;
 }
 
-/** A button that shows how this user can have the chat: pinned, archived, muted. */
-export function ChatMenu({ session, chat }: Given) {
+/** A button that shows how this user can have the chat: pinned, archived, muted, blocked; and reports the other user. */
+export function ChatMenu({ session, chat, report }: Given & { report: () => void }) {
   const [isOpen, setOpen] = useState(false);
   const all = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -44,12 +44,12 @@ export function ChatMenu({ session, chat }: Given) {
       >
         <Icon name="more" />
       </button>
-      {isOpen && <Menu session={session} chat={chat} done={close} />}
+      {isOpen && <Menu session={session} chat={chat} report={report} done={close} />}
     </div>
   );
 }
 
-function Menu({ session, chat, done }: Given & { done: () => void }) {
+function Menu({ session, chat, report, done }: Given & { report: () => void; done: () => void }) {
   const set = (change: Partial<Settings>, said: string) => {
     session.set(chat, change, said);
     done();
@@ -79,12 +79,32 @@ function Menu({ session, chat, done }: Given & { done: () => void }) {
           </button>
         </>
       )}
+      {!chat.isGroup && <AgainstUser session={session} chat={chat} report={report} done={done} />}
       {isMuted && mutedUntil! < FOR_GOOD && (
         <p class="quiet small" title={exactly(mutedUntil!)}>
           Muted until {shortly(mutedUntil!)}
         </p>
       )}
     </div>
+  );
+}
+
+function AgainstUser({ session, chat, report, done }: Given & { report: () => void; done: () => void }) {
+  const { peer } = chat;
+  const isBlocked = session.safety.isBlocked(peer);
+  const act = (what: () => unknown) => () => {
+    done();
+    void what();
+  };
+  return (
+    <>
+      <button onClick={act(() => (isBlocked ? session.safety.unblock(peer) : session.safety.block(peer)))}>
+        <Icon name="block" /> {isBlocked ? "Unblock" : "Block"} {peer}
+      </button>
+      <button onClick={act(report)}>
+        <Icon name="flag" /> Report {peer}
+      </button>
+    </>
   );
 }
 

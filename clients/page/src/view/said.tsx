@@ -1,4 +1,4 @@
-import { Component } from "preact";
+import { Component, createRef } from "preact";
 
 import type { Conversation } from "../model/conversation";
 import { exactly, timeOf } from "../model/dates";
@@ -10,6 +10,7 @@ import type { Said } from "../model/rows";
 import type { Session } from "../session";
 import { Files, Waiting } from "./files";
 import { Icon, TickMark } from "./icons";
+import { ReportForm } from "./safety";
 
 interface Given {
   readonly row: Said;
@@ -21,28 +22,33 @@ interface Given {
 
 const OFFERED = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 
-/** One message. It is drawn anew only if something of it has changed. */
-export class SaidLine extends Component<Given, { open: boolean }> {
-  override state = { open: false };
+/** What is shown beside a message: what can be done with it, or the form that reports it. */
+type Beside = "acts" | "report" | undefined;
 
-  override shouldComponentUpdate({ row }: Given, { open }: { open: boolean }): boolean {
+/** One message. It is drawn anew only if something of it has changed. */
+export class SaidLine extends Component<Given, { open: Beside }> {
+  override state: { open: Beside } = { open: undefined };
+  private readonly line = createRef<HTMLLIElement>();
+
+  override shouldComponentUpdate({ row }: Given, { open }: { open: Beside }): boolean {
     const now = this.props.row;
     const fields = ["tick", "first", "last", "why", "message", "quoted"] as const;
-    return open !== this.state.open || fields.some((each) => row[each] !== now[each]);
+    const isReported = open === "report"; // the form shows what becomes of it
+    return isReported || open !== this.state.open || fields.some((each) => row[each] !== now[each]);
   }
 
-  private leave(event: Event & { readonly currentTarget: HTMLElement }): void {
-    event.stopPropagation();
-    this.setState({ open: false });
-    event.currentTarget.querySelector<HTMLElement>(".more")?.focus();
-  }
+  private readonly leave = (event?: Event): void => {
+    event?.stopPropagation();
+    this.setState({ open: undefined });
+    this.line.current?.querySelector<HTMLElement>(".more")?.focus();
+  };
 
-  override render({ row, chat, session, onRetry, onDrop }: Given, { open }: { open: boolean }) {
+  override render({ row, chat, session, onRetry, onDrop }: Given, { open }: { open: Beside }) {
     const shape = `said ${row.mine ? "mine" : "theirs"}${row.first ? " first" : ""}${row.last ? " last" : ""}`;
     const { message } = row;
-    const close = () => this.setState({ open: false });
+    const show = (what: Beside) => this.setState({ open: what });
     return (
-      <li class={shape} onKeyDown={(event) => open && event.key === "Escape" && this.leave(event)}>
+      <li class={shape} ref={this.line} onKeyDown={(event) => open && event.key === "Escape" && this.leave(event)}>
         {chat.isGroup && row.first && !row.mine && (
           <span class="who" aria-hidden="true">
             {row.from}
@@ -59,14 +65,17 @@ export class SaidLine extends Component<Given, { open: boolean }> {
               class="more quiet-button"
               tabIndex={-1}
               aria-label="What to do with this message"
-              aria-expanded={open}
-              onClick={() => this.setState({ open: !open })}
+              aria-expanded={open !== undefined}
+              onClick={() => show(open ? undefined : "acts")}
             >
               <Icon name="more" />
             </button>
           )}
         </div>
-        {open && message && <Acts message={message} chat={chat} session={session} done={close} />}
+        {open === "acts" && message && <Acts message={message} chat={chat} session={session} show={show} />}
+        {open === "report" && message && (
+          <ReportForm session={session} peer={chat.peer} about={message.from} message={message.id} done={this.leave} />
+        )}
         {message && <Reactions message={message} chat={chat} session={session} />}
         {row.why !== undefined && (
           <div class="refusal">
@@ -87,9 +96,9 @@ interface About {
   readonly session: Session;
 }
 
-function Acts({ message, chat, session, done }: About & { done: () => void }) {
+function Acts({ message, chat, session, show }: About & { show: (what: Beside) => void }) {
   const act = (what: () => void) => () => {
-    done();
+    show(undefined);
     what();
   };
   const isMine = message.from === session.me;
@@ -103,6 +112,7 @@ function Acts({ message, chat, session, done }: About & { done: () => void }) {
       {chat.canWrite && <button onClick={act(() => session.compose({ act: "reply", message }))}>Reply</button>}
       {chat.canWrite && isMine && <button onClick={act(() => session.compose({ act: "edit", message }))}>Edit</button>}
       {(isMine || may(chat.group, "moderate")) && <button onClick={act(() => session.remove(chat, message))}>Delete</button>}
+      {!isMine && <button onClick={() => show("report")}>Report</button>}
     </div>
   );
 }

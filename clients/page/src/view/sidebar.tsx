@@ -1,7 +1,8 @@
+import type { ComponentChild } from "preact";
 import { useState } from "preact/hooks";
 
 import { exactly, lately } from "../model/dates";
-import { unreadIn } from "../model/chats";
+import { isHeard, unreadIn } from "../model/chats";
 import type { Conversation } from "../model/conversation";
 import { inBrief } from "../model/files";
 import { goneInWords } from "../model/message";
@@ -100,11 +101,16 @@ interface ListGiven {
 
 function List({ session, found, name, begins }: ListGiven) {
   if (found.length) {
-    const isKept = (chat: Conversation) => !name && chat.settings.now.archived;
+    const isKept = ({ settings }: Conversation) => !name && settings.now.archived;
+    const isAsked = (chat: Conversation) => !name && chat.isRequest && !isKept(chat);
+    const isDone = (chat: Conversation) => session.safety.isBlocked(chat.peer) && chat !== session.opened;
+    const requests = found.filter((chat) => isAsked(chat) && !isDone(chat));
+    const kept = found.filter(isKept);
     return (
       <div class="all">
-        <Entries session={session} chats={found.filter((chat) => !isKept(chat))} />
-        <Archive session={session} chats={found.filter(isKept)} />
+        <Folded session={session} chats={requests} name="Requests" badge={<Requests count={requests.length} />} />
+        <Entries session={session} chats={found.filter((chat) => !isKept(chat) && !isAsked(chat))} />
+        <Folded session={session} chats={kept} name="Archived" badge={<Unread count={unreadIn(kept)} mentions={0} isQuiet />} />
       </div>
     );
   }
@@ -131,18 +137,34 @@ function Entries({ session, chats }: { session: Session; chats: readonly Convers
   );
 }
 
-/** The chats that are archived, folded away. */
-function Archive({ session, chats }: { session: Session; chats: readonly Conversation[] }) {
+interface FoldedGiven {
+  readonly session: Session;
+  readonly chats: readonly Conversation[];
+  readonly name: string;
+  readonly badge: ComponentChild;
+}
+
+/** Chats of one kind, folded away. */
+function Folded({ session, chats, name, badge }: FoldedGiven) {
   const [isOpen, setOpen] = useState(false);
   if (!chats.length) return null;
   return (
     <>
       <button class="fold" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-        <Icon name="down" /> Archived
-        <Unread count={unreadIn(chats)} mentions={0} isQuiet />
+        <Icon name="down" /> {name}
+        {badge}
       </button>
       {isOpen && <Entries session={session} chats={chats} />}
     </>
+  );
+}
+
+function Requests({ count }: { count: number }) {
+  return (
+    <span class="badge muted">
+      {count}
+      <span class="unseen"> from people to whom you have not written</span>
+    </span>
   );
 }
 
@@ -196,7 +218,7 @@ function Entry({ session, chat }: { session: Session; chat: Conversation }) {
         </span>
         <span class="marks">
           <SettingMarks chat={chat} />
-          <Unread count={chat.unread} mentions={chat.mentions} isQuiet={chat.settings.isMuted()} />
+          <Unread count={chat.unread} mentions={chat.mentions} isQuiet={!isHeard(chat)} />
         </span>
       </a>
     </li>
