@@ -130,11 +130,26 @@ MESSAGES = [
         "{{instance}}": f"cecochat_rows_refused_total{Q}"}),
 ]  # fmt: skip
 
+APPS = [
+    Panel(title, unit, {"{{app}}": query})
+    for title, unit, query in (
+        ("Sessions", "short", f"sum by (app) (cecochat_app_sessions{Q})"),
+        ("Sends accepted", "ops", _rate("cecochat_app_sends_accepted_total", "app")),
+        ("Sends refused", "ops", _rate("cecochat_app_sends_refused_total", "app")),
+        ("Events for open sessions", "ops", _rate("cecochat_app_deliveries_total", "app")),
+        ("Queries", "ops", _rate("cecochat_app_queries_total", "app")),
+        ("Calls of back ends", "ops", _rate("cecochat_app_backend_calls_total", "app")),
+        ("Sends of back ends", "ops", _rate("cecochat_app_backend_sends_total", "app")),
+        ("Webhooks taken", "ops", _rate("cecochat_app_webhooks_total", "app")),
+    )
+]
+
 
 def files() -> dict[str, str]:
     """Return the text of each file in `observability/dashboards/`, by name."""
     return {
         "overview.json": _text("CecoChat: overview", "cecochat-overview", OVERVIEW),
+        "apps.json": _text("CecoChat: the apps", "cecochat-apps", APPS),
         "messages.json": _text("CecoChat: the path of messages", "cecochat-messages", MESSAGES),
     }
 

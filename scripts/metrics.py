@@ -83,6 +83,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
         HookMetrics,
         TELLING,
         partial(DocumentMetrics, HOOKS),
+        partial(DocumentMetrics, MODERATION),
         partial(DocumentMetrics, REVOCATIONS),
         *EVERY,
     ),

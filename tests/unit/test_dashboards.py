@@ -12,7 +12,7 @@ from scripts import dashboards, metrics
 from tests.support import promql
 
 FILES = dashboards.files()
-PANELS = [*dashboards.OVERVIEW, *dashboards.MESSAGES]
+PANELS = [*dashboards.OVERVIEW, *dashboards.MESSAGES, *dashboards.APPS]
 QUERIES = [query for panel in PANELS for query in panel.queries.values()]
 
 

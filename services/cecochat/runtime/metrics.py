@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.log.ids import time_ms
@@ -19,6 +19,13 @@ Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]
 AGES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 PARTITION_GROUPS = 16
 LOOK_EVERY_S = 0.25
+
+
+def of_apps(name: str, meaning: str, registry: CollectorRegistry) -> Counter:
+    """Make a counter by app; "": no app. It has few values, as nobody signs in for an app that was
+    not added.
+    """
+    return Counter(f"cecochat_app_{name}", f"{meaning}, by app.", ["app"], registry=registry)
 
 
 class MessageAges:

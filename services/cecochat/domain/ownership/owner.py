@@ -7,13 +7,15 @@ acknowledged, delivered and forwarded only after its record was read back from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.chain import Here
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import (
     UserId,
+    app_of,
 )
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
@@ -63,7 +65,7 @@ class Owner(Accepting):
         self._log_end = log_end
         self.must_end = ""  # why the epoch has to end; then this partition is loaded again
         self.hidden = Hidden(fold)
-        self.delivered = 0  # events that were queued for open sessions
+        self._delivered: Counter[str] = Counter()  # events that were queued for sessions, by app
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
@@ -209,12 +211,20 @@ class Owner(Accepting):
         if valid.group_event and self._groups:
             user_ids = self._groups.concerned(valid.group_event, self.sessions)
         self.tail.add(valid, self.limits.tail_max_bytes)
+        delivered = 0
         for user_id in user_ids:
             for session in self.sessions.get(user_id, ()):
                 if session.position < valid.at.offset:
                     session.deliver(valid.at.offset, valid.chunk)
-                    self.delivered += 1
+                    delivered += 1
                     self.crowded |= not session.has_room
+        if delivered:
+            self._delivered[app_of(user_id)] += delivered  # all of a chat are of one app
+
+    def take_delivered(self) -> Mapping[str, int]:
+        """Return how many events were queued for open sessions since the last call, by app."""
+        delivered, self._delivered = self._delivered, Counter()
+        return delivered
 
     def _read_missing(self, record: Missing) -> None:
         """Copy again what a target lacks, if it lacks anything."""

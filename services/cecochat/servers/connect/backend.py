@@ -23,6 +23,7 @@ from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import Query
 from cecochat.ports.configuration import Configuration
 from cecochat.runtime.exchange import Exchange
+from cecochat.runtime.metrics import of_apps
 from cecochat.servers.connect.answering import Answering, Call
 from cecochat.servers.connect.attachments import Attachments
 from cecochat.servers.connect.passing import Passed, Passing
@@ -69,6 +70,8 @@ class BackendMetrics:
         self.sends = Counter(
             "cecochat_backend_sends", "Sends of the back end, by code.", ["code"], registry=registry
         )
+        self.app_calls = of_apps("backend_calls", "Calls of back ends", registry)
+        self.app_sends = of_apps("backend_sends", "Sends of back ends", registry)
 
 
 class Backend:
@@ -123,6 +126,7 @@ class Backend:
 
     def _charge(self, caller: Identity, calls: int) -> None:
         self._carry(1 + calls // SENDS_A_LOOKUP)
+        self._metrics.app_calls.labels(ids.app_of(caller.user_id)).inc()
         config = self._config.of(caller.user_id)
         rate, burst = config.backend_rate_per_service, config.backend_burst
         self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
@@ -141,6 +145,7 @@ class Backend:
         passed = [self._passed(caller, each, request.token) for each in sends]
         token = await self._passing.send([each for each in passed if each.is_open])
         results = list(map(_result, passed))
+        self._metrics.app_sends.labels(ids.app_of(caller.user_id)).inc(len(passed))
         for each in passed:
             self._metrics.sends.labels(each.refusal.name if each.refusal else "ok").inc()
         return BackendSendResponse(results=results, token=token).SerializeToString()

@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cecochat.auth.tokens import Verifier, bearer
 from cecochat.domain.errors import Invalid, Refusal, Unavailable
-from cecochat.domain.log.ids import UserId, user_id
+from cecochat.domain.log.ids import UserId, app_of, user_id
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load, Query
 from cecochat.runtime.arriving import Arrivals
 from cecochat.runtime.exchange import ANSWER_TIMEOUT_S, Exchange, deadline
 from cecochat.runtime.grpc import INTERNAL
+from cecochat.runtime.metrics import of_apps
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unread import Unread
 from cecochat.servers.history.admission import Admission
@@ -103,6 +104,7 @@ class QueryMetrics:
             ["call", "code"],
             registry=registry,
         )
+        self._app_queries = of_apps("queries", "Queries of users and of back ends", registry)
         self.given_up = Counter(
             "cecochat_unread_answers_given_up_total",
             "Answers that were not read and took too much memory, so that their connection was "
@@ -114,6 +116,10 @@ class QueryMetrics:
     def load(self) -> Load:
         """What this server carries now."""
         return Load(history=self._load)
+
+    def asked(self, id_: str) -> None:
+        """Note that somebody asks, or that somebody else asks for them."""
+        self._app_queries.labels(app_of(id_)).inc()
 
     def answered(self, call: str, refusal: Refusal | None, took_s: float) -> None:
         """Note that a query was answered."""
@@ -186,6 +192,7 @@ class Calls:
     async def _admit(self, call: Call, exchange: Exchange, under_way: ExitStack) -> bytes:
         """Return the encoded answer, which is held until the call is no longer under way."""
         caller = self._verifier.verify(bearer(exchange.authorization)).user_id
+        self._metrics.asked(caller)
         under_way.enter_context(self._admission.admitted(caller, call.cost))
         async with self._arrivals.soon():
             request = await exchange.read(call.request)
@@ -202,6 +209,7 @@ class Calls:
         """Answer a query that another server passes on in the name of a user, or the call of a
         moderator that one passes on in the name of a service. Raises `Refusal`.
         """
+        self._metrics.asked(query.service or query.user_id)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S), self._admission.reading:
                 if query.service:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.domain.hooks.endpoints import Endpoint
 from cecochat.internal.v1.internal_pb2 import HooksLoad
+from cecochat.runtime.metrics import of_apps
 from cecochat.servers.hooks.posting import Answer
 
 
@@ -44,9 +46,10 @@ class HookMetrics:
             ["endpoint"],
             registry=registry,
         )
+        self.app_taken = of_apps("webhooks", "Webhooks that endpoints have taken", registry)
         self.load = HooksLoad()  # what control asks for
 
-    def of(self, endpoint: str) -> OfEndpoint:
+    def of(self, endpoint: Endpoint) -> OfEndpoint:
         """Return the metrics of one endpoint."""
         return OfEndpoint(self, endpoint)
 
@@ -62,12 +65,15 @@ class HookMetrics:
 class OfEndpoint:
     """Counts for one endpoint."""
 
-    def __init__(self, metrics: HookMetrics, endpoint: str) -> None:
+    def __init__(self, metrics: HookMetrics, endpoint: Endpoint) -> None:
         self._metrics = metrics
-        self._endpoint = endpoint
+        self._endpoint = endpoint.name
+        self._app = endpoint.app
         counters = (metrics.taken, metrics.failed, metrics.parked, metrics.dropped, metrics.lost)
         for counter in counters:
-            counter.labels(endpoint)  # begins at 0, so that the first one can be seen as a rise
+            counter.labels(
+                endpoint.name
+            )  # begins at 0, so that the first one can be seen as a rise
 
     def answered(self, answer: Answer) -> None:
         """Count what became of a webhook."""
@@ -75,6 +81,8 @@ class OfEndpoint:
         self._metrics.load.delivered += is_taken
         counter = self._metrics.taken if is_taken else self._metrics.failed
         counter.labels(self._endpoint).inc()
+        if is_taken:
+            self._metrics.app_taken.labels(self._app).inc()
 
     def parked(self) -> None:
         """Count a webhook that is parked."""

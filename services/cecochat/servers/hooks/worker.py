@@ -112,7 +112,7 @@ class Hooks:
 
     async def _tell(self, endpoint: Endpoint, partition: int) -> None:
         gate = self._gates.setdefault(endpoint.name, asyncio.Semaphore(AT_ONCE))
-        means = Means(self._poster, gate, self._burial, self._metrics.of(endpoint.name))
+        means = Means(self._poster, gate, self._burial, self._metrics.of(endpoint))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep(Telling(self._log, endpoint, partition, means)))
             if UNREAD in endpoint.kinds:

@@ -53,17 +53,17 @@ class AskingHomes:
             pass  # it may have come, and may yet come
         self._metrics.home_requests.labels("answered" if answer else "failed").inc()
         if answer:
-            self._count(answer)
+            self._count(asked, answer)
             self._owner.asking.answered(home, asked, answer, now_ms())
         else:
             await asyncio.sleep(PAUSE_S)
             self._owner.asking.given_up(home, asked)
         self.look()
 
-    def _count(self, answer: Answer) -> None:
-        for each in answer.results:
-            if isinstance(each, Refusal) and not each.retriable:
-                self._metrics.refused.labels(each.name).inc()
+    def _count(self, asked: Asked, answer: Answer) -> None:
+        for each, result in zip(asked.sends, answer.results, strict=False):
+            if isinstance(result, Refusal) and not result.retriable:
+                self._metrics.refuse(each.user_id, result)
 
     async def room(self, sends: Sequence[Send]) -> None:
         """Wait until the homes of these sends' groups may be asked for more."""

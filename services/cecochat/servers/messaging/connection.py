@@ -351,7 +351,7 @@ class Connection:
                 return False
             self._take(partition, send, seen, verdicts.get(send.client_message_id))
             if refusal := self.session.blocked:
-                self._gate.metrics.refused.labels(refusal.name).inc()
+                self._gate.metrics.refuse(self.session.user_id, refusal)
         partition.asking.look()
         return not self.session.blocked
 

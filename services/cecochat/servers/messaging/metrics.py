@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import app_of
 from cecochat.domain.log.records import Copy, LogRecord, Origin
-from cecochat.runtime.metrics import Lag, MessageAges
+from cecochat.runtime.metrics import Lag, MessageAges, of_apps
 
 
 class ReadBatch:
@@ -71,7 +75,10 @@ class MessagingMetrics:
             "From a session's hello until it was told all that it had missed.",
             registry=registry,
         )
-        self.sessions = Gauge("cecochat_sessions", "Sessions that are open.", registry=registry)
+        self._sessions = Gauge("cecochat_sessions", "Sessions that are open.", registry=registry)
+        self._app_sessions = Gauge(
+            "cecochat_app_sessions", "Sessions that are open, by app.", ["app"], registry=registry
+        )
         self.sessions_max = Gauge(
             "cecochat_sessions_max", "Sessions that it may hold.", registry=registry
         )
@@ -129,9 +136,12 @@ class MessagingMetrics:
             "up with is not counted.",
             registry=registry,
         )
-        self.refused = Counter(
+        self._refused = Counter(
             "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry
         )
+        self._app_sends = of_apps("sends_accepted", "Sends that were accepted", registry)
+        self._app_refused = of_apps("sends_refused", "Sends refused", registry)
+        self._app_deliveries = of_apps("deliveries", "Events queued for open sessions", registry)
         self.repeats = Counter(
             "cecochat_sends_repeated",
             "Sends that were accepted before, and joined to the first.",
@@ -202,15 +212,28 @@ class MessagingMetrics:
             registry=registry,
         )
 
-    def accept(self) -> None:
-        """Note that a send was checked and appended."""
+    def count_sessions(self, user_id: str, opened: int) -> None:
+        """Note that a session of a user was opened, 1, or has ended, -1."""
+        self._sessions.inc(opened)
+        self._app_sessions.labels(app_of(user_id)).inc(opened)
+
+    def accept(self, user_id: str) -> None:
+        """Note that a send of a user was checked and appended."""
         self.accepted += 1
         self._sends.inc()
+        self._app_sends.labels(app_of(user_id)).inc()
 
-    def deliver(self, events: int) -> None:
-        """Note that so many events were queued for sessions."""
-        self.delivered += events
-        self._deliveries.inc(events)
+    def refuse(self, user_id: str, refusal: Refusal) -> None:
+        """Note that a send of a user was refused."""
+        self._refused.labels(refusal.name).inc()
+        self._app_refused.labels(app_of(user_id)).inc()
+
+    def deliver(self, events: Mapping[str, int]) -> None:
+        """Note that so many events were queued for sessions of each app."""
+        for app, count in events.items():
+            self.delivered += count
+            self._deliveries.inc(count)
+            self._app_deliveries.labels(app).inc(count)
 
     def read(self, batch: ReadBatch) -> None:
         """Note that an owner that is ready has read a batch."""

@@ -183,9 +183,8 @@ class OwnedPartition:
             async for batch in batches:
                 now = now_ms()
                 measured = ReadBatch() if owner.ready else None  # what is read ahead is not
-                delivered = owner.delivered
                 await self._read(owner, batch, now, measured)
-                self._metrics.deliver(owner.delivered - delivered)
+                self._metrics.deliver(owner.take_delivered())
                 if owner.superseded:
                     return owner.superseded
                 if measured:

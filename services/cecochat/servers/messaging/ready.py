@@ -200,7 +200,7 @@ class ReadyPartition:
         await self.until(lambda: self.owner.cursor >= end)
 
     def _append(self, send: Send, origin: Origin, session_id: str = "") -> None:
-        self.host.metrics.accept()
+        self.host.metrics.accept(origin.user_id)
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):

@@ -180,7 +180,7 @@ class MessagingServer:
 
     def _count(self, user_id: UserId, sessions: int) -> None:
         self._of_app[app_of(user_id)] += sessions
-        self.metrics.sessions.inc(sessions)
+        self.metrics.count_sessions(user_id, sessions)
 
     def _admit(self, user_id: UserId) -> None:
         if self._draining:
