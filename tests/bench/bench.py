@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import (
+    apps,
     cluster,
     density,
     edge,
@@ -220,6 +221,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
     parser.add_argument("--notifying", type=int, metavar="ROUNDS", help="a back end sends")
+    parser.add_argument("--apps", type=int, metavar="ROUNDS", help="what an app does to others")
     parser.add_argument("--presence", type=int, metavar="ROUNDS", help="who comes and goes")
     parser.add_argument("--groups", type=int, metavar="ROUNDS", help="groups beside dialogs")
     parser.add_argument("--density", type=int, default=0, metavar="DEVICES", help="idle, only")
@@ -247,6 +249,9 @@ def main() -> None:
         return
     if arguments.edge:
         in_turns("bench-edge", edge.main(arguments.edge))
+        return
+    if arguments.apps:
+        in_turns("bench-apps", apps.main(arguments.apps))
         return
     if arguments.notifying:
         in_turns("bench-notifying", notifying.main(arguments.notifying))
