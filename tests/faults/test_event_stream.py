@@ -18,12 +18,14 @@ from cecochat.auth.minting import mint_for_service
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.hooks import all_ids, message_ids, misordered
+from tests.support.processes import Processes, processes
 from tests.support.results import write
 from tests.support.server import Server, running
 from tests.support.traffic import flowing, ring
 
 USERS = 20
 RATE_PER_S = 100
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1, "hooks": 2}
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Consumer:
     last cursor comes again.
     """
 
-    server: Server
+    server: Server | Processes
     kept: list[dict[str, Any]] = field(default_factory=list)
     cursor: str = ""
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)  # by id, as each came first
@@ -56,6 +58,11 @@ class Consumer:
             response.raise_for_status()
             async for line in response.aiter_lines():
                 self.take(json.loads(line))
+
+    @property
+    def told(self) -> dict[str, set[int]]:
+        """The messages of each chat."""
+        return {chat: set(ids) for chat, ids in message_ids(self.bodies.values()).items()}
 
     def take(self, line: dict[str, Any]) -> None:
         if line["type"] == "cursor":
@@ -94,11 +101,7 @@ async def test_a_consumer_misses_nothing(
             assert await crowd.settle(within_s=60) == []
             histories = await crowd.histories()
         due = {chat: ids for chat, ids in all_ids(histories).items() if ids}
-
-        def told() -> dict[str, set[int]]:
-            return {chat: set(ids) for chat, ids in message_ids(consumer.bodies.values()).items()}
-
-        await eventually(lambda: told() == due, within_s=60, every_s=0.5)
+        await eventually(lambda: consumer.told == due, within_s=60, every_s=0.5)
         task.cancel()
     assert misordered(message_ids(consumer.bodies.values()), frozenset(), crowd.record) == []
     figures = {
@@ -106,6 +109,43 @@ async def test_a_consumer_misses_nothing(
         **{"missing": 0, "misordered": 0, "seed": base_seed, "kills": kills},
     }
     print(write(f"event-stream-{kills}-{partitions}", figures))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [8])
+@pytest.mark.timeout(1_800)
+async def test_a_consumer_of_a_cluster_misses_nothing(
+    kills: int, on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    """On Kafka, where hook servers, the connect server and messaging servers are killed."""
+    async with processes(tmp_path, on_real, COUNTS) as cluster:
+        consumer = Consumer(cluster)
+        crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)
+        task = asyncio.create_task(consumer.run())
+        await eventually(lambda: consumer.cursor, within_s=60)
+        who, chats = ring(USERS)
+        victims = [*cluster.of("hooks"), *cluster.of("connect"), *cluster.of("messaging")]
+        async with crowd.connected(who, chats):
+            async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
+                for _ in range(kills):
+                    await asyncio.sleep(rng.uniform(1.0, 3.0))
+                    if rng.random() < 0.3:
+                        task = await replaced(task, consumer)
+                    victim = rng.choice(victims)
+                    await victim.kill()
+                    await asyncio.sleep(rng.uniform(0.0, 2.0))
+                    await victim.start()
+            assert await crowd.settle(within_s=120) == []
+            histories = await crowd.histories()
+        due = {chat: ids for chat, ids in all_ids(histories).items() if ids}
+        await eventually(lambda: consumer.told == due, within_s=120, every_s=0.5)
+        task.cancel()
+    assert misordered(message_ids(consumer.bodies.values()), frozenset(), crowd.record) == []
+    figures = {
+        **{"messages": sum(map(len, due.values())), "repeats": consumer.repeats},
+        **{"missing": 0, "misordered": 0, "seed": base_seed, "kills": kills},
+    }
+    print(write(f"event-stream-{kills}-kafka", figures))
 
 
 async def replaced(task: asyncio.Task[None], consumer: Consumer) -> asyncio.Task[None]:
