@@ -132,7 +132,8 @@ async def measured(search: Search, history: EmbeddedHistory, rows: Sequence[Mess
     for text in LOOKED_FOR:
         print(f"  {await searched(searching, text)}")
     begun_s = time.perf_counter()
-    await search.forget(UserId("user1"))
+    await search.forget([UserId("user1")])
+    await search.purge()
     print(f"  to forget a user: {time.perf_counter() - begun_s:.2f} s")
 
 

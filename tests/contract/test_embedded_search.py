@@ -30,7 +30,8 @@ async def test_no_byte_of_forgotten_words_stays_in_the_files(tmp_path: Path, is_
         await search.write([text(2 * n + 2, "dear ann", "bob")], None, turn)
     await search.database.empty_wal()
     assert any(secret[4:].encode() in bytes_of(tmp_path) for secret in secrets)
-    await search.forget(UserId("ann"))
+    await search.forget([UserId("ann")])
+    await search.purge()
     if not is_open:
         await search.close()
     after = bytes_of(tmp_path)

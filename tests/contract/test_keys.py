@@ -47,6 +47,29 @@ async def test_a_destroyed_key_stays_destroyed(keys: Keys, open_keys: OpenKeys) 
     assert await again.get([ALICE]) == {ALICE: None}
 
 
+async def test_many_are_destroyed_at_once(keys: Keys) -> None:
+    users = [UserId(f"user{number:02}") for number in range(50)]
+    await asyncio.gather(*(keys.create(user, b"a key") for user in users))
+    await keys.destroy(*(Erased(user, 5_000, "root") for user in users[1:]))
+    assert await keys.get(users) == {users[0]: b"a key", **dict.fromkeys(users[1:])}
+    assert [each.user_id for each in await keys.erased()] == users[1:]
+    await keys.destroy()
+
+
+async def test_the_users_of_an_app_are_listed_in_pages(keys: Keys) -> None:
+    others = map(UserId, ("shop", "news/eve", "shop-2/eve", "shop0", "sho/eve", "alice"))
+    users = [UserId(f"shop/user{number}") for number in range(1_100)]
+    for start in range(0, len(users), 50):
+        await asyncio.gather(*(keys.create(each, b"a key") for each in users[start : start + 50]))
+    await asyncio.gather(*(keys.create(each, b"a key") for each in others))
+    await keys.destroy(*(Erased(each, 5_000, "root") for each in users[:3]))
+    found = [page async for page in keys.users("shop")]
+    assert sorted(each for page in found for each in page) == sorted(users)
+    assert len(found) > 1
+    assert all(0 < len(page) < 1_000 for page in found)
+    assert [page async for page in keys.users("none")] == []
+
+
 async def test_a_key_that_was_never_made_can_be_destroyed(keys: Keys) -> None:
     await keys.destroy(Erased(EVE, 5_000, "root"))
     assert await keys.create(EVE, b"a key") is None

@@ -163,8 +163,8 @@ async def test_what_a_user_wrote_and_blocks_is_forgotten(moderation: Moderation)
     opened = [Block(ALICE, EVE, 1), Block(ALICE, BOB, 1), Block(BOB, ALICE, 1)]
     for block in opened:
         await moderation.blocks.put(block)
-    assert await moderation.forget(ALICE) == Forgotten(texts=1, blocks=2)
-    assert await moderation.forget(ALICE) == Forgotten(texts=0, blocks=0)
+    assert await moderation.forget([ALICE, EVE]) == Forgotten(texts=1, blocks=2)
+    assert await moderation.forget([ALICE]) == Forgotten(texts=0, blocks=0)
     assert await moderation.reports.of_reporter(ALICE) == [ones._replace(text=b"")]
     assert await moderation.reports.of_reporter(BOB) == [others]
     assert await moderation.blocks.blockers_of(EVE) == Blockers(frozenset(), is_all=True)

@@ -91,10 +91,10 @@ async def test_no_byte_of_removed_words_stays_in_the_files(
     before = await bytes_of(server)
     assert SECRETS[0].encode() in before
     if how == "forgotten":
-        await index.forget(UserId("ann"))
+        await index.forget([UserId("ann")])
     else:
         await index.write([Gone(2 * n + 1, None) for n in range(len(SECRETS))], None, None)
-        await index.purge()
+    await index.purge()
     after = await bytes_of(server)
     assert b"phone" not in after
     assert len(await all_found(index, query("dear"), [CHAT])) == len(SECRETS)
@@ -108,7 +108,8 @@ async def test_an_older_transaction_keeps_no_byte(
     older = await connection.single(settings)
     async with older.transaction(isolation="repeatable_read"):
         await older.fetchval("SELECT count(*) FROM forgotten")
-        await index.forget(UserId("ann"))
+        await index.forget([UserId("ann")])
+        await index.purge()
     await older.close()
     assert b"phone" not in await bytes_of(server)
 
@@ -171,7 +172,7 @@ async def test_what_a_server_comes_with_after_the_erasure_is_left_out(
     other = await PostgresSearch.open(settings)
     turn = await other.clear()
     await other.write([text(1, "hello")], None, turn)
-    await index.forget(UserId("ann"))
+    await index.forget([UserId("ann")])
     await other.write([text(2, "hello"), text(3, "hello", "bob")], None, turn)
     found = await all_found(index, query("hello"), [CHAT])
     assert [each.message_id for each in found] == [3]

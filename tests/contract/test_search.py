@@ -185,7 +185,7 @@ async def test_forgetting_removes_what_one_user_wrote(search: Search, turn: Turn
     await search.write([text(1, "hello"), text(2, "hello", "bob"), edited], None, turn)
     everybody = list(map(UserId, ("ann", "bob", "eve")))
     assert await search.authors(everybody) == {"ann", "bob"}
-    await search.forget(UserId("ann"))
+    await search.forget([UserId("ann"), UserId("eve")])
     assert await search.authors(everybody) == {"bob"}
     found = await all_found(search, query("hello"), ["d:ann~bob"])
     assert found == [Found(2, ChatId("d:ann~bob"), (2,))]

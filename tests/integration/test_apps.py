@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from cecochat.auth.minting import AUDIENCE, mint
+from cecochat.auth.minting import AUDIENCE, mint, mint_for_service
 from cecochat.auth.tokens import Verifier
 from cecochat.client import Message, SendRejected, connect
 from cecochat.client import Refused as ClientRefused
 from cecochat.client.backend import Backend
-from cecochat.domain.cluster.apps import App, adding, changing, document_of, parse
+from cecochat.domain.cluster.apps import App, adding, changing, document_of, erasing, parse
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.hooks.endpoints import adding as adding_endpoint
 from cecochat.ports.configuration import APPS
@@ -60,6 +61,19 @@ def test_a_token_names_its_app() -> None:
     assert (unknown.name, "no app 'news'" in unknown.message) == ("unauthenticated", True)
     verifier.know({"shop": app("shop", enabled=False)})
     assert refused(lambda: verifier.verify(mint(SECRET, "shop/alice", 60))).name == "banned"
+    verifier.know({"shop": app("shop", enabled=False, erased_ms=2)})
+    assert refused(lambda: verifier.verify(mint(SECRET, "shop/alice", 60))).name == "erased"
+
+
+def test_the_tokens_of_an_app_are_revoked() -> None:
+    verifier = Verifier(secret=SECRET)
+    verifier.know({"shop": app("shop"), "news": app("news")})
+    verifier.revoke(Revocations(apps={"shop": int(time.time() * 1_000) + 1_000}))
+    assert refused(lambda: verifier.verify(mint(SECRET, "shop/alice", 60))).name == "token_revoked"
+    for other in ("news/alice", "alice", "shop"):
+        assert verifier.verify(mint(SECRET, other, 60)).user_id == other
+    of_service = mint_for_service(SECRET, "shop/orders", ["send"], 60)
+    assert verifier.for_services().verify(of_service).user_id == "shop/orders"
 
 
 def test_an_app_is_only_behind_its_own_keys() -> None:
@@ -120,6 +134,8 @@ def test_a_token_cannot_name_its_app_otherwise(claims: dict[str, Any]) -> None:
         {"apps": {"shop": {"created_ms": 1, "enabled": 1}}},
         {"apps": {"shop": {"created_ms": 1, "keys": {"keys": []}}}},
         {"apps": {"shop": {"created_ms": 1, "issuer": 1}}},
+        {"apps": {"shop": {"created_ms": 1, "enabled": False, "erased_ms": "now"}}},
+        {"apps": {"shop": {"created_ms": 1, "enabled": True, "erased_ms": 1}}},
         {"apps": {f"app-{each}": {"created_ms": 1} for each in range(201)}},
     ],
 )
@@ -135,6 +151,13 @@ def test_apps_are_added_and_changed() -> None:
     assert parse(changing("shop", enabled=False)(made)) == {"shop": app("shop", enabled=False)}
     assert "already" in refused(lambda: adding(app("shop"))(made)).message
     assert "no app" in refused(lambda: changing("news", enabled=False)(made)).message
+
+
+def test_an_erased_app_never_comes_back() -> None:
+    erased = erasing("shop", 5)(adding(app("shop"))({}))
+    assert parse(erasing("shop", 6)(erased)) == {"shop": app("shop", enabled=False, erased_ms=5)}
+    assert "enabled again" in refused(lambda: changing("shop", enabled=True)(erased)).message
+    assert "never used" in refused(lambda: adding(app("shop"))(erased)).message
 
 
 # -- a system

@@ -36,6 +36,8 @@ async def test_it_says_what_it_did_and_lists_what_is_in_force(server: Server) ->
         ((), 2, "name a user"),
         (("alice", "--everyone"), 2, "name a user"),
         (("alice", "--list"), 2, "name a user"),
+        (("shop/alice", "--app", "shop"), 2, "name a user"),
+        (("--app", "shop"), 4, "there is no app 'shop'"),
         (("alice", "--before", "yesterday"), 2, "'yesterday' is not a time"),
         (("alice", "--before", "2999-01-01"), 4, "in the future"),
         (("--everyone", "--sid", "phone"), 4, "name the user too"),

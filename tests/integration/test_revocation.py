@@ -228,6 +228,8 @@ REQUESTS: dict[str, tuple[Mapping[str, Any], int]] = {
     "a name that is none": ({"user": "al ice"}, 400),
     "a number": ({"user": 5}, 400),
     "a typo": ({"user": "alice", "sids": "phone"}, 400),
+    "two, one an app": ({"app": "shop", "user": "shop/alice"}, 400),
+    "no app": ({"app": "shop"}, 400),
     "sid of everyone": ({"everyone": True, "sid": "phone"}, 400),
     "a sid of a list": ({"user": "alice", "sid": ["phone"]}, 400),
     "a word": ({"user": "alice", "before_ms": "now"}, 400),
@@ -251,7 +253,7 @@ async def test_the_back_end_revokes_over_http(tmp_path: Path) -> None:
             answer = await client.post(url, json={"user": "alice", "sid": "phone"})
             assert answer.status_code == 200, answer.text
             assert answer.json() | {"before_ms": 0} == {
-                "user": "alice", "sid": "phone", "before_ms": 0, "version": 1
+                "user": "alice", "sid": "phone", "app": "", "before_ms": 0, "version": 1
             }  # fmt: skip
             await judge_end(alice, since_s)
 

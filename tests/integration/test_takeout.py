@@ -13,6 +13,7 @@ from cecochat.cli.operate.contents import Contents
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.files import PIECE_BYTES, owner_of
 from cecochat.settings.settings import load
+from tests.integration.test_erase_app import add
 from tests.support.commands import history_of, rows, run
 from tests.support.server import Server
 
@@ -36,6 +37,29 @@ async def lived(server: Server) -> None:
         await alice.block("mallory")
         await alice.report_user("mallory", "spam", "sells watches")
     await run(server, "revoke", "alice", "--sid", "phone-7")
+
+
+async def test_each_user_of_an_app_gets_an_archive(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    for words, code, why in (
+        (("--app", "shop"), 4, "there is no app 'shop'"),
+        (("alice", "--app", "shop"), 2, "name a user, or use --app"),
+        ((), 2, "name a user, or use --app"),
+    ):
+        assert why in (await run(server, "takeout", *words, "-o", str(folder), code=code))[1]
+    await add(server, "shop")
+    await run(server, "send", "--as", "shop/alice", "shop/bob", "of alice")
+    await run(server, "send", "--as", "shop/bob", "shop/alice", "of bob")
+    await run(server, "send", "--as", "carol", "dave", "of another")
+    found = await rows(server, "takeout", "--app", "shop", "--output", str(folder), "--json")
+    assert [each["user"] for each in found] == ["shop/alice", "shop/bob"]
+    assert sorted(each.name for each in folder.iterdir()) == ["alice.zip", "bob.zip"]
+    with ZipFile(folder / "bob.zip") as packed:
+        lines = packed.read("messages.jsonl").decode().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["of bob"]
+    (folder / "alice.zip").unlink()
+    again = await rows(server, "takeout", "--app", "shop", "--output", str(folder), "--json")
+    assert [each["user"] for each in again] == ["shop/alice"], "what was interrupted goes on"
 
 
 def names_in(folder: Path, part: str) -> list[str]:

@@ -19,7 +19,7 @@ from cecochat.domain.cluster.holds import (
     without_hold,
 )
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.domain.log.ids import ChatId
 
 HOLD = Hold(1, "anna", "case 17")
 LIFT = Hold(2, "berta", "closed")
@@ -57,12 +57,12 @@ def test_a_lifted_hold_is_remembered_with_who_lifted_it() -> None:
     assert len(lifted.lifted) == LIFTED_MAX
 
 
-def test_an_erasure_that_waits_is_kept_as_it_was_asked_for_first() -> None:
-    alice = UserId("alice")
-    waits = with_erasure(with_erasure(Holds(), alice, Asked(1, "anna")), alice, Asked(2, "berta"))
-    assert waits.erasures == {"alice": Asked(1, "anna")}
+@pytest.mark.parametrize("whom", ["alice", "shop/alice", "shop/"])
+def test_an_erasure_that_waits_is_kept_as_it_was_asked_for_first(whom: str) -> None:
+    waits = with_erasure(with_erasure(Holds(), whom, Asked(1, "anna")), whom, Asked(2, "berta"))
+    assert waits.erasures == {whom: Asked(1, "anna")}
     assert parse(document(waits)) == waits
-    assert with_erasure(waits, alice, None) == Holds()
+    assert with_erasure(waits, whom, None) == Holds()
 
 
 def test_there_is_a_most_and_each_has_a_reason() -> None:
@@ -76,7 +76,8 @@ def test_there_is_a_most_and_each_has_a_reason() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [7, {"held": {}}, {"holds": []}, {"holds": {"no one": {}}}, {"holds": {"eve": {"at_ms": 1}}},
-     {"erasures": {"eve": 7}}, {"lifted": [{}]}],
+     {"erasures": {"eve": 7}}, {"erasures": {"Shop/": {"at_ms": 1, "by": "anna"}}},
+     {"lifted": [{}]}],
 )  # fmt: skip
 def test_a_document_that_is_wrong_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidSettings):

@@ -217,4 +217,6 @@ async def test_keys_are_forgotten_of_those_who_may_have_been_erased(
     await follow(Revocations(users={"alice": 5, "bob": 8}))
     await follow(Revocations(users={"alice": 9, "bob": 8}))
     await follow(Revocations(everyone_ms=10))
-    assert numbers == [1, 0, 1, 1, 2]
+    await follow(Revocations(everyone_ms=10, apps={"shop": 11}))
+    await follow(Revocations(everyone_ms=10))
+    assert numbers == [1, 0, 1, 1, 2, 2, 0]

@@ -20,11 +20,14 @@ from cecochat.v1 import errors_pb2
 NOW_MS = 1_800_000_000_000
 LIFE_S = 3_600
 TIMES = st.integers(NOW_MS - 3 * LIFE_S * 1_000, NOW_MS)
-USERS, SIDS = st.sampled_from(["alice", "bob", "carol"]), st.sampled_from(["phone", "web"])
+USERS, SIDS = (
+    st.sampled_from(["alice", "shop/bob", "news/carol"]),
+    st.sampled_from(["phone", "web"]),
+)
 ENTRIES = st.one_of(
-    st.builds(Revocation, st.just(""), st.just(""), TIMES),
-    st.builds(Revocation, USERS, st.just(""), TIMES),
-    st.builds(Revocation, USERS, SIDS, TIMES),
+    st.builds(Revocation, st.just(""), st.just(""), TIMES, st.sampled_from(["", "shop", "news"])),
+    st.builds(Revocation, USERS, st.just(""), TIMES, st.just("")),
+    st.builds(Revocation, USERS, SIDS, TIMES, st.just("")),
 )
 
 
@@ -49,7 +52,8 @@ def test_the_latest_that_covers_a_login_counts(
 
 
 def covers(entry: Revocation, user: str, sid: str) -> bool:
-    return entry.user in ("", user) and entry.sid in ("", sid)
+    is_in_app = entry.app in ("", user.partition("/")[0])
+    return is_in_app and entry.user in ("", user) and entry.sid in ("", sid)
 
 
 @given(st.lists(ENTRIES))
@@ -91,6 +95,10 @@ def test_it_is_bounded_and_says_what_to_do() -> None:
     assert again.before_ms("user7", "") == NOW_MS
     shorter = with_one(full(), more, now_ms=NOW_MS, lifetime_max_s=2)
     assert len(shorter) == 2_001
+    of_app = with_one(
+        full(), Revocation("", "", NOW_MS, "shop"), now_ms=NOW_MS, lifetime_max_s=LIFE_S
+    )
+    assert of_app.before_ms("shop/alice", "") == NOW_MS, "that of an app always finds room"
     everyone = Revocation("", "", NOW_MS)
     assert len(with_one(full(), everyone, now_ms=NOW_MS, lifetime_max_s=LIFE_S)) == 1
 
@@ -103,6 +111,8 @@ def test_it_is_bounded_and_says_what_to_do() -> None:
         (Revocation("", "phone", NOW_MS), "name the user too"),
         (Revocation("al ice", "", NOW_MS), "al ice"),
         (Revocation("alice", "s" * 129, NOW_MS), "128 bytes"),
+        (Revocation("", "", NOW_MS, "Shop"), "no name of an app"),
+        (Revocation("shop/alice", "", NOW_MS, "shop"), "leave out the app"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(wanted: Revocation, why: str) -> None:
@@ -115,11 +125,19 @@ def test_what_cannot_be_meant_is_refused(wanted: Revocation, why: str) -> None:
     "value",
     [[], "x", {"user": {}}, {"users": []}, {"users": {"a b": 1}}, {"users": {"a": "1"}},
      {"users": {"a": True}}, {"users": {"a": -1}}, {"users": {"a": 10**400}}, {"everyone": 1.5},
-     {"logins": {"a": 1}}, {"logins": {"a": {"s": None}}}],
+     {"apps": ["shop"]}, {"apps": {"Shop": 1}}, {"logins": {"a": 1}},
+     {"logins": {"a": {"s": None}}}],
 )  # fmt: skip
 def test_a_document_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(InvalidSettings, match="revo"):
         parse(value)
+
+
+def test_one_of_an_app_takes_the_place_of_those_of_its_users() -> None:
+    users = [Revocation(f"{app}/alice", "phone", NOW_MS - 5) for app in ("shop", "news")]
+    revoked = made(*users, Revocation("", "", NOW_MS, "shop"))
+    assert revoked.entries() == [Revocation("", "", NOW_MS, "shop"), users[1]]
+    assert "apps" not in document(made(*users)), "servers that know no apps follow it, too"
 
 
 def test_an_empty_document_revokes_nothing() -> None:

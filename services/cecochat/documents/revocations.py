@@ -13,10 +13,10 @@ from sanic.response import json as json_response
 
 from cecochat.auth.tokens import Verifier
 from cecochat.documents.follow import Following, last_good, valid
-from cecochat.domain.cluster import revocations, values
+from cecochat.domain.cluster import apps, revocations, values
 from cecochat.domain.cluster.revocations import Revocation, Revocations
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
-from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
+from cecochat.ports.configuration import APPS, CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime import bodies
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
@@ -51,10 +51,13 @@ async def follow_revocations(
 async def deciding(
     configuration: Configuration, wanted: Revocation
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return the function with which `Configuration.change` adds a revocation.
+    """Return the function with which `Configuration.change` adds a revocation. Raises `Refusal` if
+    there is no such app, and `Unavailable`.
 
     If the current document is not valid, nobody follows it, so the last valid one is changed.
     """
+    if wanted.app:
+        apps.named(await _good(configuration, APPS, apps.parse), wanted.app)
     config = await _good(configuration, CONFIGURATION, values.parse)
     good = await _good(configuration, REVOCATIONS, revocations.parse)
 
@@ -90,15 +93,16 @@ async def revoke(configuration: Configuration, wanted: Revocation, *, by: str) -
 def add_revoking(app: App, configuration: Configuration) -> None:
     """Serve `POST /revocations` for the application's back end.
 
-    The body is `{"user": ID, "sid": SID, "before_ms": MS}` or `{"everyone": true, ...}`. `sid` and
-    `before_ms` are optional.
+    The body is `{"user": ID, "sid": SID, "before_ms": MS}`, `{"app": NAME, ...}` or `{"everyone":
+    true, ...}`. `sid` and `before_ms` are optional.
     """
 
     @app.post("/revocations", ctx_scope="change", stream=True)
     async def by_http(request: Request) -> HTTPResponse:
         try:
             wanted = await _wanted(request)
-            concerns(request, wanted.user or "everyone", *([wanted.sid] if wanted.sid else []))
+            whose = wanted.user or wanted.app or "everyone"
+            concerns(request, whose, *([wanted.sid] if wanted.sid else []))
             version = await revoke(configuration, wanted, by=BY_HTTP)
         except Refusal as refusal:
             return error_response(refusal)
@@ -120,6 +124,8 @@ async def _wanted(request: Request) -> Revocation:
     match body:
         case {"everyone": True, **others} if others.keys() <= {"before_ms"}:
             return Revocation("", "", _before_ms(body))
+        case {"app": str(app), **others} if app and others.keys() <= {"before_ms"}:
+            return Revocation("", "", _before_ms(body), app)
         case {"user": str(user), **others} if user and others.keys() <= {"sid", "before_ms"}:
             return Revocation(user, _text(body, "sid"), _before_ms(body))
     raise _invalid("the body names nobody, or has an unknown field")
@@ -142,6 +148,6 @@ def _before_ms(body: Mapping[str, Any]) -> int:
 
 def _invalid(what: str) -> Refusal:
     return Invalid(
-        f'{what}: send {{"user": ID}}, with "sid" and "before_ms" if you like, or '
+        f'{what}: send {{"user": ID}}, with "sid" and "before_ms" if you like, {{"app": NAME}} or '
         '{"everyone": true}',
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import NamedTuple
 
 from cecochat.domain.log.ids import UserId
@@ -37,15 +37,21 @@ class Keys(ABC):
         """
 
     @abstractmethod
-    async def destroy(self, erased: Erased) -> None:
-        """Destroy a user's key for good, also if it was never made. It may be called again, and
-        then keeps what the first call said. How soon no file of the store has the key's bytes any
-        more depends on the store.
+    async def destroy(self, *erased: Erased) -> None:
+        """Destroy the keys of users for good, also of those who never had one. It may be called
+        again, and then keeps what the first call said. How soon no file of the store has the keys'
+        bytes any more depends on the store.
         """
 
     @abstractmethod
     async def erased(self) -> list[Erased]:
         """Return all users whose keys were destroyed, sorted by user id."""
+
+    @abstractmethod
+    def users(self, app: str) -> AsyncGenerator[list[UserId]]:
+        """Yield the users of an app who have a key or had one, each once, in pages of some hundred
+        and in no order. Users who are new meanwhile may be absent.
+        """
 
     @abstractmethod
     async def seals(self) -> str:

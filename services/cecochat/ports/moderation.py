@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from cecochat.domain.log.ids import UserId
@@ -37,7 +38,7 @@ class Blockers(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """How much of a user was removed."""
+    """How much of some users was removed."""
 
     texts: int  # of reports
     blocks: int
@@ -129,9 +130,9 @@ class Moderation(ABC):
     blocks: Blocks
 
     @abstractmethod
-    async def forget(self, user_id: UserId) -> Forgotten:
-        """Remove what a user wrote in reports, and whom they block. The reports stay, without their
-        texts. It may be called again, and says what was left.
+    async def forget(self, user_ids: Collection[UserId]) -> Forgotten:
+        """Remove what these users wrote in reports, and whom they block. The reports stay, without
+        their texts. It may be called again, and says what was left.
         """
 
     @abstractmethod

@@ -93,10 +93,9 @@ class Search(ABC):
         """
 
     @abstractmethod
-    async def forget(self, user_id: UserId) -> None:
-        """Remove all that a user wrote, so that no byte of their words stays in its files, but for
-        words that others wrote, too. It is for good: an index to which several servers write leaves
-        out what another one comes with later.
+    async def forget(self, user_ids: Collection[UserId]) -> None:
+        """Remove all that these users wrote; `purge` then leaves no byte of it. It is for good: an
+        index to which several servers write leaves out what another one comes with later.
         """
 
     @abstractmethod
@@ -105,8 +104,8 @@ class Search(ABC):
 
     @abstractmethod
     async def purge(self) -> None:
-        """Leave no byte in its files of what was removed with `write`, but for words that others
-        wrote, too.
+        """Leave no byte in its files of what was removed with `write` or `forget`, but for words
+        that others wrote, too.
         """
 
     @abstractmethod

@@ -80,10 +80,10 @@ class Opening:
 
     def follow(self, revoked: Revocations) -> None:
         """Forget the keys of those whose tokens were revoked since the last call: they may have
-        been erased. Revoking a single login forgets none.
+        been erased. If those of an app were, forget all keys. Revoking a single login forgets none.
         """
         before, self._revoked = self._revoked, revoked
-        if revoked.everyone_ms != before.everyone_ms:
+        if revoked.everyone_ms != before.everyone_ms or revoked.apps.items() - before.apps.items():
             self.forget()
         elif users := dict(revoked.users.items() - before.users.items()):
             self.forget(map(UserId, users))

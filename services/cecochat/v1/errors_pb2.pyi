@@ -71,7 +71,7 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_TOKEN_REVOKED: _ErrorCode.ValueType  # 23
     """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
     ERROR_CODE_ERASED: _ErrorCode.ValueType  # 24
-    """The user was erased for good: this user id can never chat again."""
+    """The user, or their whole app, was erased for good: this user id can never chat again."""
     ERROR_CODE_BANNED: _ErrorCode.ValueType  # 25
     """An operator has banned the user: nothing is open to them until that ends."""
     ERROR_CODE_MUTED: _ErrorCode.ValueType  # 26
@@ -138,7 +138,7 @@ ERROR_CODE_CLOCK_AHEAD: ErrorCode.ValueType  # 22
 ERROR_CODE_TOKEN_REVOKED: ErrorCode.ValueType  # 23
 """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
 ERROR_CODE_ERASED: ErrorCode.ValueType  # 24
-"""The user was erased for good: this user id can never chat again."""
+"""The user, or their whole app, was erased for good: this user id can never chat again."""
 ERROR_CODE_BANNED: ErrorCode.ValueType  # 25
 """An operator has banned the user: nothing is open to them until that ends."""
 ERROR_CODE_MUTED: ErrorCode.ValueType  # 26

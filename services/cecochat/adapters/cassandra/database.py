@@ -41,6 +41,7 @@ PROTOCOL_VERSION = 4  # the newest that ScyllaDB knows; 5 adds checksums, comput
 CONNECT_TIMEOUT_S = 5.0
 RECONNECT_S = (0.1, 2.0)  # the first and the longest delay
 HEARTBEAT_S = 10.0
+LOWEST_TOKEN = -(1 << 63)  # of the hashes by which the rows of a table are ordered
 RETRIES = 2  # of one request, within its timeout
 FAILURES = (NoHostAvailable, DriverException, ConnectionException, protocol.ErrorMessage, OSError)
 

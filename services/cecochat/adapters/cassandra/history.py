@@ -11,7 +11,7 @@ from typing_extensions import override
 from cecochat.adapters.cassandra import changes
 from cecochat.adapters.cassandra.chats import ChatLists
 from cecochat.adapters.cassandra.comparing import lacking
-from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.database import LOWEST_TOKEN, Database
 from cecochat.adapters.cassandra.groups import CassandraGroups
 from cecochat.adapters.cassandra.holes import acknowledging, closing
 from cecochat.adapters.cassandra.pages import Pages
@@ -35,7 +35,6 @@ from cecochat.ports.history import (
 )
 from cecochat.ports.joining import highest
 
-LOWEST_TOKEN: Final = -(1 << 63)
 CHATS_AT_ONCE: Final = 200
 
 

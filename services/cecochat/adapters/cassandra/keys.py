@@ -4,22 +4,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import AsyncGenerator, Collection
 from typing import Final
 
 from cassandra import ConsistencyLevel
 from typing_extensions import override
 
-from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.database import LOWEST_TOKEN, Database
 from cecochat.adapters.cassandra.keyspace import Keyspace
 from cecochat.adapters.cassandra.schema import Migration, Schema
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, app_of
 from cecochat.ports.keys import Erased, Keys
 
 DESTROYED: Final = b""
 CHECK: Final = "check"
 ASKED_MAX: Final = 100
+DESTROYED_AT_ONCE: Final = 20  # each is three conditional writes
+USERS_AT_ONCE: Final = 500
 SHARD: Final = 0
 
 SUFFIX: Final = "_keys"
@@ -42,6 +45,8 @@ MIGRATIONS: Final = (
 )
 CQL: Final = {
     "get": "SELECT user_id, key FROM {keyspace}.keys_of_users WHERE user_id IN ?",
+    "users": """SELECT user_id, token(user_id) FROM {keyspace}.keys_of_users
+        WHERE token(user_id) > ? LIMIT ?""",
     "create": "INSERT INTO {keyspace}.keys_of_users (user_id, key) VALUES (?, ?) IF NOT EXISTS",
     "destroy": "UPDATE {keyspace}.keys_of_users SET key = ? WHERE user_id = ? IF EXISTS",
     "note": """INSERT INTO {keyspace}.erased (shard, user_id, at_ms, erased_by) VALUES (?, ?, ?, ?)
@@ -95,7 +100,11 @@ class CassandraKeys(Keys):
         return (await self._read([user_id], ConsistencyLevel.SERIAL))[user_id]
 
     @override
-    async def destroy(self, erased: Erased) -> None:
+    async def destroy(self, *erased: Erased) -> None:
+        for start in range(0, len(erased), DESTROYED_AT_ONCE):
+            await asyncio.gather(*map(self._destroy, erased[start : start + DESTROYED_AT_ONCE]))
+
+    async def _destroy(self, erased: Erased) -> None:
         await self._run("note", SHARD, *erased)
         await self._run("create", erased.user_id, DESTROYED)
         await self._run("destroy", DESTROYED, erased.user_id)
@@ -103,6 +112,19 @@ class CassandraKeys(Keys):
     @override
     async def erased(self) -> list[Erased]:
         return [Erased(*row) for row in await self._run("erased", SHARD)]
+
+    @override
+    async def users(self, app: str) -> AsyncGenerator[list[UserId]]:
+        """Like the port says. It reads the ids of all users of the system, as they are in the order
+        of their hashes.
+        """
+        token, more = LOWEST_TOKEN, True
+        while more:
+            rows = await self._run("users", token, USERS_AT_ONCE)
+            if page := [UserId(user_id) for user_id, _ in rows if app_of(user_id) == app]:
+                yield page
+            more = len(rows) == USERS_AT_ONCE
+            token = rows[-1][1] if rows else token
 
     @override
     async def seals(self) -> str:

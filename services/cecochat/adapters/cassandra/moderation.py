@@ -10,7 +10,7 @@ the report: it is never missing, whatever died meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Final
 
 from cassandra import ConsistencyLevel
@@ -42,6 +42,7 @@ BUCKET_MS: Final = 30 * 24 * 3_600_000
 ACTS: Final = "acts"  # the kind of their buckets; those of reports are of their state
 ABOVE_ALL: Final = "~"  # of the ids of acts
 READ_AT_ONCE: Final = 100
+FORGOTTEN_AT_ONCE: Final = 20
 
 MIGRATIONS: Final = (
     Migration(
@@ -296,10 +297,12 @@ class CassandraModeration(Moderation):
         return cls(await Keyspace.open(settings, SUFFIX, MIGRATIONS, CQL))
 
     @override
-    async def forget(self, user_id: UserId) -> Forgotten:
-        texts, blocks = await asyncio.gather(
-            self._reports.forget(user_id), self._blocks.forget(user_id)
-        )
+    async def forget(self, user_ids: Collection[UserId]) -> Forgotten:
+        users, texts, blocks = list(user_ids), 0, 0
+        for start in range(0, len(users), FORGOTTEN_AT_ONCE):
+            some = users[start : start + FORGOTTEN_AT_ONCE]
+            texts += sum(await asyncio.gather(*map(self._reports.forget, some)))
+            blocks += sum(await asyncio.gather(*map(self._blocks.forget, some)))
         return Forgotten(texts, blocks)
 
     @override

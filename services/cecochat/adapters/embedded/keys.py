@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ SCHEMA = (
         user_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, by TEXT NOT NULL) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
+USERS_AT_ONCE = 500
+USERS = "SELECT user_id FROM keys WHERE user_id > ? AND user_id < ? ORDER BY user_id LIMIT ?"
 SELECT = "SELECT user_id, key FROM keys WHERE user_id IN (SELECT value FROM json_each(?))"
 
 
@@ -54,14 +56,20 @@ class EmbeddedKeys(Keys):
         return await self.database.write(partial(_create, user_id, key))
 
     @override
-    async def destroy(self, erased: Erased) -> None:
-        """When this returns, no file of the store has the key's bytes."""
+    async def destroy(self, *erased: Erased) -> None:
+        """When this returns, no file of the store has the keys' bytes."""
         await self.database.write(partial(_destroy, erased))
         await self.database.empty_wal()
 
     @override
     async def erased(self) -> list[Erased]:
         return await self.database.read(_erased)
+
+    @override
+    async def users(self, app: str) -> AsyncGenerator[list[UserId]]:
+        page = [UserId(f"{app}/")]  # which is no user
+        while page := await self.database.read(partial(_users, app, page[-1])):
+            yield page
 
     @override
     async def seals(self) -> str:
@@ -88,13 +96,19 @@ def _create(user_id: UserId, key: bytes, connection: sqlite3.Connection) -> byte
     return _get([user_id], connection)[user_id]
 
 
-def _destroy(erased: Erased, connection: sqlite3.Connection) -> None:
-    connection.execute("REPLACE INTO keys VALUES (?, ?)", (erased.user_id, DESTROYED))
-    connection.execute("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", erased)
+def _destroy(erased: Sequence[Erased], connection: sqlite3.Connection) -> None:
+    destroyed = [(each.user_id, DESTROYED) for each in erased]
+    connection.executemany("REPLACE INTO keys VALUES (?, ?)", destroyed)
+    connection.executemany("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", erased)
 
 
 def _erased(connection: sqlite3.Connection) -> list[Erased]:
     return [Erased(*row) for row in connection.execute("SELECT * FROM erased ORDER BY user_id")]
+
+
+def _users(app: str, after: UserId, connection: sqlite3.Connection) -> list[UserId]:
+    above_all = f"{app}0"  # 0 comes after the slash
+    return [UserId(row[0]) for row in connection.execute(USERS, (after, above_all, USERS_AT_ONCE))]
 
 
 def _check(connection: sqlite3.Connection) -> str:

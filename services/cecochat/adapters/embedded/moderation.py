@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,9 @@ class EmbeddedModeration(Moderation):
         return cls(database)
 
     @override
-    async def forget(self, user_id: UserId) -> Forgotten:
+    async def forget(self, user_ids: Collection[UserId]) -> Forgotten:
         """When this returns, no file of the store has what it removed."""
-        forgotten = await self._database.write(partial(_forget, user_id))
+        forgotten = await self._database.write(partial(_forget, user_ids))
         await self._database.empty_wal()
         return forgotten
 
@@ -202,6 +203,7 @@ def _page(state: State, after: str, limit: int, connection: sqlite3.Connection) 
     return Paged([report_of(row) for row in rows[:limit]], len(rows) > limit)
 
 
-def _forget(user_id: UserId, connection: sqlite3.Connection) -> Forgotten:
-    texts = connection.execute(FORGET_TEXTS, (user_id,)).rowcount
-    return Forgotten(texts, connection.execute(FORGET_BLOCKS, (user_id,)).rowcount)
+def _forget(user_ids: Collection[UserId], connection: sqlite3.Connection) -> Forgotten:
+    users = [(user_id,) for user_id in user_ids]
+    texts = connection.executemany(FORGET_TEXTS, users).rowcount
+    return Forgotten(texts, connection.executemany(FORGET_BLOCKS, users).rowcount)

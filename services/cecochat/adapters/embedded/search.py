@@ -63,7 +63,7 @@ PROGRESS = Rows("INSERT OR REPLACE INTO progress", 4)
 GONE = """DELETE FROM texts WHERE (event_id = ?1 OR event_id IN (
     SELECT event_id FROM texts WHERE message_id = ?1 AND event_id <> message_id))
     AND (?2 IS NULL OR user_id = ?2)"""
-FORGOTTEN = "DELETE FROM texts WHERE user_id = ?"
+FORGOTTEN = "DELETE FROM texts WHERE user_id IN (SELECT value FROM json_each(?))"
 AUTHORS = """SELECT DISTINCT user_id FROM texts
     WHERE user_id IN (SELECT value FROM json_each(?))"""
 MERGED = "INSERT INTO postings (postings) VALUES ('optimize')"
@@ -169,12 +169,11 @@ class EmbeddedSearch(Search):
         return await self.database.read(partial(_found, query, scopes, (before, after), limit))
 
     @override
-    async def forget(self, user_id: UserId) -> None:
+    async def forget(self, user_ids: Collection[UserId]) -> None:
         def remove(connection: sqlite3.Connection) -> None:
-            connection.execute(FORGOTTEN, (user_id,))
+            connection.execute(FORGOTTEN, (json.dumps([*user_ids]),))
 
         await self.database.write(remove)
-        await self.purge()
 
     @override
     async def authors(self, among: Collection[UserId]) -> set[UserId]:

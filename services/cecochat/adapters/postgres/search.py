@@ -69,10 +69,9 @@ FIND: Final = """WITH found AS MATERIALIZED (
     GROUP BY message_id, chat_id ORDER BY message_id DESC LIMIT $5"""
 AUTHORS: Final = "SELECT DISTINCT user_id FROM texts WHERE user_id = ANY($1::text[])"
 
-FORGET: Final = (
-    "INSERT INTO forgotten VALUES ($1) ON CONFLICT DO NOTHING",
-    "DELETE FROM texts WHERE user_id = $1",
-)
+NOTE_FORGOTTEN: Final = """INSERT INTO forgotten SELECT unnest($1::text[])
+    ON CONFLICT DO NOTHING"""
+FORGET: Final = "DELETE FROM texts WHERE user_id = ANY($1::text[])"
 # It writes the live rows and the indexes into new files, and removes the old ones. VACUUM FULL
 # would also copy rows that are dead, but that an older transaction might still see.
 REWRITE: Final = "ALTER TABLE texts ALTER COLUMN event_id TYPE bigint USING event_id + 0"
@@ -176,11 +175,12 @@ class PostgresSearch(Search):
         return [Found(id_, chat_id, tuple(event_ids)) for id_, chat_id, event_ids in rows]
 
     @override
-    async def forget(self, user_id: UserId) -> None:
+    async def forget(self, user_ids: Collection[UserId]) -> None:
+        users = list(user_ids)
         async with self._transaction(BEGIN_ALONE, REWRITE_S) as opened:
-            for statement in FORGET:
-                await opened.execute(statement, user_id, timeout=REWRITE_S)
-            await _rewrite(opened)
+            await opened.execute(NOTE_FORGOTTEN, users)
+            if await opened.execute(FORGET, users, timeout=REWRITE_S) != NOTHING_REMOVED:
+                await opened.execute(NOTE_REMOVAL)
 
     @override
     async def authors(self, among: Collection[UserId]) -> set[UserId]:

@@ -155,10 +155,12 @@ def _as_json(each: App) -> dict[str, Any]:
         "created_ms": each.created_ms,
         "keys": kids,
         "issuer": each.issuer,
+        "erased_ms": each.erased_ms,
     }
 
 
 def _line(each: App) -> tuple[str, ...]:
     said = _as_json(each)
     kids = "those of the system" if said["keys"] is None else ", ".join(said["keys"])
-    return each.name, "enabled" if each.enabled else "disabled", kids, each.issuer
+    state = "erased" if each.erased_ms else "enabled" if each.enabled else "disabled"
+    return each.name, state, kids, each.issuer

@@ -1,12 +1,11 @@
-"""`cecochat erase`: makes what a user wrote unreadable for good, and bars the user."""
+"""`cecochat erase`: makes what a user wrote unreadable for good, and bars the user. What is of a
+whole app is in `erase_app`.
+"""
 
 from __future__ import annotations
 
 import getpass
-import sys
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -15,32 +14,29 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.operate.acts import note
+from cecochat.cli.operate.erasing import (
+    HELD,
+    SESSIONS_END_S,
+    confirm,
+    holding,
+    listed,
+    noting,
+    of_moderation,
+    remove_files,
+)
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
+    from cecochat.cli.operate.erasing import Holding
     from cecochat.cli.operate.written import Written
-    from cecochat.documents.holds import KnownHolds
     from cecochat.domain.log.ids import UserId
-    from cecochat.ports.configuration import Configuration
-    from cecochat.ports.history import History
-    from cecochat.ports.keys import Erased, Keys
+    from cecochat.ports.keys import Erased
     from cecochat.ports.moderation import Forgotten
     from cecochat.settings.settings import Settings
 
-    Holding = Callable[[Keys, Configuration, History], Awaitable[KnownHolds]]
-    """Returns the holds, once it is sure that their store has not lost them."""
-
-NAMED_MAX = 5
 EXAMPLES = (
     "Examples: cecochat erase alice --dry-run; cecochat erase alice; cecochat erase alice --yes "
-    "--json; cecochat erase --list"
-)
-SESSIONS_END_S = 3.0
-ANY_PARTITION = 0
-"""Where files are noted that no message can name any more."""
-HELD = (
-    "there is a hold on {what}, so nothing was destroyed. That {user} is to be erased is noted: "
-    "see `cecochat hold list`"
+    "--json; cecochat erase --app shop; cecochat erase --list"
 )
 WARNING = "Nobody will ever read what {user} wrote, and {user} can never chat again."
 
@@ -70,8 +66,11 @@ def add_to(app: typer.Typer) -> None:
 
 def erase(
     user: Annotated[
-        str | None, typer.Argument(help="Whom to erase, unless --list is given.")
+        str | None, typer.Argument(help="Whom to erase, unless --app or --list is given.")
     ] = None,
+    app: Annotated[
+        str, typer.Option(metavar="NAME", help="Erase all users of an app, and the app for good.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what there is, and change nothing.")
     ] = False,
@@ -87,22 +86,39 @@ def erase(
     sessions end within two seconds, and their user id can never chat again. What others wrote
     stays. Files that they sent are deleted. It can be done again, and then says what is left. While
     there is a hold on the user, or on a chat of theirs, nothing is destroyed, and the erasure is
-    noted for later.
+    noted for later. With --app, all this is done to every user of an app, and nobody can use the
+    app or its name again.
     """
-    if list_ == bool(user):
-        raise UsageError("name a user, or use --list")
+    if [bool(user), bool(app), list_].count(True) != 1:
+        raise UsageError("name a user, or use --app or --list")
+    chosen = target.settings(data, settings)
+    held_by = partial(holding, chosen, data, settings)
     if list_:
-        _print_list(run(_erased(target.settings(data, settings))), as_json=json)
-        return
-    chosen, user_id = target.settings(data, settings), _checked(user or "")
-    holding = partial(_holding, chosen, data, settings)
-    report = run(_look(chosen, user_id, holding))
+        _print_list(run(_erased(chosen)), as_json=json)
+    elif app:
+        from cecochat.cli.operate.erase_app import erase_app
+
+        erase_app(chosen, app, held_by, dry_run=dry_run, yes=yes, as_json=json)
+    else:
+        _erase_user(chosen, _checked(user or ""), held_by, dry_run=dry_run, yes=yes, as_json=json)
+
+
+def _erase_user(
+    settings: Settings,
+    user_id: UserId,
+    held_by: Holding,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    report = run(_look(settings, user_id, held_by))
     if not dry_run:
-        _confirm(report, yes)
-        report = run(_erase(chosen, report, holding))
+        confirm(_texts(report), WARNING.format(user=user_id), user_id, yes)
+        report = run(_erase(settings, report, held_by))
     if report.held and not (report.done or dry_run):
-        raise Failed(HELD.format(user=user_id, what=", ".join(report.held[:NAMED_MAX])))
-    _print(report, as_json=json)
+        raise Failed(HELD.format(user=user_id, what=listed(report.held)))
+    _print(report, as_json=as_json)
 
 
 def _checked(user: str) -> UserId:
@@ -115,31 +131,7 @@ def _checked(user: str) -> UserId:
         raise UsageError(refusal.message) from None
 
 
-def _confirm(report: Report, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here: add --yes to erase, or --dry-run to look")
-    echo(f"{_texts(report)}\n{WARNING.format(user=report.user)}", err=True)
-    if typer.prompt("Type the user id to go on", err=True) != report.user:
-        raise UsageError("that is not the user id: nothing was done")
-
-
-async def _holding(
-    chosen: Settings,
-    data: Path | None,
-    file: Path | None,
-    keys: Keys,
-    configuration: Configuration,
-    history: History,
-) -> KnownHolds:
-    from cecochat.cli.operate.holding import known_holds
-
-    where: dict[str, Any] = {"data": data, "file": file}
-    return await known_holds(chosen, configuration, history, is_new=keys.is_new, **where)
-
-
-async def _look(settings: Settings, user: UserId, holding: Holding) -> Report:
+async def _look(settings: Settings, user: UserId, held_by: Holding) -> Report:
     from cecochat.adapters import build
     from cecochat.cli.operate.written import written_by
     from cecochat.settings import backends
@@ -149,7 +141,7 @@ async def _look(settings: Settings, user: UserId, holding: Holding) -> Report:
         key = "none" if user not in found else "whole" if found[user] else "destroyed"
         written = await written_by(history, user)
         async with build.configuration(settings) as configuration:
-            holds = await holding(keys, configuration, history)
+            holds = await held_by(keys, configuration, history)
             held = tuple(await holds.on(user))
     files = await _files(settings, user, delete=False)
     return Report(
@@ -158,24 +150,17 @@ async def _look(settings: Settings, user: UserId, holding: Holding) -> Report:
 
 
 async def _files(settings: Settings, user: UserId, *, delete: bool) -> int | None:
-    """Return how many files of a user there are, and delete them if that is wanted. They are noted,
-    since a URL that was signed before can bring one back.
-    """
+    """Return how many files of a user there are, and delete them if that is wanted."""
     from cecochat.adapters import build
-    from cecochat.ports.files import Noted, owner_of
-    from cecochat.runtime.clock import now_ms
+    from cecochat.ports.files import owner_of
 
     async with build.files(settings) as files:
         if files is None:
             return None
-        keys = await files.of(owner_of(user))
-        if delete:
-            await files.note(ANY_PARTITION, [Noted(now_ms(), key) for key in keys])
-            await files.delete(keys)
-    return len(keys)
+        return await remove_files(files, user) if delete else len(await files.of(owner_of(user)))
 
 
-async def _erase(settings: Settings, report: Report, holding: Holding) -> Report:
+async def _erase(settings: Settings, report: Report, held_by: Holding) -> Report:
     """Note that it was asked for, look for holds, and then destroy the key: whoever sets a hold
     later sees the note. The key comes before the revocation, since whoever is told of that asks
     for it again.
@@ -191,8 +176,8 @@ async def _erase(settings: Settings, report: Report, holding: Holding) -> Report
 
     async with build.keys(settings) as keys, build.configuration(settings) as configuration:
         async with build.history(settings) as history:
-            holds = await holding(keys, configuration, history)
-            noted = await changes.change(configuration, HOLDS, _noting(report.user, asked=True))
+            holds = await held_by(keys, configuration, history)
+            noted = await changes.change(configuration, HOLDS, noting(report.user, asked=True))
             holds.at_least(noted.version)
             held = tuple(await holds.on(report.user))
         if held:
@@ -201,7 +186,8 @@ async def _erase(settings: Settings, report: Report, holding: Holding) -> Report
         await keys.destroy(Erased(report.user, now_ms(), getpass.getuser()))
         async with build.search(settings) as search:
             if search:
-                await search.forget(report.user)
+                await search.forget([report.user])
+                await search.purge()
         decide = await deciding(configuration, Revocation(report.user, "", until_now_ms()))
         document = await changes.change(configuration, REVOCATIONS, decide)
     deleted = await _files(settings, report.user, delete=True)
@@ -209,19 +195,10 @@ async def _erase(settings: Settings, report: Report, holding: Holding) -> Report
         await asyncio.sleep(SESSIONS_END_S)  # a session may have sent some more until then
         deleted += await _files(settings, report.user, delete=True) or 0
     async with build.moderation(settings) as moderation:
-        forgotten = await moderation.forget(report.user)
+        forgotten = await moderation.forget([report.user])
     async with build.configuration(settings) as configuration:
-        await changes.change(configuration, HOLDS, _noting(report.user, asked=False))
+        await changes.change(configuration, HOLDS, noting(report.user, asked=False))
     return report._replace(files=deleted, forgotten=forgotten, version=document.version)
-
-
-def _noting(user: UserId, *, asked: bool) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return what notes that an erasure was asked for, or that it is done."""
-    from cecochat.domain.cluster.holds import Asked, document, parse, with_erasure
-    from cecochat.runtime.clock import now_ms
-
-    note = Asked(now_ms(), getpass.getuser()) if asked else None
-    return lambda current: document(with_erasure(parse(current), user, note))
 
 
 async def _erased(settings: Settings) -> list[Erased]:
@@ -237,14 +214,14 @@ def _print(report: Report, *, as_json: bool) -> None:
         return
     echo(_texts(report))
     if report.held:
-        echo(f"on hold: {', '.join(report.held[:NAMED_MAX])}; see `cecochat hold list`")
+        echo(f"on hold: {listed(report.held)}; see `cecochat hold list`")
     if report.forgotten is None:
         echo("This was only a look: nothing was changed.")
         return
     echo(f"key: destroyed in {report.keeps_in}")
     if report.files is not None:
         echo(f"files: {report.files} deleted")
-    echo(_moderation(report.forgotten))
+    echo(of_moderation(report.forgotten))
     echo(_after(report))
 
 
@@ -260,13 +237,6 @@ def _texts(report: Report) -> str:
             f"texts that are not sealed, and stay readable: {plain}, from before sealing was on"
         )
     return "\n".join(lines)
-
-
-def _moderation(forgotten: Forgotten) -> str:
-    return (
-        f"moderation: {forgotten.texts} texts of their reports and {forgotten.blocks} blocks of "
-        "theirs removed. The reports themselves stay, with ids and reasons."
-    )
 
 
 def _after(report: Report) -> str:

@@ -151,8 +151,9 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _print_waiting(holds: Holds) -> None:
-    for user, asked in holds.erasures.items():
+    for whom, asked in holds.erasures.items():
+        words = f"--app {whom[:-1]}" if whom.endswith("/") else whom
         echo(
-            f"{user} is to be erased, as {asked.by} asked at {shown_ms(asked.at_ms)}: once there "
-            f"is no hold, run `cecochat erase {user}`"
+            f"{whom} is to be erased, as {asked.by} asked at {shown_ms(asked.at_ms)}: once there "
+            f"is no hold, run `cecochat erase {words}`"
         )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "Examples: cecochat revoke alice; cecochat revoke alice --sid phone-7; "
-    "cecochat revoke --everyone --before 2026-11-27T12:00:00Z; cecochat revoke --list"
+    "cecochat revoke --app shop; cecochat revoke --everyone --before 2026-11-27T12:00:00Z; "
+    "cecochat revoke --list"
 )
 
 
@@ -30,10 +31,15 @@ def add_to(app: typer.Typer) -> None:
 
 def revoke(
     user: Annotated[
-        str | None, typer.Argument(help="Whose tokens to revoke, unless --everyone is given.")
+        str | None,
+        typer.Argument(help="Whose tokens to revoke, unless --app or --everyone is given."),
     ] = None,
     sid: Annotated[
         str, typer.Option(help="Revoke only those of one login, as their claim `sid` names it.")
+    ] = "",
+    app: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Revoke the tokens of all users of an app."),
     ] = "",
     everyone: Annotated[bool, typer.Option(help="Revoke the tokens of all users.")] = False,
     before: Annotated[
@@ -55,23 +61,23 @@ def revoke(
 
     Within two seconds, every server ends the streams that were opened with them, and refuses calls
     with them. A token that is issued later is valid: to keep a user out, have your back end issue
-    none.
+    none. Service tokens stay valid.
     """
-    if [bool(user), everyone, list_].count(True) != 1:
-        raise UsageError("name a user, or use either --everyone or --list")
+    if [bool(user), bool(app), everyone, list_].count(True) != 1:
+        raise UsageError("name a user, or use either --app, --everyone or --list")
     if list_:
         _print_list(run(_in_force(data, settings)), as_json=json)
         return
-    wanted = _wanted(user or "", sid, before)
+    wanted = _wanted(user or "", sid, before, app)
     document = run(_revoke(data, settings, wanted))
     _print_done(wanted, document, as_json=json)
 
 
-def _wanted(user: str, sid: str, before: str) -> Revocation:
+def _wanted(user: str, sid: str, before: str, app: str) -> Revocation:
     from cecochat.documents.revocations import until_now_ms
     from cecochat.domain.cluster.revocations import Revocation
 
-    return Revocation(user, sid, _time_ms(before) if before else until_now_ms())
+    return Revocation(user, sid, _time_ms(before) if before else until_now_ms(), app)
 
 
 def _time_ms(text: str) -> int:
@@ -128,6 +134,8 @@ def _print_list(revoked: Revocations, *, as_json: bool) -> None:
 
 
 def _whose(revoked: Revocation) -> str:
+    if revoked.app:
+        return f"all users of {revoked.app}"
     login = f", login {revoked.sid}" if revoked.sid else ""
     return f"{revoked.user or 'everyone'}{login}"
 

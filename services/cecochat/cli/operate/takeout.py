@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "Examples: cecochat takeout alice --output alice.zip; cecochat takeout alice -o alice.zip "
-    "--with-files --with-others"
+    "--with-files --with-others; cecochat takeout --app shop --output shop"
 )
 ACCESS = "access.json"
 NAMED_MAX = 5
@@ -70,16 +70,27 @@ def add_to(app: typer.Typer) -> None:
 
 
 def takeout(
-    user: Annotated[str, typer.Argument(help="Whose data to collect.")],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="The archive, a ZIP file, which only you may read. It appears once it is whole.",
+            help="The archive, a ZIP file, which only you may read. It appears once it is whole. "
+            "With --app, a folder for the archives.",
         ),
     ],
+    user: Annotated[
+        str | None, typer.Argument(help="Whose data to collect, unless --app is given.")
+    ] = None,
+    app: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Make an archive for each user of an app. Those that are there already stay as "
+            "they are.",
+        ),
+    ] = "",
     with_others: Annotated[
         bool,
         typer.Option(
@@ -113,19 +124,28 @@ def takeout(
     revoked tokens. It only reads the stores, but for a line in the audit log, and the servers may
     run.
     """
+    if bool(user) == bool(app):
+        raise UsageError("name a user, or use --app")
+    from cecochat.cli.operate.takeout_app import archives_of
+
+    chosen = target.settings(data, settings)
+    wanted = archives_of(chosen, app, output) if app else [(_checked(user or ""), output)]
+    which = _Which(with_others, with_expired, with_files)
+    for user_id, path in wanted:
+        run(note(chosen, "takeout", user_id=user_id))
+        with _archive(path) as (folder, archive):
+            report = run(_collect(chosen, user_id, folder, archive, which))
+        _print(report, path, as_json=json)
+
+
+def _checked(user: str) -> UserId:
     from cecochat.domain.errors import Refusal
     from cecochat.domain.log.ids import user_id
 
     try:
-        checked = user_id(user)
+        return user_id(user)
     except Refusal as refusal:
         raise UsageError(refusal.message) from None
-    chosen = target.settings(data, settings)
-    run(note(chosen, "takeout", user_id=checked))
-    with _archive(output) as (folder, archive):
-        which = _Which(with_others, with_expired, with_files)
-        report = run(_collect(chosen, checked, folder, archive, which))
-    _print(report, output, as_json=json)
 
 
 # -- the archive

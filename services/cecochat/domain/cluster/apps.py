@@ -1,7 +1,7 @@
 """The apps: products that share a system, each with users, groups and keys of its own.
 
-The document is `{"apps": {NAME: {"created_ms": MS, "enabled": BOOL, "keys": JWKS, "issuer":
-ISS}}}`; all but the time, in ms since 1970, may be absent.
+The document is `{"apps": {NAME: {"created_ms": MS, "enabled": BOOL, "keys": JWKS, "issuer": ISS,
+"erased_ms": MS}}}`; all but the first time may be absent. MS are ms since 1970.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ISSUER_MAX: Final = 500
 class App:
     """An app. `keys` is the JSON Web Key Set (RFC 7517) that alone verifies the tokens of its users
     and services, and `issuer` what their `iss` names; with None, the keys and the issuer of the
-    system do.
+    system do. `erased_ms` is when all that its users wrote was erased; 0: it was not.
     """
 
     name: str
@@ -31,6 +31,7 @@ class App:
     enabled: bool = True
     keys: Mapping[str, Any] | None = None
     issuer: str = ""
+    erased_ms: int = 0
 
 
 Apps = Mapping[str, App]
@@ -46,6 +47,11 @@ def check(apps: Apps, name: str) -> None:
             errors_pb2.ERROR_CODE_UNAUTHENTICATED,
             f"this system has no app {name!r:.30}: ask an operator to add it, or get a token of "
             "another app",
+        )
+    if name and apps[name].erased_ms:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_ERASED,
+            f"the app {name} was erased and can never be used again: use another app",
         )
     if name and not apps[name].enabled:
         raise Refusal(
@@ -78,6 +84,8 @@ def _app(name: str, value: Any) -> App:
 def _check(app: App) -> None:
     if not isinstance(app.enabled, bool) or not isinstance(app.created_ms, int):
         raise Invalid("enabled is true or false, and created_ms a whole number")
+    if not isinstance(app.erased_ms, int) or (app.erased_ms and app.enabled):
+        raise Invalid("it was erased, so it can never be enabled again: add another one")
     if not isinstance(app.issuer, str) or len(app.issuer) > ISSUER_MAX:
         raise Invalid(f"the issuer is a text of at most {ISSUER_MAX} characters")
     match app.keys:
@@ -106,6 +114,8 @@ def adding(app: App) -> Decide:
 
     def decide(document: Mapping[str, Any]) -> Mapping[str, Any]:
         found = parse(document)
+        if app.name in found and found[app.name].erased_ms:
+            raise Invalid(f"the app {app.name} was erased, so choose a name that was never used")
         if app.name in found:
             raise Invalid(f"there is an app {app.name} already: change it")
         if len(found) >= APPS_MAX:
@@ -123,6 +133,20 @@ def changing(name: str, **changes: Any) -> Decide:
         changed = replace(named(found, name), **changes)
         _check(changed)
         return document_of({**found, name: changed})
+
+    return decide
+
+
+def erasing(name: str, at_ms: int) -> Decide:
+    """Return what disables an app for good, at a time in ms since 1970. It raises `Invalid`. If it
+    is done again, the first time stays.
+    """
+
+    def decide(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = parse(document)
+        app = named(found, name)
+        erased = replace(app, enabled=False, erased_ms=app.erased_ms or at_ms)
+        return document_of({**found, name: erased})
 
     return decide
 

@@ -2,7 +2,8 @@
 
 The document is `{"holds": {WHAT: HOLD}, "erasures": {USER: {"at_ms": MS, "by": WHO}}, "lifted":
 [HOLD with "what", "lifted_at_ms", "lifted_by" and "lifted_why"]}`. WHAT is a user id or a chat id,
-and HOLD is `{"at_ms": MS, "by": WHO, "why": TEXT}`. Each part may be absent.
+HOLD is `{"at_ms": MS, "by": WHO, "why": TEXT}`, and USER is a user id, or the name of an app and a
+slash. Each part may be absent.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ def checked(what: str) -> str:
     return ids.chat_id(what) if is_chat(what) else ids.user_id(what)
 
 
+def _to_erase(whom: str) -> str:
+    """Check whom an erasure is of: a user, or an app if it ends with a slash. Raises `Refusal`."""
+    return f"{ids.app_name(whom[:-1])}/" if whom.endswith("/") else ids.user_id(whom)
+
+
 def parse(document: Any) -> Holds:
     """Read the holds from their document. Raises `InvalidSettings`."""
     if not isinstance(document, Mapping) or not _PARTS.issuperset(document):
@@ -90,8 +96,8 @@ def parse(document: Any) -> Holds:
         return Holds(
             {checked(what): Hold(**hold) for what, hold in document.get("holds", {}).items()},
             {
-                ids.user_id(user): Asked(**asked)
-                for user, asked in document.get("erasures", {}).items()
+                _to_erase(whom): Asked(**asked)
+                for whom, asked in document.get("erasures", {}).items()
             },
             tuple(Lifted(**each) for each in document.get("lifted", ())),
         )
@@ -133,9 +139,11 @@ def without_hold(current: Holds, what: str, lifted: Hold) -> Holds:
     return replace(current, holds=left, lifted=(*current.lifted, past)[-LIFTED_MAX:])
 
 
-def with_erasure(current: Holds, user_id: UserId, asked: Asked | None) -> Holds:
-    """Return the holds with an erasure that waits; with None, without it."""
-    erasures = {user: each for user, each in current.erasures.items() if user != user_id}
+def with_erasure(current: Holds, whom: str, asked: Asked | None) -> Holds:
+    """Return the holds with an erasure that waits; with None, without it. `whom` is a user id, or
+    the name of an app and a slash.
+    """
+    erasures = {other: each for other, each in current.erasures.items() if other != whom}
     if asked:
-        erasures[user_id] = current.erasures.get(user_id, asked)
+        erasures[whom] = current.erasures.get(whom, asked)
     return replace(current, erasures=erasures)

@@ -1,86 +1,95 @@
 """Which tokens are revoked, although they have not expired: those of a user, of one login of a user
-(the claim `sid`), or of everybody, that were issued before a certain time.
+(the claim `sid`), of all users of an app, or of everybody, that were issued before a certain time.
 
-The document is `{"everyone": MS, "users": {USER: MS}, "logins": {USER: {SID: MS}}}`. MS are ms
-since 1970, and each part may be absent.
+The document is `{"everyone": MS, "apps": {APP: MS}, "users": {USER: MS}, "logins": {USER: {SID:
+MS}}}`. MS are ms since 1970, and each part may be absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
-from cecochat.domain.log.ids import user_id
+from cecochat.domain.log.ids import app_name, app_of, user_id
 from cecochat.v1 import errors_pb2
 
-ENTRIES_MAX = 5_000
+ENTRIES_MAX = 5_000  # without those of apps, which are few
 SID_MAX_BYTES = 128
 CLOCKS_APART_MS = 60_000  # how far the clocks of who revokes and of who stores it may differ
 _TIME_MAX_MS = 1 << 50
-_PARTS = frozenset({"everyone", "users", "logins"})
+_PARTS = frozenset({"everyone", "apps", "users", "logins"})
 
 
 class Revocation(NamedTuple):
     """Tokens that were issued before `before_ms` (ms since 1970) are revoked. An empty `user` means
-    everybody, an empty `sid` all logins of the user.
+    all users of the app, or everybody if that is empty, too; an empty `sid` all logins of the user.
     """
 
     user: str
     sid: str
     before_ms: int
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
     """All revocations in force, in ms since 1970. `users` is by user id, `logins` by user id and
-    `sid`.
+    `sid`, `apps` by name.
     """
 
     everyone_ms: int = 0
     users: Mapping[str, int] = field(default_factory=dict)
     logins: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    apps: Mapping[str, int] = field(default_factory=dict)
 
     def before_ms(self, user_id: str, sid: str) -> int:
         """Return the time, in ms since 1970, such that tokens of that login are revoked if they
         were issued before it.
         """
         of_user, of_login = self.users.get(user_id, 0), self.logins.get((user_id, sid), 0)
-        return max(self.everyone_ms, of_user, of_login)
+        return max(self.everyone_ms, self.apps.get(app_of(user_id), 0), of_user, of_login)
 
     def __len__(self) -> int:
-        return len(self.users) + len(self.logins) + bool(self.everyone_ms)
+        return len(self.users) + len(self.logins) + len(self.apps) + bool(self.everyone_ms)
 
     def entries(self) -> list[Revocation]:
-        """Return all revocations, sorted by user and login."""
+        """Return all revocations, those of everybody and of apps first."""
         everyone = [Revocation("", "", self.everyone_ms)] if self.everyone_ms else []
         users = [Revocation(user, "", before_ms) for user, before_ms in self.users.items()]
         logins = [Revocation(*login, before_ms) for login, before_ms in self.logins.items()]
-        return sorted([*everyone, *users, *logins])
+        apps = [Revocation("", "", before_ms, app) for app, before_ms in sorted(self.apps.items())]
+        return [*everyone, *apps, *sorted([*users, *logins])]
 
 
 def parse(document: Any) -> Revocations:
     """Read the revocations from their document. Raises `InvalidSettings`."""
     if not isinstance(document, Mapping) or not _PARTS.issuperset(document):
         raise InvalidSettings(
-            f"the revocations are {document!r:.80}: use an object of everyone, users and logins"
+            f"the revocations are {document!r:.80}: use an object of everyone, apps, users and "
+            "logins"
         )
-    logins = _of_users("logins", document.get("logins", {}))
+    users, logins = _of("users", document, user_id), _of("logins", document, user_id)
     return Revocations(
         _time_ms("everyone", document.get("everyone", 0)),
-        {user: _time_ms(user, ms) for user, ms in _of_users("users", document.get("users", {}))},
+        {user: _time_ms(user, ms) for user, ms in users},
         {
             (user, sid): _time_ms(sid, ms)
             for user, sids in logins
             for sid, ms in _object("logins", sids).items()
         },
+        {app: _time_ms(app, ms) for app, ms in _of("apps", document, app_name)},
     )
 
 
-def _of_users(part: str, value: Any) -> list[tuple[str, Any]]:
+def _of(
+    part: str, document: Mapping[str, Any], checked: Callable[[str], str]
+) -> list[tuple[str, Any]]:
     try:
-        return [(user_id(user), each) for user, each in _object(part, value).items()]
+        return [
+            (checked(name), each) for name, each in _object(part, document.get(part, {})).items()
+        ]
     except Refusal as refusal:
         raise InvalidSettings(f"{part} of the revocations is wrong: {refusal.message}") from None
 
@@ -108,7 +117,7 @@ def with_one(
     oldest_ms = now_ms - lifetime_max_s * 1_000
     kept = [each for each in current.entries() if each.before_ms > oldest_ms]
     made = _made([*kept, wanted])
-    if len(made) > ENTRIES_MAX:
+    if wanted.user and len(made.users) + len(made.logins) > ENTRIES_MAX:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
             f"{ENTRIES_MAX} revocations are in force, and more are not allowed: revoke the tokens "
@@ -120,6 +129,10 @@ def with_one(
 def _check(wanted: Revocation, now_ms: int) -> None:
     if wanted.user:
         user_id(wanted.user)
+    if wanted.app:
+        app_name(wanted.app)
+    if wanted.user and wanted.app:
+        raise Invalid("a user id has its app: leave out the app")
     if not wanted.user and wanted.sid:
         raise Invalid("a sid names one login of a user: name the user too")
     if len(wanted.sid.encode()) > SID_MAX_BYTES:
@@ -130,20 +143,29 @@ def _check(wanted: Revocation, now_ms: int) -> None:
 
 def _made(entries: list[Revocation]) -> Revocations:
     """Return the latest of each user and login, without those that a wider revocation covers."""
-    everyone_ms = max((each.before_ms for each in entries if not each.user), default=0)
+    everyone_ms = max(
+        (each.before_ms for each in entries if not (each.user or each.app)), default=0
+    )
+    apps: dict[str, int] = {}
     users: dict[str, int] = {}
     logins: dict[tuple[str, str], int] = {}
-    for user, sid, before_ms in entries:
-        if user and not sid and before_ms > everyone_ms:
-            users[user] = max(users.get(user, 0), before_ms)
-    for user, sid, before_ms in entries:
-        if sid and before_ms > max(everyone_ms, users.get(user, 0)):
-            logins[user, sid] = max(logins.get((user, sid), 0), before_ms)
-    return Revocations(everyone_ms, users, logins)
+    made = Revocations(everyone_ms, users, logins, apps)
+    for each in entries:
+        if each.app and each.before_ms > everyone_ms:
+            apps[each.app] = max(apps.get(each.app, 0), each.before_ms)
+    for user, sid, before_ms, _ in entries:
+        if user and not sid and before_ms > made.before_ms(user, ""):
+            users[user] = before_ms
+    for user, sid, before_ms, _ in entries:
+        if sid and before_ms > made.before_ms(user, sid):
+            logins[user, sid] = before_ms
+    return made
 
 
 def document(revocations: Revocations) -> dict[str, Any]:
-    """Return the document in which these revocations are stored."""
+    """Return the document in which these revocations are stored. Without any of an app, servers of
+    a version that knows no apps follow it, too.
+    """
     logins: dict[str, dict[str, int]] = {}
     for (user, sid), before_ms in revocations.logins.items():
         logins.setdefault(user, {})[sid] = before_ms
@@ -151,4 +173,5 @@ def document(revocations: Revocations) -> dict[str, Any]:
         "everyone": revocations.everyone_ms,
         "users": dict(revocations.users),
         "logins": logins,
+        **({"apps": dict(revocations.apps)} if revocations.apps else {}),
     }

@@ -100,10 +100,10 @@ class Indexer:
         async with self._opened:
             self._opening.forget()
             erased = {each.user_id for each in await self._keys.erased()} - self._forgotten
-            if erased and not self._forgotten:
-                await self._search.purge()  # what was forgotten just before the last end
-            for user_id in await self._search.authors(erased):
-                await self._search.forget(user_id)
+            if authors := await self._search.authors(erased):
+                await self._search.forget(authors)
+            if authors or (erased and not self._forgotten):  # or forgotten just before the last end
+                await self._search.purge()
             self._forgotten |= erased
 
     async def _write(self, events: Sequence[bytes], progress: Progress | None, turn: Turn) -> None:

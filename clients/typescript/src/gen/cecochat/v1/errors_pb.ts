@@ -232,7 +232,7 @@ export enum ErrorCode {
   TOKEN_REVOKED = 23,
 
   /**
-   * The user was erased for good: this user id can never chat again.
+   * The user, or their whole app, was erased for good: this user id can never chat again.
    *
    * @generated from enum value: ERROR_CODE_ERASED = 24;
    */
