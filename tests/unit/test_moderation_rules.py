@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.cluster.room import OF_AN_APP_MAX, OF_NO_APP_MAX
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.moderation.before_send import BeforeSend, Breaker, question, verdict
 from cecochat.domain.moderation.rules import (
-    ENTRIES_MAX,
     FOR_GOOD_MS,
     PARTS,
     Part,
@@ -115,10 +115,18 @@ def test_the_last_change_of_each_entry_counts(entries: list[tuple[Part, str, int
 def test_what_has_ended_is_dropped_and_too_much_is_refused() -> None:
     rules = changed(Rules(banned={"bob": NOW_MS}), "muted", "cyd", FOR_GOOD_MS, NOW_MS)
     assert rules.entries() == [("muted", "cyd", FOR_GOOD_MS)]
-    full = Rules(muted={f"u{number}": FOR_GOOD_MS for number in range(ENTRIES_MAX)})
+    full = Rules(muted={f"u{number}": FOR_GOOD_MS for number in range(OF_NO_APP_MAX)})
     with pytest.raises(Refusal, match="lift some first"):
         changed(full, "muted", "bob", FOR_GOOD_MS, NOW_MS)
-    assert len(changed(full, "muted", "u1", 0, NOW_MS).muted) == ENTRIES_MAX - 1
+    assert len(changed(full, "muted", "u1", 0, NOW_MS).muted) == OF_NO_APP_MAX - 1
+
+
+def test_no_app_takes_the_room_of_others() -> None:
+    full = Rules(muted={f"shop/u{number}": FOR_GOOD_MS for number in range(OF_AN_APP_MAX)})
+    with pytest.raises(Refusal, match="lift some first"):
+        changed(full, "muted", "shop/bob", FOR_GOOD_MS, NOW_MS)
+    for name in ("bob", "news/bob"):
+        assert name in changed(full, "muted", name, FOR_GOOD_MS, NOW_MS).muted
 
 
 ASKED = {"url": "https://shop.example/chat", "created_ms": 1, "kinds": ["message"]}

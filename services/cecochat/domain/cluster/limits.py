@@ -171,8 +171,8 @@ class Limits:
         "calls/s",
         1,
         1e6,
-        "how many sends and queries a service of the back end may make for long; each connect "
-        "server counts for itself",
+        "how many sends and queries a service of the back end, or all those of an app, may make "
+        "for long; each connect server counts for itself",
         "connect",
     )
     backend_burst: int = key(

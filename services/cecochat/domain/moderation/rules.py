@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NamedTuple, get_args
 
+from cecochat.domain.cluster.room import ENTRIES_MAX, has_room, most_of
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId, app_name, chat_id, user_id
 from cecochat.domain.moderation.before_send import BeforeSend
@@ -23,7 +24,6 @@ from cecochat.v1.messaging_pb2 import Send
 FOR_GOOD_MS: Final = 1 << 50
 """Later than any time that a clock shows."""
 SLOW_MAX_S: Final = 86_400
-ENTRIES_MAX: Final = 5_000
 KEPT_MAX: Final = 50_000
 """How many last messages are kept. Who wrote one that is dropped may write once more."""
 
@@ -194,10 +194,11 @@ def changed(rules: Rules, part: Part, name: str, number: int, now_ms: int) -> Ru
     entry = {name: _number(part, number)} if number else {}
     kept = {part: _in_force(part, getattr(rules, part), now_ms) for part in PARTS}
     kept[part] = {key: value for key, value in kept[part].items() if key != name} | entry
-    if len(kept[part]) > ENTRIES_MAX:
+    if number and not has_room(kept[part], name):
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{ENTRIES_MAX} are {part}, and more are not allowed: lift some first",
+            f"{most_of(name)} are {part}, or {ENTRIES_MAX} in all apps, and more are not allowed: "
+            "lift some first",
         )
     return Rules(**kept, before_send=rules.before_send)
 

@@ -45,6 +45,11 @@ ANSWER_S: Final = 25.0
 """After that there is no answer, though what is under way goes on: longer than all tries."""
 SENDS_A_LOOKUP: Final = 20
 """How many sends weigh as much as a lookup, for the number of servers."""
+CHANGES_PER_S: Final = 2.0
+CHANGES_AT_ONCE: Final = 100
+"""How many changes of central documents, which all servers then read, the services of an app may
+make.
+"""
 QUERIES: Final = ("GetMessages", "GetChats", "GetGroup", "ListMembers", "SearchMessages")
 MODERATION: Final = (
     "ListReports",
@@ -94,6 +99,7 @@ class Backend:
         self._metrics = metrics
         self._carry = carry  # how many lookups a call weighs
         self._rates = Rates("calls")
+        self._changes = Rates("changes rules and tokens")
         self._answering = Answering(verifier, metrics.seconds, ANSWER_S)
         self._config = Config()
         self.offered = (
@@ -129,7 +135,11 @@ class Backend:
         self._metrics.app_calls.labels(ids.app_of(caller.user_id)).inc()
         config = self._config.of(caller.user_id)
         rate, burst = config.backend_rate_per_service, config.backend_burst
-        self._rates.check(caller.user_id, time.monotonic(), rate, burst, calls)
+        self._rates.check(_who(caller), time.monotonic(), rate, burst, calls)
+
+    def _charge_change(self, caller: Identity) -> None:
+        self._charge(caller, 1)
+        self._changes.check(_who(caller), time.monotonic(), CHANGES_PER_S, CHANGES_AT_ONCE)
 
     # -- sends
 
@@ -195,7 +205,10 @@ class Backend:
 
     async def _moderate(self, name: str, caller: Identity, request: Message) -> bytes:
         _allow(caller, "operate")
-        self._charge(caller, 1)
+        if name == "SetRule":
+            self._charge_change(caller)
+        else:
+            self._charge(caller, 1)
         asked = request.SerializeToString()
         return await self._passing.ask(Query(service=caller.user_id, call=name, request=asked))
 
@@ -217,12 +230,19 @@ class Backend:
 
     async def _revoke(self, caller: Identity, request: RevokeTokensRequest) -> bytes:
         _allow(caller, "users")
-        self._charge(caller, 1)
+        self._charge_change(caller)
         before_ms = request.before_ms or until_now_ms()
         user_id = ids.fellow(caller.user_id, request.user_id)
         wanted = Revocation(user_id, request.sid, before_ms)
         await revoke(self._configuration, wanted, by=f"back end: {caller.user_id}")
         return RevokeTokensResponse(before_ms=before_ms).SerializeToString()
+
+
+def _who(caller: Identity) -> ids.UserId:
+    """Return whose rates hold: all services of an app share them, as it may name as many as it
+    likes.
+    """
+    return ids.UserId(ids.app_of(caller.user_id) or caller.user_id)
 
 
 def _result(passed: Passed) -> BackendSendResult:
