@@ -37,12 +37,12 @@ async def flood(connect_url: str, secret: Path, seconds: float) -> int:
         token = mint(private.drawn_secret(secret), user, 3_600)
         address = (await find(connect_url, token)).messaging
         async with caught_up(address, token) as stream:
-            for frame in count():
-                first = frame * FRAME_SENDS
+            for first in count(step=FRAME_SENDS):
                 ids = (f"{os.getpid()}-{first + n}" for n in range(FRAME_SENDS))
                 await stream.send(*(message(each, f"d:{APP}/all~{user}", TEXT) for each in ids))
-                await stream.until_acks(first + FRAME_SENDS)
-                sent[number] += FRAME_SENDS
+                for _ in range(FRAME_SENDS):
+                    await stream.until("ack")
+                    sent[number] += 1
 
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
