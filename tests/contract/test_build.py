@@ -67,3 +67,19 @@ async def test_all_ports_are_built_on_one_folder_and_closed(tmp_path: Path) -> N
         assert values(await read(log, 1)) == [1]
     async with build.deployment(settings) as deployment:
         assert (await deployment.state("connect")).wanted == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_one"),
+    [
+        (Settings(), True),
+        (Settings(search=False), False),
+        (made(cassandra="127.0.0.1:1"), False),
+        (made(cassandra="127.0.0.1:1", postgres="127.0.0.1:2"), True),
+        (made(cassandra="127.0.0.1:1", postgres="127.0.0.1:2", search=False), False),
+    ],
+)
+def test_a_cluster_has_a_search_if_its_servers_can_share_it(
+    settings: Settings, has_one: bool
+) -> None:
+    assert build.has_search(settings) is has_one

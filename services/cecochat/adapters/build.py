@@ -42,9 +42,13 @@ def history(settings: Settings) -> AbstractAsyncContextManager[History]:
 
 def search(settings: Settings) -> AbstractAsyncContextManager[Search | None]:
     """Open the index of words; None if there is none, as in a cluster without a shared one."""
+    return _opened("search", settings) if has_search(settings) else nullcontext()
+
+
+def has_search(settings: Settings) -> bool:
+    """Return whether there is an index of words."""
     is_alone = not backends.is_shared("history", settings)
-    has_one = settings.search and (is_alone or backends.is_shared("search", settings))
-    return _opened("search", settings) if has_one else nullcontext()
+    return settings.search and (is_alone or backends.is_shared("search", settings))
 
 
 def files(settings: Settings) -> AbstractAsyncContextManager[Files | None]:

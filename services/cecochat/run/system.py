@@ -47,7 +47,8 @@ SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
-WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")  # and with an index, materialize
+WITH_KEYS: tuple[Service, ...] = ("messaging", "history", "hooks")
+WITH_KEYS_FOR_SEARCH: tuple[Service, ...] = ("materialize",)  # which indexes plain texts
 WITH_FILES: tuple[Service, ...] = ("connect", "materialize")
 WITH_MODERATION: tuple[Service, ...] = ("messaging", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
@@ -233,7 +234,8 @@ async def serving(
             settings,
             history=service in WITH_HISTORY,
             signals=service == "messaging",
-            keys=service in WITH_KEYS,
+            keys=service in WITH_KEYS
+            or (service in WITH_KEYS_FOR_SEARCH and build.has_search(settings)),
             files=service in WITH_FILES,
             moderation=service in WITH_MODERATION,
             silences=service == "hooks",
