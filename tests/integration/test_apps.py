@@ -267,6 +267,13 @@ async def test_reports_are_seen_in_their_app(system: Running) -> None:
         assert len(await shop_.reports(after=first.id)) == 2
 
 
+async def test_no_file_is_for_the_chat_of_another_app(system: Running) -> None:
+    async with of(system, "news/desk") as news:
+        files = news.files("news/eve")
+        with pytest.raises(ClientRefused, match="does not belong to your app"):
+            await files.upload("g:shop/team", b"x", client_message_id="1", name="x.txt")
+
+
 async def test_webhooks_and_events_are_of_one_app(system: Running) -> None:
     async with shop() as told, shop() as others:
         await change_hooks(system, adding_endpoint(endpoint(told.url, name="shop", app="shop")))

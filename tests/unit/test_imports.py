@@ -39,7 +39,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.ownership": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.cluster": ("domain.errors", "domain.log", "v1"),
     "domain.hooks": ("domain.errors", "domain.log", "v1"),
-    "domain.moderation": ("domain.errors", "domain.hooks", "domain.log", "v1"),
+    "domain.moderation": ("domain.cluster", "domain.errors", "domain.hooks", "domain.log", "v1"),
     "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "domain.signals": ("domain.errors", "domain.groups", "domain.log", "domain.session", "v1"),
     "domain.groups": ("domain.errors", "domain.log", "domain.printable", "v1"),

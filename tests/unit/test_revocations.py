@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.cluster.revocations import (
-    ENTRIES_MAX,
     Revocation,
     Revocations,
     document,
     parse,
     with_one,
 )
+from cecochat.domain.cluster.room import OF_AN_APP_MAX, OF_NO_APP_MAX
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.v1 import errors_pb2
 
@@ -82,7 +82,7 @@ def test_a_wider_one_takes_the_place_of_those_that_it_covers() -> None:
 
 
 def full() -> Revocations:
-    return Revocations(users={f"user{n}": NOW_MS - n for n in range(ENTRIES_MAX)})
+    return Revocations(users={f"user{n}": NOW_MS - n for n in range(OF_NO_APP_MAX)})
 
 
 def test_it_is_bounded_and_says_what_to_do() -> None:
@@ -99,8 +99,23 @@ def test_it_is_bounded_and_says_what_to_do() -> None:
         full(), Revocation("", "", NOW_MS, "shop"), now_ms=NOW_MS, lifetime_max_s=LIFE_S
     )
     assert of_app.before_ms("shop/alice", "") == NOW_MS, "that of an app always finds room"
+    one_more = with_one(full(), more, now_ms=NOW_MS, lifetime_max_s=LIFE_S, is_bounded=False)
+    assert len(one_more) == OF_NO_APP_MAX + 1, "an erasure always finds room"
     everyone = Revocation("", "", NOW_MS)
     assert len(with_one(full(), everyone, now_ms=NOW_MS, lifetime_max_s=LIFE_S)) == 1
+
+
+def test_no_app_takes_the_room_of_others() -> None:
+    of_shop = Revocations(users={f"shop/u{n}": NOW_MS - n for n in range(OF_AN_APP_MAX)})
+
+    def with_user(user: str) -> Revocations:
+        wanted = Revocation(user, "", NOW_MS)
+        return with_one(of_shop, wanted, now_ms=NOW_MS, lifetime_max_s=LIFE_S)
+
+    with pytest.raises(Refusal, match="1000 revocations"):
+        with_user("shop/u")
+    for user in ("bob", "news/bob"):
+        assert user in with_user(user).users
 
 
 @pytest.mark.parametrize(

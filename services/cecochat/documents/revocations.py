@@ -49,11 +49,12 @@ async def follow_revocations(
 
 
 async def deciding(
-    configuration: Configuration, wanted: Revocation
+    configuration: Configuration, wanted: Revocation, *, is_bounded: bool = True
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """Return the function with which `Configuration.change` adds a revocation. Raises `Refusal` if
     there is no such app, and `Unavailable`.
 
+    That of somebody who is erased is not bounded, so that it always finds room.
     If the current document is not valid, nobody follows it, so the last valid one is changed.
     """
     if wanted.app:
@@ -67,7 +68,11 @@ async def deciding(
         except InvalidSettings:
             before = good
         made = revocations.with_one(
-            before, wanted, now_ms=now_ms(), lifetime_max_s=config.tokens_lifetime_max_s
+            before,
+            wanted,
+            now_ms=now_ms(),
+            lifetime_max_s=config.tokens_lifetime_max_s,
+            is_bounded=is_bounded,
         )
         return revocations.document(made)
 

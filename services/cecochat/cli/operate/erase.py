@@ -188,7 +188,8 @@ async def _erase(settings: Settings, report: Report, held_by: Holding) -> Report
             if search:
                 await search.forget([report.user])
                 await search.purge()
-        decide = await deciding(configuration, Revocation(report.user, "", until_now_ms()))
+        wanted = Revocation(report.user, "", until_now_ms())
+        decide = await deciding(configuration, wanted, is_bounded=False)
         document = await changes.change(configuration, REVOCATIONS, decide)
     deleted = await _files(settings, report.user, delete=True)
     if deleted is not None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cecochat.domain.cluster.room import ENTRIES_MAX, has_room, most_of
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
 from cecochat.domain.log.ids import app_name, app_of, user_id
 from cecochat.v1 import errors_pb2
 
-ENTRIES_MAX = 5_000  # without those of apps, which are few
 SID_MAX_BYTES = 128
 CLOCKS_APART_MS = 60_000  # how far the clocks of who revokes and of who stores it may differ
 _TIME_MAX_MS = 1 << 50
@@ -107,21 +107,28 @@ def _time_ms(name: str, value: Any) -> int:
 
 
 def with_one(
-    current: Revocations, wanted: Revocation, *, now_ms: int, lifetime_max_s: int
+    current: Revocations,
+    wanted: Revocation,
+    *,
+    now_ms: int,
+    lifetime_max_s: int,
+    is_bounded: bool = True,
 ) -> Revocations:
     """Return the current revocations with one more, and without those that are no longer needed: no
     token lives longer than `lifetime_max_s`, so the tokens that an older one revokes have expired.
-    Raises `Refusal`.
+    Raises `Refusal`, also if there are too many and it `is_bounded`.
     """
     _check(wanted, now_ms)
     oldest_ms = now_ms - lifetime_max_s * 1_000
     kept = [each for each in current.entries() if each.before_ms > oldest_ms]
     made = _made([*kept, wanted])
-    if wanted.user and len(made.users) + len(made.logins) > ENTRIES_MAX:
+    users = [*made.users, *(user for user, _ in made.logins)]
+    if is_bounded and wanted.user and not has_room(users, wanted.user):
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{ENTRIES_MAX} revocations are in force, and more are not allowed: revoke the tokens "
-            "of everyone at once, or lower tokens.lifetime_max_s, which drops the oldest",
+            f"{most_of(wanted.user)} revocations are in force, or {ENTRIES_MAX} in all apps, and "
+            "more are not allowed: revoke the tokens of everyone or of the app at once, or lower "
+            "tokens.lifetime_max_s, which drops the oldest",
         )
     return made
 

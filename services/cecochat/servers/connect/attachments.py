@@ -158,6 +158,7 @@ class Attachments:
     def _for(self, caller: Identity, request: CreateUploadRequest | FinishUploadRequest) -> For:
         """Return the message that a request is about. Raises `Refusal`."""
         chat_id = ids.chat_id(request.chat_id)
+        ids.check_same_app(caller.user_id, chat_id)
         if not is_group(chat_id):
             ids.authorise(caller.user_id, chat_id)
         if not 1 <= len(request.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
