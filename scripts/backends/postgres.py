@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from scripts.backends import probe, tools, versions
@@ -14,6 +15,7 @@ from scripts.backends.instance import Command, Failed, Instance, Kind
 
 NAME = "cecochat"  # of the database, and of its owner
 USERS = ("postgres", "nobody")  # the first that there is runs it if we are root; it refuses to
+ORPHANS_END_S = 20.0
 ACCESS = "host all all all trust\n"
 
 
@@ -34,6 +36,7 @@ def command(instance: Instance) -> Command:
     program = Path(tools.postgres())
     if not instance.data.exists():
         _make(program, instance.data)
+    _wait_for_orphans(instance.data.resolve())
     settings = {
         "listen_addresses": instance.host,
         "port": str(instance.port),
@@ -64,6 +67,25 @@ def _make(program: Path, data: Path) -> None:
         check=True,
     )
     new.rename(data)
+
+
+def _wait_for_orphans(data: Path) -> None:
+    """Wait until the children of a server that was killed have noticed, as the next one refuses to
+    start before. It says so itself if they do not.
+    """
+    until = time.monotonic() + ORPHANS_END_S
+    while any(_folder(each) == data for each in Path("/proc").glob("[0-9]*")):
+        if time.monotonic() > until:
+            return
+        time.sleep(0.05)
+
+
+def _folder(process: Path) -> Path | None:
+    """Return where a process is; None if it is gone, or somebody else's."""
+    try:
+        return (process / "cwd").readlink()
+    except OSError:
+        return None
 
 
 def _as_somebody() -> list[str]:

@@ -31,7 +31,13 @@ SESSION: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the connection ends just now, or no server takes writes
+    OSError,
+    TimeoutError,
+)
 WRONG_SETTINGS: Final = {
     asyncpg.InvalidAuthorizationSpecificationError: "check the username and the password file",
     asyncpg.InvalidCatalogNameError: "create the database, or name another one",
