@@ -13,27 +13,32 @@ import jwt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.auth.apps import KnownApps
+from cecochat.auth.claims import (
+    Named,
+    check_ahead,
+    named,
+    scopes,
+    sid,
+    subject,
+    time_s,
+    unauthenticated,
+)
 from cecochat.auth.keys import JwksFile, Keys
 from cecochat.auth.minting import AUDIENCE, FOR_SERVICES
 from cecochat.domain.cluster.apps import Apps
 from cecochat.domain.cluster.configuration import Config
-from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.log.ids import UserId, app_of, of_app, user_id
+from cecochat.domain.log.ids import UserId, app_of
 from cecochat.domain.moderation.rules import Rules
 from cecochat.v1 import errors_pb2
 
 LEEWAY_S = 0
-ISSUED_AHEAD_MAX_S = 60
-"""How far in the future a token may have been issued: the clocks of who issues and of who verifies
-it may differ by that. Such a token outlives what is revoked before the time that it says.
-"""
 KNOWN_MAX = 1_000
 """How many tokens a verifier remembers; the least recently used goes first. To check a signature
 again takes an eighth of what a query costs.
 """
 SECRET_MIN_BYTES = 32  # as long as the hash (RFC 7518, section 3.2)
-_TIME_MAX_S = 1 << 40
 _ROUNDING_S = 1
 _UNREADABLE = "the token is not a readable JSON Web Token"
 
@@ -51,16 +56,9 @@ class Identity(NamedTuple):
 class Known(NamedTuple):
     """A token whose signature and claims were found good with this key."""
 
-    named: _Named
+    said: Named
     by: _Key
     claims: dict[str, Any]
-
-
-class _Named(NamedTuple):
-    """The key that a token says it is signed with, and the app that it says it is for."""
-
-    kid: str
-    app: str
 
 
 class _Key(NamedTuple):
@@ -187,7 +185,7 @@ class Verifier:
 
     def _verified(self, token: str) -> Identity:
         if not token.isascii():  # HTTP headers may hold what cannot even be encoded
-            raise _unauthenticated(_UNREADABLE)
+            raise unauthenticated(_UNREADABLE)
         try:
             claims = self._claims(token)
         except jwt.ExpiredSignatureError:
@@ -196,17 +194,17 @@ class Verifier:
                 "the token has expired: get a new one, then come back",
             ) from None
         except jwt.InvalidSignatureError:
-            raise _unauthenticated("the token is not signed with this system's key") from None
+            raise unauthenticated("the token is not signed with this system's key") from None
         except jwt.DecodeError:  # its message is about the parser, and would help nobody
-            raise _unauthenticated(_UNREADABLE) from None
+            raise unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
-            raise _unauthenticated(f"the token cannot be verified ({error})") from None
+            raise unauthenticated(f"the token cannot be verified ({error})") from None
         identity = Identity(
-            _subject(claims),
-            _time_s("exp", claims["exp"]),
+            subject(claims),
+            time_s("exp", claims["exp"]),
             self._issued_at_s(claims),
-            _sid(claims.get("sid", "")),
-            _scopes(claims.get("scope", "")) if self._is_for_services else frozenset(),
+            sid(claims.get("sid", "")),
+            scopes(claims.get("scope", "")) if self._is_for_services else frozenset(),
         )
         self.check_revoked(identity)
         return identity
@@ -236,12 +234,12 @@ class Verifier:
         Raises `Refusal` if the token is valid for longer than a revocation is kept, or if it was
         issued in the future, where no revocation would reach it.
         """
-        expires_at_s = _time_s("exp", claims["exp"])
-        issued_at_s = _time_s("iat", claims["iat"]) if "iat" in claims else None
-        _check_ahead((issued_at_s or 0) - time.time())
+        expires_at_s = time_s("exp", claims["exp"])
+        issued_at_s = time_s("iat", claims["iat"]) if "iat" in claims else None
+        check_ahead((issued_at_s or 0) - time.time())
         lives_s = expires_at_s - (time.time() if issued_at_s is None else issued_at_s)
         if lives_s > self._lifetime_max_s + _ROUNDING_S:
-            raise _unauthenticated(
+            raise unauthenticated(
                 f"the token is valid for {lives_s:.0f} s, and the limit is {self._lifetime_max_s} "
                 "s (tokens.lifetime_max_s)"
             )
@@ -258,7 +256,7 @@ class Verifier:
         still in force.
         """
         known = self._known.get(token)
-        if known and int(known.claims["exp"]) > time.time() and known.by == self._key(known.named):
+        if known and int(known.claims["exp"]) > time.time() and known.by == self._key(known.said):
             self._known.move_to_end(token)
             return known.claims
         self._known.pop(token, None)
@@ -269,8 +267,8 @@ class Verifier:
         return checked.claims
 
     def _check(self, token: str) -> Known:
-        named = _named(token)
-        by = self._key(named)
+        said = named(token)
+        by = self._key(said)
         claims: dict[str, Any] = jwt.decode(
             token,
             by.key,
@@ -284,85 +282,23 @@ class Verifier:
                 "verify_iat": False,
             },
         )
-        return Known(named, by, claims)
+        return Known(said, by, claims)
 
-    def _key(self, named: _Named) -> _Key:
+    def _key(self, said: Named) -> _Key:
         """Return what has to have signed a token. An app with keys of its own is behind no others,
         and its keys are behind no other app.
         """
         apps = self._known_apps
-        if (own := apps.keys_of(named.app)) is not None:
-            key, issuer = own.get(named.kid), apps.issuer_of(named.app)
+        if (own := apps.keys_of(said.app)) is not None:
+            key, issuer = own.get(said.kid), apps.issuer_of(said.app)
         elif self._secret is not None:
             return _Key(self._secret, "HS256", self._issuer)
         else:
             assert self._keys
-            key, issuer = self._keys.find(named.kid), self._issuer
+            key, issuer = self._keys.find(said.kid), self._issuer
         if key is None:
-            raise _unauthenticated(
-                f"this server has no key with the token's kid {named.kid[:80]!r}"
-            )
+            raise unauthenticated(f"this server has no key with the token's kid {said.kid[:80]!r}")
         return _Key(key, key.algorithm_name, issuer)
-
-
-def _named(token: str) -> _Named:
-    """Return what a token says of itself, which nobody has verified."""
-    said = jwt.decode_complete(token, options={"verify_signature": False})
-    kid, app = said["header"].get("kid"), said["payload"].get("app", "")
-    if not isinstance(app, str):
-        raise _unauthenticated("the token's app is not a text")
-    return _Named(str(kid or ""), app)
-
-
-def _time_s(claim: str, value: Any) -> float:
-    """Read a NumericDate. JSON has numbers of any length, and Python's parser even infinity."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and abs(value) < _TIME_MAX_S:
-        return float(value)
-    raise _unauthenticated(f"the token's {claim} is not a time in seconds since 1970")
-
-
-def _check_ahead(ahead_s: float) -> None:
-    if ahead_s > ISSUED_AHEAD_MAX_S:
-        raise Refusal(
-            errors_pb2.ERROR_CODE_UNAVAILABLE,
-            f"the token was issued {ahead_s:.0f} s in the future by this server's clock, and at "
-            f"most {ISSUED_AHEAD_MAX_S} s are allowed: compare the clocks of this server and of "
-            "who issued it",
-            1_000,
-        )
-
-
-def _sid(value: Any) -> str:
-    if isinstance(value, str) and len(value.encode(errors="replace")) <= SID_MAX_BYTES:
-        return value
-    raise _unauthenticated(f"the token's sid is not a text of at most {SID_MAX_BYTES} bytes")
-
-
-def _scopes(value: Any) -> frozenset[str]:
-    if isinstance(value, str):
-        return frozenset(value.split())
-    raise _unauthenticated("the token's scope is not a text")
-
-
-def _subject(claims: dict[str, Any]) -> UserId:
-    """Return whose token it is. `sub` names somebody within the app that `app` names."""
-    sub, app = claims["sub"], claims.get("app", "")
-    if app_of(sub):
-        raise _unauthenticated("the token's sub has an app: name that in the claim `app`")
-    try:
-        return user_id(of_app(app, sub))
-    except Refusal as refusal:
-        raise _unauthenticated(f"the token's sub is not valid: {refusal.message}") from None
-
-
-def _uninformed() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "this server does not know yet which apps there are, which tokens are revoked and who is "
-        "banned: try again",
-        1_000,
-    )
 
 
 def bearer(header: str | None) -> str:
@@ -376,5 +312,10 @@ def bearer(header: str | None) -> str:
     return token
 
 
-def _unauthenticated(what: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_UNAUTHENTICATED, f"{what}: get a new token")
+def _uninformed() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "this server does not know yet which apps there are, which tokens are revoked and who is "
+        "banned: try again",
+        1_000,
+    )
