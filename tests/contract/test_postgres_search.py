@@ -228,8 +228,11 @@ async def test_writers_and_one_who_clears_do_not_mix(
         await each.close()
 
 
-async def test_servers_that_start_together_make_the_tables_once(settings: PostgresSettings) -> None:
+async def test_servers_that_start_together_make_the_tables_once(
+    settings: PostgresSettings, caplog: pytest.LogCaptureFixture
+) -> None:
     opened = await asyncio.gather(*(PostgresSearch.open(settings) for _ in range(4)))
+    assert "no searches" not in caplog.text
     for each in opened:
         await each.close()
 

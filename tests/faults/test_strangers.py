@@ -1,5 +1,5 @@
 """Strangers write while the server is killed: those who were answered are never refused, and the
-others get no further than the limit and what the history lacks at each death.
+others get no further than the limit and what the history lacks at each death of one process.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from cecochat.adapters import build
 from cecochat.auth.minting import mint
 from cecochat.client import Client, Connecting, Message, SendRejected, connect
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.settings.settings import load
 from tests.support import commands
+from tests.support.processes import Processes, processes
 from tests.support.results import write
 from tests.support.server import Server, running
 
@@ -25,13 +29,14 @@ LIMIT = 3
 PAIRS = 6
 KILLS = 4
 ANSWERED_AFTER = 5  # more than the limit
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 2, "connect": 1}
 Die = Callable[[], Awaitable[None]]
 
 
 class Pair:
     """Somebody who writes, and somebody who answers or does not."""
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, server: Server | Processes, number: int) -> None:
         self.server = server
         self.writer, self.reader = f"writer{number}", f"reader{number}"
         self.answers = number % 2 == 0
@@ -95,11 +100,34 @@ async def test_over_kills_who_was_answered_is_never_refused(
         await commands.run(server, "config", "set", "strangers.messages_max", f"{LIMIT}")
         await die()  # so that it starts with the key
         figures = await talked(server, die, rng)
+    assert max(figures["accepted_before"]) <= LIMIT * (1 + KILLS), figures
     print(write("strangers", {"seed": base_seed, **figures}))
 
 
-async def talked(where: Server, die: Die, rng: Random) -> dict[str, Any]:
-    """Have pairs talk while the server dies, and check what was accepted."""
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_in_a_cluster_who_was_answered_is_never_refused(
+    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    async with build.configuration(load(on_real)) as configuration:
+        keys = {"strangers.messages_max": LIMIT}
+        await configuration.change(CONFIGURATION, lambda old: {**old, **keys}, by="test")
+    async with processes(tmp_path, on_real, COUNTS) as cluster:
+
+        async def die() -> None:
+            victim = rng.choice(cluster.of(rng.choice(("messaging", "materialize", "history"))))
+            await victim.kill()
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
+            await victim.start()
+
+        figures = await talked(cluster, die, rng)
+    print(write("strangers-cluster", {"seed": base_seed, **figures}))
+
+
+async def talked(where: Server | Processes, die: Die, rng: Random) -> dict[str, Any]:
+    """Have pairs talk while servers die, and check what was accepted. While the history is behind,
+    strangers may get more through: how much is up to the caller.
+    """
     pairs = [Pair(where, number) for number in range(PAIRS)]
     over = asyncio.Event()
     async with TaskGroup() as group:
@@ -119,6 +147,6 @@ async def talked(where: Server, die: Die, rng: Random) -> dict[str, Any]:
     for pair in pairs:
         assert pair.refused[True] == 0, figures
         assert bool(pair.accepted[True]) == pair.answers, figures
-        assert LIMIT <= pair.accepted[False] <= LIMIT * (1 + KILLS), figures
+        assert pair.accepted[False] >= LIMIT, figures
     assert figures["refused"]
     return figures

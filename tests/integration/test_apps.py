@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cecochat.auth.minting import AUDIENCE, mint, mint_for_service
 from cecochat.auth.tokens import Verifier
@@ -95,6 +96,12 @@ def test_an_app_is_only_behind_its_own_keys() -> None:
     assert refused(lambda: verifier.verify(of_shop)).name == "unauthenticated"
     named = signed("one", ED, "EdDSA", sub="alice", app="shop", iss="https://shop")
     assert verifier.verify(named).user_id == "shop/alice"
+
+
+def test_what_services_are_told_does_not_inform_about_users() -> None:
+    of_users = Verifier(secret=SECRET).counted(CollectorRegistry())
+    of_users.for_services().know({})
+    assert not of_users.informed.is_set()
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ async def test_a_user_uploads_so_much_a_day(tmp_path: Path) -> None:
     limits = {"attachments.bytes_per_user": 9}
     async with running(tmp_path, {**QUICK, **limits}) as up:
         assert await begin(up, "alice", b"hello")
-        with pytest.raises(Refused, match="alice uploads so much too often") as refused:
+        with pytest.raises(Refused, match="alice uploads so many bytes too often") as refused:
             await begin(up, "alice", b"hello")
         assert refused.value.code == "rate_limited"
         assert await begin(up, "alice", b"hell")

@@ -170,7 +170,7 @@ async def test_it_asks_first(server: Server) -> None:
     await add(server, "shop")
     assert "--yes" in (await run(server, "erase", "--app", "shop", code=2))[1]
     out, _ = await run(server, "erase", "--app", "shop", "--dry-run")
-    assert "users of shop with a key: 1; erased before: 0" in out
+    assert "users of shop: 1, of whom 0 erased before" in out
 
 
 @pytest.fixture

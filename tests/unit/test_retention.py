@@ -96,6 +96,8 @@ def test_an_app_has_its_own_rule_in_place_of_all() -> None:
     assert with_rule(retention, "shop/dialogs", None, 0) == Retention()
     own = with_rule(retention, OF_SHOP, DAY_S, NOW_MS)
     assert [own.keep_s(each) for each in (OF_SHOP, "d:shop/alice~shop/carol")] == [DAY_S, 60]
+    of_group = with_rule(retention, "g:shop/dialogs", 60, NOW_MS)
+    assert (of_group.keep_s("g:shop/dialogs"), of_group.apps) == (60, retention.apps)
     for wrong in ("Shop/dialogs", "shop/all", "/dialogs", "shop/dialogs/dialogs"):
         with pytest.raises(Refusal):
             with_rule(retention, wrong, 60, NOW_MS)

@@ -145,6 +145,7 @@ class Verifier:
         verifier._audience = FOR_SERVICES
         verifier._known = OrderedDict()
         verifier._revoked, verifier._rules = Revocations(), Rules()
+        verifier.informed = asyncio.Event()
         return verifier
 
     def configure(self, config: Config) -> None:
@@ -285,8 +286,8 @@ class Verifier:
         return Known(said, by, claims)
 
     def _key(self, said: Named) -> _Key:
-        """Return what has to have signed a token. An app with keys of its own is behind no others,
-        and its keys are behind no other app.
+        """Return what has to have signed a token. The tokens of an app with keys of its own are
+        verified by these alone, and they verify those of no other app.
         """
         apps = self._known_apps
         if (own := apps.keys_of(said.app)) is not None:

@@ -79,10 +79,9 @@ def add(
 def change(
     name: Name,
     keys: Keys = None,
-    own_keys: Annotated[
-        bool | None,
-        typer.Option("--own-keys/--no-own-keys", help="Go back to the keys of the system."),
-    ] = None,
+    system_keys: Annotated[
+        bool, typer.Option("--system-keys", help="Go back to the keys of the system.")
+    ] = False,
     issuer: Issuer = None,
     enable: Annotated[
         bool | None,
@@ -99,7 +98,9 @@ def change(
 
     wanted = {"keys": _read(keys) if keys else None, "issuer": issuer, "enabled": enable}
     given: dict[str, Any] = {field: value for field, value in wanted.items() if value is not None}
-    if own_keys is False:
+    if system_keys and (keys or issuer):
+        raise UsageError("--system-keys does not go with --keys and --issuer")
+    if system_keys:
         given |= {"keys": None, "issuer": ""}
     if not given:
         raise UsageError("say what to change: see `cecochat apps change --help`")

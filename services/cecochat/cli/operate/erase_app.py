@@ -206,7 +206,7 @@ async def _erase_users(settings: Settings, keys: Keys, holds: KnownHolds, report
             of_page = await moderation.forget(page)
             texts, blocks = texts + of_page.texts, blocks + of_page.blocks
             users += len(page)
-            _progress(f"{users} users of {report.app} are erased")
+            _progress(f"erased so far: {users} users of {report.app}")
         if search:
             await search.purge()
     files_done = None if report.files is None else removed
@@ -228,7 +228,7 @@ async def _remove_files(files: Files | None, users: Collection[UserId]) -> int:
 def _found(report: Report) -> str:
     sealed, plain, chats = report.written
     lines = [
-        f"users of {report.app} with a key: {report.users}; erased before: {report.erased_before}",
+        f"users of {report.app}: {report.users}, of whom {report.erased_before} erased before",
         f"texts in {chats} chats: {sealed + plain}, of which {sealed} are sealed",
     ]
     if report.files is not None:

@@ -152,8 +152,9 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _print_waiting(holds: Holds) -> None:
     for whom, asked in holds.erasures.items():
-        words = f"--app {whom[:-1]}" if whom.endswith("/") else whom
+        app = whom.removesuffix("/") if whom.endswith("/") else ""
+        words, who = (f"--app {app}", f"the app {app}") if app else (whom, whom)
         echo(
-            f"{whom} is to be erased, as {asked.by} asked at {shown_ms(asked.at_ms)}: once there "
+            f"{who} is to be erased, as {asked.by} asked at {shown_ms(asked.at_ms)}: once there "
             f"is no hold, run `cecochat erase {words}`"
         )

@@ -77,7 +77,10 @@ def add(
     kind: Kinds = None,
     chat: Chats = None,
     of_app: Annotated[
-        str, typer.Option("--app", metavar="APP", help="Tell of this app, not of users of none.")
+        str,
+        typer.Option(
+            "--app", metavar="APP", help="The app it is about. By default, users of no app."
+        ),
     ] = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,

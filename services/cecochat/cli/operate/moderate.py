@@ -161,7 +161,8 @@ def before_send(
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Ask nobody any more.")] = False,
     app: Annotated[
-        str, typer.Option(metavar="APP", help="About messages of this app, not those of none.")
+        str,
+        typer.Option(metavar="APP", help="The app it is about. By default, users of no app."),
     ] = "",
     data: options.Data = None,
     settings: options.SettingsFile = None,
@@ -183,7 +184,9 @@ def before_send(
         check(asked)
     run(_ask(app, asked, data, settings))
     if asked is None:
-        json_line({"before_send": None}) if json else echo(f"nobody is asked any more. {SOON}")
+        whose = f"of {app}" if app else "of users of no app"
+        said = f"nobody is asked about messages {whose} any more. {SOON}"
+        json_line({"before_send": None}) if json else echo(said)
         return
     secret = secret_of(asked.endpoint, data, settings)
     if json:

@@ -12,6 +12,7 @@ from cecochat.cli.chat.token import seconds
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.operate.acts import note
+from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
@@ -70,10 +71,14 @@ def set_(
     The rule of a chat is used in place of the one of its kind. What is too old by now stays gone,
     whatever is set later.
     """
+    from cecochat.domain.cluster.retention import is_of_app
+
     keep_s = 0 if time == FOREVER else round(seconds(time))
     if time != FOREVER and keep_s < 1:
         raise UsageError(f"{time} is shorter than a second: use `forever` to keep everything")
-    run(_change(_checked(what), keep_s, data, settings, as_json=json))
+    if is_of_app(_checked(what)):
+        check_app(what.partition("/")[0], data, settings)
+    run(_change(what, keep_s, data, settings, as_json=json))
 
 
 @app.command(epilog="Example: cecochat retention unset g:hikers")
@@ -131,11 +136,12 @@ async def _change(
     if as_json:
         json_line({"what": what, **rule._asdict(), "version": document.version})
         return
-    echo(
-        f"{what}: {_line(what, rule)[1]}, by version {document.version} of the retention\n"
-        "Within 2 s, servers tell nobody of what is older. Its text is removed from the history "
-        "and the index of the search within two hours, unless there is a hold."
-    )
+    echo(f"{what}: {_line(what, rule)[1]}, by version {document.version} of the retention")
+    if rule.keep_s:
+        echo(
+            "Within 2 s, servers tell nobody of what is older. Its text is removed from the "
+            "history and the index of the search within two hours, unless there is a hold."
+        )
 
 
 def _line(what: str, rule: Rule) -> tuple[str, str, str]:

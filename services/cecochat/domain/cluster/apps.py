@@ -88,6 +88,8 @@ def _check(app: App) -> None:
         raise Invalid("it was erased, so it can never be enabled again: add another one")
     if not isinstance(app.issuer, str) or len(app.issuer) > ISSUER_MAX:
         raise Invalid(f"the issuer is a text of at most {ISSUER_MAX} characters")
+    if app.issuer and app.keys is None:
+        raise Invalid("an issuer goes with keys of the app: give these, too")
     match app.keys:
         case None:
             return

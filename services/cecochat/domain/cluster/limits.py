@@ -181,7 +181,7 @@ class Limits:
         "calls",
         1_000,
         10_000_000,
-        "how many sends and queries a service may make at once",
+        "how many sends and queries a service, or all those of an app, may make at once",
         "connect",
     )
 

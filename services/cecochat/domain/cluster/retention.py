@@ -149,7 +149,8 @@ def is_of_app(of: str) -> bool:
     has no name that apps can have.
     """
     app, slash, kind = of.partition("/")
-    return bool(slash) and kind in KINDS and bool(app_name(app))
+    is_kind = bool(slash) and kind in KINDS and not is_group(of)
+    return is_kind and bool(app_name(app))
 
 
 def _over(own: Rule, others: Rule) -> Rule:

@@ -126,8 +126,8 @@ def with_one(
     if is_bounded and wanted.user and not has_room(users, wanted.user):
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{most_of(wanted.user)} revocations are in force, or {ENTRIES_MAX} in all apps, and "
-            "more are not allowed: revoke the tokens of everyone or of the app at once, or lower "
+            f"there is room for {most_of(wanted.user)} revocations of an app or of none, and for "
+            f"{ENTRIES_MAX} in all: revoke the tokens of everyone or of the app at once, or lower "
             "tokens.lifetime_max_s, which drops the oldest",
         )
     return made

@@ -197,8 +197,8 @@ def changed(rules: Rules, part: Part, name: str, number: int, now_ms: int) -> Ru
     if number and not has_room(kept[part], name):
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{most_of(name)} are {part}, or {ENTRIES_MAX} in all apps, and more are not allowed: "
-            "lift some first",
+            f"there is room for {most_of(name)} that are {part} in an app or in none, and for "
+            f"{ENTRIES_MAX} in all: lift some first",
         )
     return Rules(**kept, before_send=rules.before_send)
 

@@ -83,7 +83,7 @@ class Attachments:
         self._partition_of = partition_of
         self._metrics = metrics
         self._rates = Rates("asks for attachments")
-        self._quotas = Rates("uploads so much")
+        self._quotas = Rates("uploads so many bytes")
         self._config = Config()
         self.answering = Answering(verifier, metrics.seconds, ANSWER_S)
         self.offered = (
@@ -174,7 +174,7 @@ class Attachments:
 
     def _check_allowed(self, user_id: UserId, described: Attachment) -> None:
         config = self._config.of(user_id)
-        max_bytes = config.attachments_max_bytes
+        max_bytes = min(config.attachments_max_bytes, config.attachments_bytes_per_user)
         if described.size_bytes > max_bytes:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_LARGE,

@@ -66,7 +66,9 @@ class Contacts:
     async def _unanswered(
         self, user_id: UserId, chat_id: ChatId, limit: int
     ) -> Sequence[Event] | None:
-        """Return the newest messages of a dialog, at most `limit`; None: this user wrote there."""
+        """Return the newest messages of a dialog, at most `limit`; None: this user wrote there, or
+        the other one wrote too many to be a stranger.
+        """
         if (user_id, chat_id) in self._wrote:
             return None
         found: list[Event] = []

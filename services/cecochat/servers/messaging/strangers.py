@@ -68,7 +68,7 @@ class _Dialog:
 
 
 @dataclass(slots=True)
-class _Request:
+class _Batch:
     """Sends that came together. Once the history has not answered one in time, the others do not
     wait for it.
     """
@@ -106,7 +106,7 @@ class Strangers:
         `owner` is that of the user's partition. A user may write `limit` messages to somebody who
         does not answer; 0: any number.
         """
-        request = _Request(owner, limit)
+        request = _Batch(owner, limit)
         refused: dict[str, Refusal] = {}
         for send in sends if limit else ():
             dialog, id_ = self._dialog(user_id, send), send.client_message_id
@@ -131,7 +131,7 @@ class Strangers:
             self._dialogs.popitem(last=False)
         return known
 
-    async def _may_write(self, dialog: _Dialog, id_: str, request: _Request) -> bool:
+    async def _may_write(self, dialog: _Dialog, id_: str, request: _Batch) -> bool:
         if not dialog.is_known:
             await self._ask(dialog, request, None)
         if dialog.is_answered or dialog.count(id_, request.limit, self._clock()):
@@ -151,7 +151,7 @@ class Strangers:
         partition = self._log.partition_of(dialog.other_id)
         return owner.place if partition == owner.partition else owner.fold.high_of(partition)
 
-    async def _ask(self, dialog: _Dialog, request: _Request, high: Place | None) -> bool:
+    async def _ask(self, dialog: _Dialog, request: _Batch, high: Place | None) -> bool:
         """Ask a history server that has all of the other user's partition up to `high`, if it is
         given. Returns whether one has answered.
         """
@@ -193,5 +193,6 @@ class Strangers:
 def _stranger(limit: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_STRANGER,
-        f"you have written {limit} messages to a user who has not answered: wait for an answer",
+        f"you have written {limit} message{'s' * (limit != 1)} to a user who has not answered: "
+        "wait for an answer",
     )
