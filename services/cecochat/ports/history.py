@@ -12,7 +12,7 @@ from cecochat.domain.groups.changes import Standing
 from cecochat.domain.log.ids import ChatId, UserId, is_group
 from cecochat.domain.log.place import Place
 from cecochat.ports.groups import Groups
-from cecochat.v1.events_pb2 import Role
+from cecochat.v1.events_pb2 import ChatSettings, Role
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "uncopied"]
 """Why messages may be missing.
@@ -96,6 +96,11 @@ class MarkRow(NamedTuple):
     def settings_id(self) -> int:
         """The id of the event that set the settings; 0: none did."""
         return int.from_bytes(self.settings[:8], "big")
+
+    @property
+    def chat_settings(self) -> ChatSettings:
+        """What the user has set; nothing, if there are no settings."""
+        return ChatSettings.FromString(self.settings[8:])
 
 
 class Progress(NamedTuple):

@@ -13,6 +13,7 @@ import typer
 from cecochat.cli import options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def set_(
 
     parsed = from_text(_checked(key), value)
     if app_ := named(key).app:
-        run(_check_app(app_, data, settings))
+        check_app(app_, data, settings)
 
     def with_it(current: Mapping[str, Any]) -> Mapping[str, Any]:
         changed = {**current, key: parsed}
@@ -123,19 +124,6 @@ def past(
 
 
 # -- the document
-
-
-async def _check_app(name: str, data: Path | None, file: Path | None) -> None:
-    """Raise `UsageError` if there is no such app, as the value would be in force for nobody."""
-    from cecochat.domain.cluster import apps
-    from cecochat.ports.configuration import APPS
-
-    async with _opened(data, file) as configuration:
-        if name not in apps.parse((await configuration.get(APPS)).value):
-            raise UsageError(
-                f"there is no app {name!r}: add it with `cecochat apps add {name}`, or see "
-                "`cecochat apps list`"
-            )
 
 
 def _opened(data: Path | None, file: Path | None) -> AbstractAsyncContextManager[Configuration]:

@@ -124,11 +124,12 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def check_app(name: str, data: Path | None, file: Path | None) -> None:
-    """Raise `Refusal` if an app is named that there is not."""
-    from cecochat.domain.cluster.apps import named
-
-    if name:
-        named(run(_apps(data, file)), name)
+    """Raise `UsageError` if an app is named that there is not."""
+    if name and name not in run(_apps(data, file)):
+        raise UsageError(
+            f"there is no app {name!r}: add it with `cecochat apps add {name}`, or see `cecochat "
+            "apps list`"
+        )
 
 
 async def _apps(data: Path | None, file: Path | None) -> Apps:

@@ -13,7 +13,7 @@ from cecochat.domain.changes.texts import said
 from cecochat.domain.log.ids import ChatId, UserId, is_group, time_ms
 from cecochat.ports.history import ChatRow, History
 from cecochat.sealing.opening import Opening
-from cecochat.v1.events_pb2 import Attachment, ChatSettings, Event, GroupOptions, Role
+from cecochat.v1.events_pb2 import Attachment, Event, GroupOptions, Role
 
 PAGE: Final = 200
 OWN: Final = "messages.jsonl"
@@ -118,7 +118,7 @@ def _chat(user_id: UserId, row: ChatRow) -> dict[str, Any]:
             line["delivered_up_to"] = str(mark.delivered_up_to)
             line["read_up_to"] = str(mark.read_up_to)
             if mark.settings:
-                line["settings"] = _plain(ChatSettings.FromString(mark.settings[8:]))
+                line["settings"] = _plain(mark.chat_settings)
     return line
 
 

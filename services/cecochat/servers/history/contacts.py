@@ -12,7 +12,7 @@ from cecochat.domain.log import ids
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.internal.v1.internal_pb2 import Contact, Contacted
 from cecochat.ports.history import ChatRow, History, MarkRow
-from cecochat.v1.events_pb2 import ChatSettings, Event
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 
 FIRST_PAGE: Final = 20
@@ -90,5 +90,4 @@ class Contacts:
 
 
 def _accepts(user_id: UserId, marks: Iterable[MarkRow]) -> bool:
-    own = next((each for each in marks if each.user_id == user_id and each.settings), None)
-    return own is not None and ChatSettings.FromString(own.settings[8:]).accepted
+    return any(each.user_id == user_id and each.chat_settings.accepted for each in marks)

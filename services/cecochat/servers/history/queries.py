@@ -339,4 +339,4 @@ def _settings(user_id: UserId, rows: Iterable[MarkRow]) -> tuple[ChatSettings | 
     0: nothing.
     """
     own = next((r for r in rows if r.user_id == user_id and r.settings), None)
-    return (ChatSettings.FromString(own.settings[8:]), own.settings_id) if own else (None, 0)
+    return (own.chat_settings, own.settings_id) if own else (None, 0)
