@@ -19,10 +19,10 @@ from cecochat.client.syncbackend import Backend as SyncBackend
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.keys import Erased
 from cecochat.runtime.clock import now_ms
-from cecochat.v1.backend_pb2 import BackendSend, BackendSendRequest
+from cecochat.v1.backend_pb2 import BackendSend, BackendSendRequest, BackendSendResponse
 from cecochat.v1.backend_pb2_grpc import BackendStub
-from cecochat.v1.errors_pb2 import ERROR_CODE_UNAUTHENTICATED
-from cecochat.v1.events_pb2 import Message
+from cecochat.v1.errors_pb2 import ERROR_CODE_NOT_FOUND, ERROR_CODE_UNAUTHENTICATED
+from cecochat.v1.events_pb2 import Message, Reaction
 from tests.integration.streams import message
 from tests.integration.systems import QUICK, Running, running, settings
 from tests.support.left import places_of
@@ -112,6 +112,16 @@ async def test_the_system_deletes_what_anybody_wrote_in_a_group(up: Running) -> 
         id_ = await backend.send("bob", "g:us", "spam")
         with pytest.raises(SendRejected, match="no group"):
             await backend.delete("system", "g:us", id_, as_admin=True)
+        react = BackendSend(
+            user_id="system",
+            chat_id="g:us",
+            client_message_id="r",
+            reaction=Reaction(message_id=id_, emoji="X"),
+            as_system=True,
+        )
+        request = BackendSendRequest(sends=[react])
+        (said,) = (await backend.call("Send", request, BackendSendResponse)).results
+        assert said.refused.code == ERROR_CODE_NOT_FOUND, "it does not belong there"
         await backend.delete("system", "g:us", id_, as_system=True)
         assert await texts(backend, "alice", "g:us") == [""]
 

@@ -230,6 +230,10 @@ async def test_under_a_hold_nobody_is_erased_and_that_it_was_asked_for_is_kept(
     assert await rows(server, "hold", "list", "--json") == []
     (past,) = await rows(server, "hold", "list", "--all", "--json")
     assert (past["why"], past["lifted_by"], past["lifted_why"]) == ("case 17", "berta", "closed")
+    _, err = await run(server, "hold", "set", "shop/bob", "--why", "x", code=2)
+    assert "there is no app 'shop'" in err
+    _, err = await run(server, "retention", "set", "shop/dialogs", "1d", code=2)
+    assert "there is no app 'shop'" in err
     for words in (("set", "no one", "--why", "x"), ("lift", "bob", "--why", "x")):
         await run(server, "hold", *words, code=2 if words[0] == "set" else 4)
     acts = await rows(server, "moderate", "log", "--json")

@@ -13,6 +13,7 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.operate.acts import note
+from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.runtime.clock import now_ms
 
@@ -72,9 +73,11 @@ def set_(
     A hold on a user is one on all chats in which the user takes part, or did.
     """
     from cecochat.domain.cluster.holds import Hold, Holds, with_hold
+    from cecochat.domain.log.ids import app_of
 
+    check_app(app_of(_checked(what)), data, settings)
     hold = Hold(now_ms(), by or getpass.getuser(), why)
-    with_hold(Holds(), _checked(what), hold)  # it raises what is wrong
+    with_hold(Holds(), what, hold)  # it raises what is wrong
     _note("hold", what, hold, data, settings)
     after = run(_change(data, settings, lambda holds: with_hold(holds, what, hold)))
     echo(f"{what}: on hold {_since(after.holds[what])}")

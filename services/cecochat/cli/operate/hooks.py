@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Say which URLs are told what happens, by signed webhooks in the order of each chat, and "
     "look after those that they do not take.",
 )
+TOLD_EVERY = 100
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the endpoint is called.")]
 Kinds = Annotated[
     list[str] | None,
@@ -288,6 +289,8 @@ async def _replay(
         answer = await _send(name, server, file, **said)
         if answer["verdict"] == "taken":
             taken += 1
+            if taken % TOLD_EVERY == 0:
+                echo(f"{taken} of {len(ids or found)} were taken", err=True)
         else:
             stuck |= {each["chat_id"]} - {""}
             refused.append(f"{each['id']}: {answer['why']}")

@@ -157,5 +157,5 @@ def named(apps: Apps, name: str) -> App:
     """Return the app of that name. Raises `Invalid`."""
     if name in apps:
         return apps[name]
-    there = ", ".join(sorted(apps)) or "none"
+    there = ", ".join(sorted(each for each in apps if not apps[each].erased_ms)) or "none"
     raise Invalid(f"there is no app {name!r:.30}: use one of {there}")

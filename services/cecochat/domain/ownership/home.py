@@ -5,7 +5,7 @@ other owners ask for are accepted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.groups.group import Group
@@ -25,6 +25,10 @@ RECEIPTS_TOLD_MAX = 100
 """In a group with more members, receipts are told to the devices of their user alone: if all told
 all, each message would cost the square of the members. The history has them all.
 """
+
+
+BY_SYSTEM: Final = ("message", "deletion")
+"""What the system does in a group without belonging to it, besides appointing an owner."""
 
 
 class Ahead(NamedTuple):
@@ -73,15 +77,15 @@ class Home:
         self, user_id: UserId, send: Send, now_ms: int, *, as_system: bool = False
     ) -> Origin:
         """Return the record to append for a send of a user to a group that is no repeat;
-        `as_system`: who need not belong to it, and may appoint its owner. Raises `Refusal`, and
-        changes nothing then.
+        `as_system`: who need not belong to it to write, delete and appoint its owner. Raises
+        `Refusal`, and changes nothing then.
         """
         self._check(user_id, send, as_system)
         group = self._group(ChatId(send.chat_id))
         if send.HasField("membership"):
             settled = self._settled(user_id, send.membership, group, as_system)
             return self._accept_change(user_id, send, settled, group, now_ms)
-        if not (as_system and group.exists):
+        if not (as_system and group.exists and send.WhichOneof("body") in BY_SYSTEM):
             group.authorise(user_id, act_of(send))
         if send.HasField("receipt") and len(group.roles) > RECEIPTS_TOLD_MAX:
             return self._append(user_id, send, now_ms, self._elsewhere([user_id]), (user_id,))
