@@ -248,6 +248,8 @@ class Evidence:
     left: dict[str, int] = field(default_factory=dict)
     """Who has left the group -> the last id that they get."""
     calls: list[CallRecord] = field(default_factory=list)
+    admins: dict[str, int] = field(default_factory=dict)
+    """Who became an admin of the group, or its owner -> by which event."""
 
     @property
     def kept(self) -> set[Row]:

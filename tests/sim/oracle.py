@@ -167,7 +167,7 @@ def _changed(evidence: Evidence) -> Iterator[Broken]:
             if any((each.id, device.user) in evidence.told for each in of_row):
                 continue  # it may have got an edit without the deletion that took its text
             shown, now = {each.id for each in device.shown}, device.messages.get(row.id)
-            if now and not Recount(row, of_row, shown).allows(now):
+            if now and not Recount(row, of_row, shown, evidence.admins).allows(now):
                 yield Broken(DIVERGED, f"{device.name}: {row} is {now}")
     yield from _views(evidence, judged)
 
@@ -189,7 +189,7 @@ def _views(evidence: Evidence, judged: list[tuple[Row, list[Change]]]) -> Iterat
                 if left_at is None or each.id <= left_at or each.kind == "deletion"
                 if each.id in known | gone
             ]
-            if not Recount(row, seen, known).allows(now):
+            if not Recount(row, seen, known, evidence.admins).allows(now):
                 yield Broken(DIVERGED, f"{user} reads: {row} is {now}")
 
 

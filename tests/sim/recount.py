@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from cecochat.client.events import Message
 from cecochat.v1.events_pb2 import Event
@@ -43,8 +43,11 @@ class Recount:
     `told`, and maybe of others.
     """
 
-    def __init__(self, row: Row, changes: Iterable[Change], told: Set[int]) -> None:
+    def __init__(
+        self, row: Row, changes: Iterable[Change], told: Set[int], admins: Mapping[str, int]
+    ) -> None:
         self._row = row
+        self._admins = {FOUNDER: 0, **admins} if row.chat == GROUP else {}
         changes = sorted(changes)
         self._told = [each for each in changes if each.id in told]
         self._maybe = [each for each in changes if each.id not in told]
@@ -65,7 +68,8 @@ class Recount:
     def _deletes(self, change: Change) -> bool:
         if change.kind != "deletion":
             return False
-        is_admin = self._row.chat == GROUP and change.user == FOUNDER
+        since = self._admins.get(change.user)
+        is_admin = since is not None and since < change.id
         return is_admin if change.flag else change.user == self._row.sender
 
     def _texts(self) -> set[str]:

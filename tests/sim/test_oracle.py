@@ -25,6 +25,7 @@ from tests.sim.evidence import (
 )
 from tests.sim.oracle import judge
 from tests.sim.recount import Recount
+from tests.sim.shape import GROUP
 
 CHAT = "d:a~b"
 
@@ -259,11 +260,13 @@ FIRST, NEW, OTHER, GONE, LIKED = (
 def test_what_a_message_has_become_is_recounted(changes: list[Change], now: Now) -> None:
     told = {each.id for each in changes}
     for other in (FIRST, NEW, OTHER, GONE, LIKED):
-        assert Recount(Row(10, "a", 1, CHAT, ("b",)), changes, told).allows(other) == (other == now)
+        assert Recount(Row(10, "a", 1, CHAT, ("b",)), changes, told, {}).allows(other) == (
+            other == now
+        )
 
 
 def test_what_somebody_was_not_told_may_be_there_or_not() -> None:
-    recount = Recount(Row(10, "a", 1, CHAT, ("b",)), [EDIT, REACTION, TAKEN_BACK], {12, 15})
+    recount = Recount(Row(10, "a", 1, CHAT, ("b",)), [EDIT, REACTION, TAKEN_BACK], {12, 15}, {})
     allowed = [LIKED._replace(text="new"), NEW]
     assert [now for now in (FIRST, NEW, OTHER, GONE, LIKED, *allowed) if recount.allows(now)] == [
         NEW,
@@ -303,3 +306,9 @@ def test_what_went_with_the_end_of_a_log_is_in_the_history_or_told(
     evidence.history.remove(gone)
     evidence.devices[0].sends.pop()
     assert {each.kind for each in judge(evidence)} == kinds
+
+
+def test_whoever_was_appointed_deletes_what_others_wrote_from_then_on() -> None:
+    row, deletion = Row(10, "a", 1, GROUP, ("b",)), Change(15, 10, "b", "deletion", flag=True)
+    for admins, is_deleted in (({}, False), ({"b": 14}, True), ({"b": 16}, False)):
+        assert Recount(row, [deletion], {15}, admins).allows(GONE) is is_deleted

@@ -99,4 +99,5 @@ class World(Aging, Changing, Owners, Asks, Calling, Judging, Materializing, Upgr
             list(self.history.views()),
             belonging.left,
             [call.record for call in self.calls],
+            belonging.admins,
         )
