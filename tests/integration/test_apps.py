@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import jwt
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -19,6 +21,7 @@ from cecochat.domain.cluster.apps import App, adding, changing, document_of, era
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.hooks.endpoints import adding as adding_endpoint
+from cecochat.domain.moderation.rules import Rules
 from cecochat.ports.configuration import APPS
 from cecochat.v1.events_pb2 import GroupOptions, Membership
 from cecochat.v1.messaging_pb2 import Send
@@ -98,6 +101,19 @@ def test_an_app_is_only_behind_its_own_keys() -> None:
     assert verifier.verify(named).user_id == "shop/alice"
 
 
+def test_the_servers_of_a_process_check_a_signature_once() -> None:
+    one = Verifier(secret=SECRET)
+    other = one.counted(CollectorRegistry())
+    other.revoke(Revocations())
+    other.moderate(Rules())
+    for each in (one, other):
+        each.know({"shop": app("shop", keys=keys("one", ED))})
+    token = signed("one", ED, "EdDSA", sub="alice", app="shop")
+    with patch.object(jwt, "decode", wraps=jwt.decode) as decode:
+        assert {each.verify(token).user_id for each in (one, other, one)} == {"shop/alice"}
+    assert decode.call_count == 1
+
+
 def test_what_services_are_told_does_not_inform_about_users() -> None:
     of_users = Verifier(secret=SECRET).counted(CollectorRegistry())
     of_users.for_services().know({})
@@ -118,8 +134,6 @@ def test_what_services_are_told_does_not_inform_about_users() -> None:
     ],
 )
 def test_a_token_cannot_name_its_app_otherwise(claims: dict[str, Any]) -> None:
-    import jwt
-
     verifier = Verifier(secret=SECRET)
     verifier.know({"shop": app("shop")})
     token = jwt.encode({**claims, "aud": AUDIENCE, "exp": time.time() + 60}, SECRET)

@@ -52,6 +52,13 @@ class Identity(NamedTuple):
     sid: str = ""  # the login that the token belongs to, as the back end names it
     scopes: frozenset[str] = frozenset()  # what a service may do
 
+    @property
+    def account(self) -> UserId:
+        """Whose limits hold for a service: all those of an app share them, as it may name as many
+        as it likes.
+        """
+        return UserId(app_of(self.user_id) or self.user_id)
+
 
 class Known(NamedTuple):
     """A token whose signature and claims were found good with this key."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
 
-from cecochat.documents.follow import Following, valid
+from cecochat.documents.follow import Following, follow_document
 from cecochat.domain.cluster import apps
 from cecochat.domain.cluster.apps import Apps
 from cecochat.ports.configuration import APPS
@@ -13,6 +12,4 @@ from cecochat.ports.configuration import APPS
 
 async def follow_apps(following: Following, apply: Callable[[Apps], None]) -> None:
     """Apply the apps now and after each change, until cancelled."""
-    async with aclosing(valid(following, APPS, apps.parse)) as versions:
-        async for _, found in versions:
-            apply(found)
+    await follow_document(following, APPS, apps.parse, apply)

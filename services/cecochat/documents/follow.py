@@ -76,6 +76,20 @@ async def follow(following: Following, apply: Callable[[Config], None]) -> None:
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
 
 
+async def follow_document(
+    following: Following,
+    name: str,
+    parse_: Callable[[Any], Parsed],
+    apply: Callable[[Parsed], None],
+) -> None:
+    """Apply a document now and after each change, until cancelled. Of what is not valid, see
+    `valid`.
+    """
+    async with aclosing(valid(following, name, parse_)) as versions:
+        async for _, value in versions:
+            apply(value)
+
+
 async def valid(
     following: Following, name: str, parse_: Callable[[Any], Parsed]
 ) -> AsyncGenerator[tuple[int, Parsed]]:

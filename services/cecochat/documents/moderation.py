@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing
 from datetime import UTC, datetime
 
-from cecochat.documents.follow import Following, valid
+from cecochat.documents.follow import Following, follow_document
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.moderation.acts import Act, act_id
 from cecochat.domain.moderation.rules import (
@@ -44,9 +43,7 @@ class Moderation:
 
 async def follow_moderation(following: Following, apply: Callable[[Rules], None]) -> None:
     """Apply the rules now and after each change, until cancelled."""
-    async with aclosing(valid(following, MODERATION, parse)) as versions:
-        async for _, rules in versions:
-            apply(rules)
+    await follow_document(following, MODERATION, parse, apply)
 
 
 def act_of(part: Part, name: str, number: int, *, by: str, via: str, reason: str) -> Act:

@@ -18,10 +18,11 @@ from cecochat.cli.operate.erasing import (
     HELD,
     SESSIONS_END_S,
     confirm,
+    counts,
     holding,
     listed,
     noting,
-    of_moderation,
+    print_done,
     remove_files,
 )
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
@@ -213,17 +214,8 @@ def _print(report: Report, *, as_json: bool) -> None:
     if as_json:
         json_line(_as_json(report))
         return
-    echo(_texts(report))
-    if report.held:
-        echo(f"on hold: {listed(report.held)}; see `cecochat hold list`")
-    if report.forgotten is None:
-        echo("This was only a look: nothing was changed.")
-        return
-    echo(f"key: destroyed in {report.keeps_in}")
-    if report.files is not None:
-        echo(f"files: {report.files} deleted")
-    echo(of_moderation(report.forgotten))
-    echo(_after(report))
+    after = f"Within 2 s, servers end the sessions of {report.user} and forget the key."
+    print_done(report, _texts(report), "key", after)
 
 
 def _texts(report: Report) -> str:
@@ -240,29 +232,12 @@ def _texts(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _after(report: Report) -> str:
-    return (
-        f"tokens: revoked, by version {report.version} of the revocations. Within 2 s, servers end "
-        f"the sessions of {report.user} and forget the key.\n"
-        "backups: one that has the keys of before still opens these texts. Remove such copies of "
-        "the keys, or let them expire (docs/how-to/erase-a-user.md)."
-    )
-
-
 def _as_json(report: Report) -> dict[str, Any]:
     return {
         "user": report.user,
         "erased": report.done,
-        "held": list(report.held),
         "key_before": report.key,
-        "keys_in": report.keeps_in,
-        "sealed_texts": report.written.sealed,
-        "plain_texts": report.written.plain,
-        "chats": report.written.chats,
-        "files": report.files,
-        "report_texts_removed": report.forgotten.texts if report.forgotten else 0,
-        "blocks_removed": report.forgotten.blocks if report.forgotten else 0,
-        "revocations_version": report.version,
+        **counts(report),
     }
 
 

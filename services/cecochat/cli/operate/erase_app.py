@@ -16,9 +16,10 @@ from cecochat.cli.operate.erasing import (
     HELD,
     SESSIONS_END_S,
     confirm,
+    counts,
     listed,
     noting,
-    of_moderation,
+    print_done,
     remove_files,
 )
 from cecochat.cli.output import echo, json_line
@@ -241,38 +242,16 @@ def _found(report: Report) -> str:
 
 
 def _print(report: Report) -> None:
-    echo(_found(report))
-    if report.held:
-        echo(f"on hold: {listed(report.held)}; see `cecochat hold list`")
-    if report.forgotten is None:
-        echo("This was only a look: nothing was changed.")
-        return
-    echo(f"the app: switched off for good\nkeys: destroyed in {report.keeps_in}")
-    if report.files is not None:
-        echo(f"files: {report.files} deleted")
-    echo(of_moderation(report.forgotten))
-    echo(
-        f"tokens: revoked, by version {report.version} of the revocations. Within 2 s, servers "
-        "forget the keys.\n"
-        "backups: one that has the keys of before still opens these texts. Remove such copies of "
-        "the keys, or let them expire (docs/how-to/erase-a-user.md)."
-    )
+    what = "the app: switched off for good\nkeys"
+    print_done(report, _found(report), what, "Within 2 s, servers forget the keys.")
 
 
 def _as_json(report: Report) -> dict[str, Any]:
     return {
         "app": report.app,
         "erased": report.version > 0,
-        "held": list(report.held),
-        "keys_in": report.keeps_in,
         "seals": report.seals,
         "users": report.users,
         "users_erased_before": report.erased_before,
-        "sealed_texts": report.written.sealed,
-        "plain_texts": report.written.plain,
-        "chats": report.written.chats,
-        "files": report.files,
-        "report_texts_removed": report.forgotten.texts if report.forgotten else 0,
-        "blocks_removed": report.forgotten.blocks if report.forgotten else 0,
-        "revocations_version": report.version,
+        **counts(report),
     }

@@ -6,7 +6,7 @@ import getpass
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -14,6 +14,7 @@ from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo
 
 if TYPE_CHECKING:
+    from cecochat.cli.operate.written import Written
     from cecochat.documents.holds import KnownHolds
     from cecochat.domain.log.ids import UserId
     from cecochat.ports.configuration import Configuration
@@ -30,6 +31,10 @@ NAMED_MAX = 5
 SESSIONS_END_S = 3.0
 ANY_PARTITION = 0
 """Where files are noted that no message can name any more."""
+BACKUPS = (
+    "backups: one that has the keys of before still opens these texts. Remove such copies of the "
+    "keys, or let them expire (docs/how-to/erase-a-user.md)."
+)
 HELD = (
     "there is a hold on {what}, so nothing was destroyed. That {user} is to be erased is noted: "
     "see `cecochat hold list`"
@@ -63,8 +68,9 @@ async def holding(
     """Return the holds. Raises `Failed` if their store has lost some."""
     from cecochat.cli.operate.holding import known_holds
 
-    where: dict[str, Any] = {"data": data, "file": file}
-    return await known_holds(chosen, configuration, history, is_new=keys.is_new, **where)
+    return await known_holds(
+        chosen, configuration, history, is_new=keys.is_new, data=data, file=file
+    )
 
 
 def noting(whom: str, *, asked: bool) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
@@ -92,9 +98,55 @@ async def remove_files(files: Files, user: UserId) -> int:
     return len(keys)
 
 
-def of_moderation(forgotten: Forgotten) -> str:
-    """Return what was done about what moderation stores, for a person."""
-    return (
-        f"moderation: {forgotten.texts} texts of their reports and {forgotten.blocks} blocks of "
-        "theirs removed. The reports themselves stay, with ids and reasons."
+class Report(Protocol):
+    """What both reports say."""
+
+    @property
+    def keeps_in(self) -> str: ...
+    @property
+    def written(self) -> Written: ...
+    @property
+    def files(self) -> int | None: ...
+    @property
+    def held(self) -> tuple[str, ...]: ...
+    @property
+    def forgotten(self) -> Forgotten | None: ...
+    @property
+    def version(self) -> int: ...
+
+
+def print_done(report: Report, found: str, key: str, after: str) -> None:
+    """Print what there was, and if it was not only a look, what was done: to the key, and with the
+    tokens.
+    """
+    echo(found)
+    if report.held:
+        echo(f"on hold: {listed(report.held)}; see `cecochat hold list`")
+    if report.forgotten is None:
+        echo("This was only a look: nothing was changed.")
+        return
+    echo(f"{key}: destroyed in {report.keeps_in}")
+    if report.files is not None:
+        echo(f"files: {report.files} deleted")
+    echo(
+        f"moderation: {report.forgotten.texts} texts of their reports and "
+        f"{report.forgotten.blocks} blocks of theirs removed. The reports themselves stay, with "
+        "ids and reasons."
     )
+    echo(f"tokens: revoked, by version {report.version} of the revocations. {after}\n{BACKUPS}")
+
+
+def counts(report: Report) -> dict[str, Any]:
+    """Return what both reports say, for JSON."""
+    forgotten = report.forgotten
+    return {
+        "held": list(report.held),
+        "keys_in": report.keeps_in,
+        "sealed_texts": report.written.sealed,
+        "plain_texts": report.written.plain,
+        "chats": report.written.chats,
+        "files": report.files,
+        "report_texts_removed": forgotten.texts if forgotten else 0,
+        "blocks_removed": forgotten.blocks if forgotten else 0,
+        "revocations_version": report.version,
+    }

@@ -135,11 +135,11 @@ class Backend:
         self._metrics.app_calls.labels(ids.app_of(caller.user_id)).inc()
         config = self._config.of(caller.user_id)
         rate, burst = config.backend_rate_per_service, config.backend_burst
-        self._rates.check(_who(caller), time.monotonic(), rate, burst, calls)
+        self._rates.check(caller.account, time.monotonic(), rate, burst, calls)
 
     def _charge_change(self, caller: Identity) -> None:
         self._charge(caller, 1)
-        self._changes.check(_who(caller), time.monotonic(), CHANGES_PER_S, CHANGES_AT_ONCE)
+        self._changes.check(caller.account, time.monotonic(), CHANGES_PER_S, CHANGES_AT_ONCE)
 
     # -- sends
 
@@ -236,13 +236,6 @@ class Backend:
         wanted = Revocation(user_id, request.sid, before_ms)
         await revoke(self._configuration, wanted, by=f"back end: {caller.user_id}")
         return RevokeTokensResponse(before_ms=before_ms).SerializeToString()
-
-
-def _who(caller: Identity) -> ids.UserId:
-    """Return whose rates hold: all services of an app share them, as it may name as many as it
-    likes.
-    """
-    return ids.UserId(ids.app_of(caller.user_id) or caller.user_id)
 
 
 def _result(passed: Passed) -> BackendSendResult:

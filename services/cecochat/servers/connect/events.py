@@ -72,7 +72,7 @@ class Events:
 
     @contextmanager
     def _counted(self, caller: Identity) -> Iterator[None]:
-        who = app_of(caller.user_id) or caller.user_id
+        who = caller.account
         if self._open[who] >= STREAMS_MAX:
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
 from cecochat.auth.hooks import Signer
 from cecochat.auth.operators import cluster_secret
-from cecochat.documents.follow import Following, follow, valid
+from cecochat.documents.follow import Following, follow, follow_document
 from cecochat.documents.moderation import follow_moderation
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.retention import KnownRetention
@@ -69,7 +69,7 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(
             running(
                 follow(following, worker.configure),
-                _follow_endpoints(following, worker),
+                follow_document(following, HOOKS, parse, worker.apply),
                 follow_revocations(following, parts.verifier, opening.follow),
                 retention.follow(following),
                 follow_moderation(following, people.moderate),
@@ -80,12 +80,6 @@ async def hooks(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         this = instance(parts, "hooks", server_id, health_port, health_port)
         await stack.enter_async_context(registered(parts.discovery, this))
         yield this
-
-
-async def _follow_endpoints(following: Following, worker: Hooks) -> None:
-    async with aclosing(valid(following, HOOKS, parse)) as versions:
-        async for _, endpoints in versions:
-            worker.apply(endpoints)
 
 
 async def _run(worker: Hooks, retention: KnownRetention) -> None:
