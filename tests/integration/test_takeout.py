@@ -9,7 +9,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from cecochat.adapters import build
-from cecochat.cli.operate.contents import Contents
+from cecochat.cli.privacy.contents import Contents
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.files import PIECE_BYTES, owner_of
 from cecochat.settings.settings import load

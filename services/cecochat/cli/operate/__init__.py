@@ -1,1 +1,1 @@
-"""Commands for an operator who looks for what is wrong."""
+"""Commands for an operator who sets rules, or looks for what is wrong."""

@@ -18,12 +18,12 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from cecochat.cli import options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.operate.acts import note
 from cecochat.cli.output import echo, json_line, shown_ms
+from cecochat.cli.privacy.acts import note
 from cecochat.domain.printable import as_json as in_json
 
 if TYPE_CHECKING:
-    from cecochat.cli.operate.belongings import Line
+    from cecochat.cli.privacy.belongings import Line
     from cecochat.domain.cluster.retention import Retention
     from cecochat.domain.log.ids import UserId
     from cecochat.settings.settings import Settings
@@ -126,7 +126,7 @@ def takeout(
     """
     if bool(user) == bool(app):
         raise UsageError("name a user, or use --app")
-    from cecochat.cli.operate.takeout_app import archives_of
+    from cecochat.cli.privacy.takeout_app import archives_of
 
     chosen = target.settings(data, settings)
     wanted = archives_of(chosen, app, output) if app else [(_checked(user or ""), output)]
@@ -176,8 +176,8 @@ async def _collect(
 ) -> Report:
     from cecochat.adapters import build
     from cecochat.auth.operators import keys_secret
-    from cecochat.cli.operate.belongings import Belongings
-    from cecochat.cli.operate.moderated import moderated
+    from cecochat.cli.privacy.belongings import Belongings
+    from cecochat.cli.privacy.moderated import moderated
     from cecochat.sealing.keyring import KeyRing
     from cecochat.sealing.opening import Opening
     from cecochat.sealing.reports import ReportTexts
@@ -218,7 +218,7 @@ async def _write_lines(
     sources: Sequence[AsyncIterator[Line]], folder: Path, which: _Which
 ) -> dict[str, int]:
     """Write the files, and return how many lines each of them has."""
-    from cecochat.cli.operate.belongings import FILES, OTHERS
+    from cecochat.cli.privacy.belongings import FILES, OTHERS
 
     files: dict[str, IO[str]] = {}
     try:
@@ -253,8 +253,8 @@ async def _contents(
     settings: Settings, user: UserId, folder: Path, archive: ZipFile
 ) -> dict[str, Any]:
     from cecochat.adapters import build
-    from cecochat.cli.operate.belongings import OWN
-    from cecochat.cli.operate.contents import Contents
+    from cecochat.cli.privacy.belongings import OWN
+    from cecochat.cli.privacy.contents import Contents
 
     async with build.files(settings) as files:
         contents = Contents(files, user, archive)
@@ -306,7 +306,7 @@ def _report(settings: Settings, user: UserId, counts: dict[str, int]) -> Report:
 
 
 def _readme(report: Report) -> str:
-    from cecochat.cli.operate.belongings import FILES
+    from cecochat.cli.privacy.belongings import FILES
 
     files = {name: FILES[name] for name in report["files"]}
     if "contents" in report:
@@ -316,7 +316,7 @@ def _readme(report: Report) -> str:
 
 
 def _print(report: Report, output: Path, *, as_json: bool) -> None:
-    from cecochat.cli.operate.belongings import FILES
+    from cecochat.cli.privacy.belongings import FILES
 
     if as_json:
         json_line(report)

@@ -14,7 +14,7 @@ from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo
 
 if TYPE_CHECKING:
-    from cecochat.cli.operate.written import Written
+    from cecochat.cli.privacy.written import Written
     from cecochat.documents.holds import KnownHolds
     from cecochat.domain.log.ids import UserId
     from cecochat.ports.configuration import Configuration
@@ -66,7 +66,7 @@ async def holding(
     history: History,
 ) -> KnownHolds:
     """Return the holds. Raises `Failed` if their store has lost some."""
-    from cecochat.cli.operate.holding import known_holds
+    from cecochat.cli.privacy.holding import known_holds
 
     return await known_holds(
         chosen, configuration, history, is_new=keys.is_new, data=data, file=file

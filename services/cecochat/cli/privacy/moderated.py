@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from cecochat.cli.operate.belongings import BLOCKS, PAGE, REPORTS, Line
+from cecochat.cli.privacy.belongings import BLOCKS, PAGE, REPORTS, Line
 from cecochat.domain.log.ids import UserId
 from cecochat.ports.moderation import Moderation
 from cecochat.sealing.reports import ReportTexts

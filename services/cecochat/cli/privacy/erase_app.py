@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cecochat.cli import changes
 from cecochat.cli.errors import Failed
 from cecochat.cli.failure import run
-from cecochat.cli.operate.acts import note
-from cecochat.cli.operate.erasing import (
+from cecochat.cli.output import echo, json_line
+from cecochat.cli.privacy.acts import note
+from cecochat.cli.privacy.erasing import (
     HELD,
     SESSIONS_END_S,
     confirm,
@@ -22,11 +23,10 @@ from cecochat.cli.operate.erasing import (
     print_done,
     remove_files,
 )
-from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
-    from cecochat.cli.operate.erasing import Holding
-    from cecochat.cli.operate.written import Written
+    from cecochat.cli.privacy.erasing import Holding
+    from cecochat.cli.privacy.written import Written
     from cecochat.documents.holds import KnownHolds
     from cecochat.domain.cluster.apps import Apps
     from cecochat.domain.log.ids import UserId
@@ -81,7 +81,7 @@ def erase_app(
 async def _look(settings: Settings, app: str, held_by: Holding) -> Report:
     """Look what there is of an app. Raises `Refusal` if there is no such app."""
     from cecochat.adapters import build
-    from cecochat.cli.operate.written import written_in
+    from cecochat.cli.privacy.written import written_in
     from cecochat.domain.cluster.apps import named
     from cecochat.settings import backends
 

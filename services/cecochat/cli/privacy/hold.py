@@ -12,9 +12,9 @@ import typer
 from cecochat.cli import changes, options, target
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.operate.acts import note
 from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
+from cecochat.cli.privacy.acts import note
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import typer
 from cecochat.cli import changes, options, target
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.operate.acts import note
-from cecochat.cli.operate.erasing import (
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
+from cecochat.cli.privacy.acts import note
+from cecochat.cli.privacy.erasing import (
     HELD,
     SESSIONS_END_S,
     confirm,
@@ -25,11 +26,10 @@ from cecochat.cli.operate.erasing import (
     print_done,
     remove_files,
 )
-from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
 if TYPE_CHECKING:
-    from cecochat.cli.operate.erasing import Holding
-    from cecochat.cli.operate.written import Written
+    from cecochat.cli.privacy.erasing import Holding
+    from cecochat.cli.privacy.written import Written
     from cecochat.domain.log.ids import UserId
     from cecochat.ports.keys import Erased
     from cecochat.ports.moderation import Forgotten
@@ -97,7 +97,7 @@ def erase(
     if list_:
         _print_list(run(_erased(chosen)), as_json=json)
     elif app:
-        from cecochat.cli.operate.erase_app import erase_app
+        from cecochat.cli.privacy.erase_app import erase_app
 
         erase_app(chosen, app, held_by, dry_run=dry_run, yes=yes, as_json=json)
     else:
@@ -134,7 +134,7 @@ def _checked(user: str) -> UserId:
 
 async def _look(settings: Settings, user: UserId, held_by: Holding) -> Report:
     from cecochat.adapters import build
-    from cecochat.cli.operate.written import written_by
+    from cecochat.cli.privacy.written import written_by
     from cecochat.settings import backends
 
     async with build.keys(settings) as keys, build.history(settings) as history:

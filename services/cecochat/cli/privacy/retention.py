@@ -11,9 +11,9 @@ from cecochat.cli import changes, options, target
 from cecochat.cli.chat.token import seconds
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.operate.acts import note
 from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
+from cecochat.cli.privacy.acts import note
 
 if TYPE_CHECKING:
     from cecochat.domain.cluster.retention import Retention, Rule
