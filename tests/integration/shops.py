@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from sanic import Request
 from sanic.response import HTTPResponse, empty
 
@@ -23,6 +24,7 @@ from cecochat.runtime import http
 from cecochat.runtime.clock import now_ms
 from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.systems import Running
+from tests.support import operators
 from tests.support.eventually import eventually
 
 
@@ -64,6 +66,13 @@ async def shop() -> AsyncIterator[Shop]:
     async with http.serving(app, "127.0.0.1", 0) as port:
         made.url = f"http://127.0.0.1:{port}/hooks"
         yield made
+
+
+async def ask(system: Running, method: str, path: str, **params: str) -> httpx.Response:
+    """Ask the hook server."""
+    async with operators.client() as client:
+        url = f"{system.addresses.health['hooks']}/hooks{path}"
+        return await client.request(method, url, params=params)
 
 
 async def change(system: Running, decide: Decide) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -13,7 +14,7 @@ import typer
 from cecochat.cli.errors import Failed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     import httpx
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 TOKEN = "CECOCHAT_OPERATOR_TOKEN"  # noqa: S105 - a name
 LIFETIME_S = 60.0
-ASK_S = 15.0  # longer than the deadline that the server sets itself
+ASK_S = 20.0  # longer than the deadlines that servers set themselves
 NOT_FOUND = 404
 WHAT = {"history": "history", "hooks": "hook"}
 """Service -> what people call its servers."""
@@ -107,20 +108,17 @@ async def ask_desk(
     return await _ask("history", method, path, has, scope, server, file, params)
 
 
-async def ask_hooks(
-    method: Literal["GET", "POST"],
-    endpoint: str,
-    has: str,
-    server: str | None,
-    file: Path | None,
-    **params: str,
-) -> dict[str, Any]:
-    """Return the first answer of a hook server about an endpoint that has the field `has`.
+@asynccontextmanager
+async def hook_servers(
+    scope: Scope, server: str | None, file: Path | None
+) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
+    """Yield what asks hook servers over the same connections: `await ask(method, path, has,
+    params)` returns the first answer that has the field `has`.
 
     Raises `UsageError`, `Failed`, `Refusal`.
     """
-    scope: Scope = "people" if method == "GET" else "change"
-    return await _ask("hooks", method, f"hooks/{endpoint}", has, scope, server, file, params)
+    async with _servers("hooks", scope, server, file) as ask:
+        yield ask
 
 
 async def _ask(
@@ -133,18 +131,39 @@ async def _ask(
     file: Path | None,
     params: Mapping[str, str],
 ) -> dict[str, Any]:
-    import httpx
+    async with _servers(service, scope, server, file) as ask:
+        return await ask(method, path, has, params)
 
+
+@asynccontextmanager
+async def _servers(
+    service: Service, scope: Scope, server: str | None, file: Path | None
+) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
     from cecochat.cli import target
 
-    why = "none is known: see `cecochat status`, or name one with --server URL"
+    urls = [server] if server else await target.health_urls(service, file)
     async with asking(file, None, scope)(timeout_s=ASK_S) as client:
-        for url in [server] if server else await target.health_urls(service, file):
-            try:
-                answer = await client.request(method, f"{url.rstrip('/')}/{path}", params=params)
-                return _read(service, answer, has)
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                why = f"{url}: {str(error) or type(error).__name__}"
+        yield partial(_first_answer, service, client, urls)
+
+
+async def _first_answer(
+    service: Service,
+    client: httpx.AsyncClient,
+    urls: Sequence[str],
+    method: str,
+    path: str,
+    has: str,
+    params: Mapping[str, str],
+) -> dict[str, Any]:
+    import httpx
+
+    why = "none is known: see `cecochat status`, or name one with --server URL"
+    for url in urls:
+        try:
+            answer = await client.request(method, f"{url.rstrip('/')}/{path}", params=params)
+            return _read(service, answer, has)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            why = f"{url}: {str(error) or type(error).__name__}"
     raise Failed(f"no {WHAT[service]} server answers ({why})")
 
 

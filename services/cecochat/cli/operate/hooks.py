@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cecochat.cli import changes, options, target
-from cecochat.cli.asking import ask_hooks
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
+from cecochat.cli.operate import replaying
 from cecochat.cli.operate.apps import check_app
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 
@@ -24,7 +22,6 @@ app = typer.Typer(
     help="Say which URLs are told what happens, by signed webhooks in the order of each chat, and "
     "look after those that they do not take.",
 )
-TOLD_EVERY = 100
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the endpoint is called.")]
 Kinds = Annotated[
     list[str] | None,
@@ -211,7 +208,7 @@ def _line(endpoint: Endpoint) -> tuple[str, ...]:
 @app.command("test", epilog="Example: cecochat hooks test shop")
 def send_test(name: Name, server: Server = None, settings: options.SettingsFile = None) -> None:
     """Send an endpoint a webhook of the kind `test` now, and print what it answers."""
-    answer = run(_send(name, server, settings))
+    answer = run(replaying.send_test(name, server, settings))
     if answer["verdict"] != "taken":
         raise Failed(f"{name} did not take it: {answer['why']}")
     echo(f"{name} has taken it: {answer['why']}")
@@ -225,7 +222,7 @@ def parked(
     json: options.Json = False,
 ) -> None:
     """Print what an endpoint has refused, and nobody has replayed. It is kept for 30 days."""
-    found = run(_parked(name, server, settings))
+    found = run(replaying.parked(name, server, settings))
     if json:
         for each in found:
             json_line(each)
@@ -253,45 +250,9 @@ def replay(
     What was delivered meanwhile came before it. Of a chat whose webhook is refused again, the later
     ones stay parked.
     """
-    taken, refused = run(_replay(name, ids or [], server, settings))
+    taken, refused = run(replaying.replay(name, ids or [], server, settings))
     for line in refused:
         echo(line, err=True)
     if refused:
         raise Failed(f"{name} has taken {taken} webhooks, and refuses {len(refused)}")
     echo(f"{name} has taken {taken} webhooks")
-
-
-async def _send(name: str, server: str | None, file: Path | None, **params: str) -> dict[str, Any]:
-    return await ask_hooks("POST", quote(name), "verdict", server, file, **params)
-
-
-async def _parked(name: str, server: str | None, file: Path | None) -> list[dict[str, Any]]:
-    found, begin = [], "0:0"
-    while begin:
-        answer = await ask_hooks("GET", quote(name), "parked", server, file, **{"from": begin})
-        found += answer["parked"]
-        begin = answer["next"]
-    return found
-
-
-async def _replay(
-    name: str, ids: list[str], server: str | None, file: Path | None
-) -> tuple[int, list[str]]:
-    """Return how many were taken, and why others were not."""
-    found = await _parked(name, server, file)
-    if missing := set(ids) - {each["id"] for each in found}:
-        raise UsageError(f"{sorted(missing)[0]} is not parked for {name}")
-    taken, refused, stuck = 0, [], set()
-    for each in found:
-        if (ids and each["id"] not in ids) or each["chat_id"] in stuck:
-            continue
-        said = {"replay": each["id"], "letter": each["letter"], "by": getpass.getuser()}
-        answer = await _send(name, server, file, **said)
-        if answer["verdict"] == "taken":
-            taken += 1
-            if taken % TOLD_EVERY == 0:
-                echo(f"{taken} of {len(ids or found)} were taken", err=True)
-        else:
-            stuck |= {each["chat_id"]} - {""}
-            refused.append(f"{each['id']}: {answer['why']}")
-    return taken, refused
