@@ -179,6 +179,8 @@ REQUESTS = {
     "no chat": ({"what": "hikers", "keep_s": "60"}, 400),
     "a kind": ({"what": "groups", "keep_s": "60"}, 200),
     "a chat": ({"what": "g:hikers", "keep_s": "0"}, 200),
+    "an app that does not exist": ({"what": "shop/groups", "keep_s": "60"}, 400),
+    "a chat of such an app": ({"what": "g:shop/team", "keep_s": "60"}, 400),
     "a chat as its kind": ({"what": "g:hikers", "keep_s": "kind"}, 200),
 }
 
@@ -232,8 +234,9 @@ async def test_under_a_hold_nobody_is_erased_and_that_it_was_asked_for_is_kept(
     assert (past["why"], past["lifted_by"], past["lifted_why"]) == ("case 17", "berta", "closed")
     _, err = await run(server, "hold", "set", "shop/bob", "--why", "x", code=2)
     assert "there is no app 'shop'" in err
-    _, err = await run(server, "retention", "set", "shop/dialogs", "1d", code=2)
-    assert "there is no app 'shop'" in err
+    for what in ("shop/dialogs", "g:shop/team"):
+        _, err = await run(server, "retention", "set", what, "1d", code=2)
+        assert "there is no app 'shop'" in err
     for words in (("set", "no one", "--why", "x"), ("lift", "bob", "--why", "x")):
         await run(server, "hold", *words, code=2 if words[0] == "set" else 4)
     acts = await rows(server, "moderate", "log", "--json")

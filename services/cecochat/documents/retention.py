@@ -14,11 +14,12 @@ from sanic.response import json as json_response
 
 from cecochat.documents.follow import Following, valid
 from cecochat.documents.moderation import new_act
-from cecochat.domain.cluster import retention
+from cecochat.domain.cluster import apps, retention
 from cecochat.domain.cluster.holds import is_chat
 from cecochat.domain.cluster.retention import KEEP_MAX_S, KINDS, Retention
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
-from cecochat.ports.configuration import RETENTION, Configuration
+from cecochat.domain.log.ids import app_of
+from cecochat.ports.configuration import APPS, RETENTION, Configuration
 from cecochat.ports.moderation import Acts
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
@@ -78,6 +79,8 @@ def add_retaining(app: App, configuration: Configuration, acts: Acts) -> None:
             concerns(request, what)
             decide = deciding(what, keep_s)
             decide({})  # it raises what is wrong about it
+            if app_ := app_of(what):
+                apps.named(apps.parse((await configuration.get(APPS)).value), app_)
             act = new_act("retention", by=str(request.ctx.caller.name), via=BY_HTTP)
             chat_id, detail = about(what, keep_s)
             await acts.append(act._replace(chat_id=chat_id, detail=detail))

@@ -71,13 +71,12 @@ def set_(
     The rule of a chat is used in place of the one of its kind. What is too old by now stays gone,
     whatever is set later.
     """
-    from cecochat.domain.cluster.retention import is_of_app
+    from cecochat.domain.log.ids import app_of
 
     keep_s = 0 if time == FOREVER else round(seconds(time))
     if time != FOREVER and keep_s < 1:
         raise UsageError(f"{time} is shorter than a second: use `forever` to keep everything")
-    if is_of_app(_checked(what)):
-        check_app(what.partition("/")[0], data, settings)
+    check_app(app_of(_checked(what)), data, settings)
     run(_change(what, keep_s, data, settings, as_json=json))
 
 
