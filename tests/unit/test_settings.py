@@ -41,6 +41,13 @@ def test_half_of_what_is_secret_is_refused(name: str, missing: str) -> None:
     load({**half, f"CECOCHAT_{missing}": "/another"})
 
 
+def test_a_wrong_name_is_met_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidSettings, match=r"did you mean CECOCHAT_CONNECT_PORT\?"):
+        load({"CECOCHAT_CONNECT_PROT": "1"})
+    with pytest.raises(InvalidSettings, match=r"XYZZY is not a setting: docs/reference/settings"):
+        load({"CECOCHAT_XYZZY": "1"})
+
+
 def test_a_secret_that_is_no_text_is_not_told(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"\xffsecret\n")

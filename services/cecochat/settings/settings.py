@@ -16,7 +16,7 @@ from cecochat.settings import folders
 from cecochat.settings.files import assignments
 from cecochat.settings.hosts import EVERYWHERE
 from cecochat.settings.tls import Tls
-from cecochat.settings.variables import GONE, parse, setting
+from cecochat.settings.variables import GONE, parse, setting, unknown
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
@@ -304,7 +304,7 @@ def _declaring(name: str) -> type[Any]:
     for kind in _kinds():
         if name in {f.name for f in fields(kind)}:
             return kind
-    raise InvalidSettings(f"{name} is not a setting: use one of {', '.join(declared())}")
+    raise unknown(name, declared())
 
 
 def made(**values: Any) -> Settings:
@@ -350,7 +350,7 @@ def _parsed(given: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
         elif reason := GONE.get(name.removeprefix(PREFIX)):
             raise InvalidSettings(f"{name} is no setting any more: {reason}")
         elif name.startswith(PREFIX) and name not in ELSEWHERE:
-            raise InvalidSettings(f"{name} is not a setting: use one of {', '.join(by_variable)}")
+            raise unknown(name, by_variable)
 
 
 def _check_halves(settings: Settings) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import Field, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,13 @@ def setting(
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata, repr=not secret)
+
+
+def unknown(name: str, known: Iterable[str]) -> InvalidSettings:
+    """Return the error about a name that no setting has."""
+    near = get_close_matches(name[:80], known, n=1, cutoff=0.85)  # all begin alike
+    meant = f"did you mean {near[0]}? " if near else ""
+    return InvalidSettings(f"{name} is not a setting: {meant}docs/reference/settings.md has all")
 
 
 def parse(variable: str, text: str, of: Field[Any]) -> Any:
