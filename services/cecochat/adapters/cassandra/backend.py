@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cecochat.ports.closing import closing
 from cecochat.ports.history import History
 from cecochat.ports.keys import Keys
 from cecochat.ports.moderation import Moderation
@@ -40,11 +41,8 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
     """Open the history in Cassandra."""
     from cecochat.adapters.cassandra.history import CassandraHistory
 
-    opened = await CassandraHistory.open(_settings(settings))
-    try:
+    async with closing(await CassandraHistory.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -52,11 +50,8 @@ async def keys(settings: Settings) -> AsyncGenerator[Keys]:
     """Open the keys of users in Cassandra."""
     from cecochat.adapters.cassandra.keys import CassandraKeys
 
-    opened = await CassandraKeys.open(_settings(settings))
-    try:
+    async with closing(await CassandraKeys.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -64,11 +59,8 @@ async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
     """Open reports, the audit log and blocks in Cassandra."""
     from cecochat.adapters.cassandra.moderation import CassandraModeration
 
-    opened = await CassandraModeration.open(_settings(settings))
-    try:
+    async with closing(await CassandraModeration.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -76,11 +68,8 @@ async def silences(settings: Settings) -> AsyncGenerator[Silences]:
     """Open what was told of users who are away, in Cassandra."""
     from cecochat.adapters.cassandra.silences import CassandraSilences
 
-    opened = await CassandraSilences.open(_settings(settings))
-    try:
+    async with closing(await CassandraSilences.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 def _settings(settings: Settings) -> CassandraSettings:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from cecochat.ports.backplane import Backplane
+from cecochat.ports.closing import closing
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
@@ -57,11 +58,8 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
     """Open the history in SQLite."""
     from cecochat.adapters.embedded.history import EmbeddedHistory
 
-    opened = await EmbeddedHistory.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedHistory.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -69,11 +67,8 @@ async def search(settings: Settings) -> AsyncGenerator[Search]:
     """Open the index of words in SQLite."""
     from cecochat.adapters.embedded.search import EmbeddedSearch
 
-    opened = await EmbeddedSearch.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedSearch.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -81,11 +76,8 @@ async def files(settings: Settings) -> AsyncGenerator[Files]:
     """Open the folder of attachments."""
     from cecochat.adapters.embedded.files import EmbeddedFiles
 
-    opened = await EmbeddedFiles.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedFiles.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -93,11 +85,8 @@ async def keys(settings: Settings) -> AsyncGenerator[Keys]:
     """Open the keys of users in SQLite."""
     from cecochat.adapters.embedded.keys import EmbeddedKeys
 
-    opened = await EmbeddedKeys.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedKeys.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -105,11 +94,8 @@ async def moderation(settings: Settings) -> AsyncGenerator[Moderation]:
     """Open reports, the audit log and blocks in SQLite."""
     from cecochat.adapters.embedded.moderation import EmbeddedModeration
 
-    opened = await EmbeddedModeration.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedModeration.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -117,11 +103,8 @@ async def silences(settings: Settings) -> AsyncGenerator[Silences]:
     """Open what was told of users who are away, in SQLite."""
     from cecochat.adapters.embedded.silences import EmbeddedSilences
 
-    opened = await EmbeddedSilences.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedSilences.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -129,11 +112,8 @@ async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
     """Open the configuration in SQLite."""
     from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 
-    opened = await EmbeddedConfiguration.open(settings.data_dir)
-    try:
+    async with closing(await EmbeddedConfiguration.open(settings.data_dir)) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 @asynccontextmanager
@@ -141,11 +121,8 @@ async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
     """Open a registry of the servers of this process."""
     from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 
-    registry = EmbeddedDiscovery()
-    try:
+    async with closing(EmbeddedDiscovery()) as registry:
         yield registry
-    finally:
-        await registry.close()
 
 
 @asynccontextmanager

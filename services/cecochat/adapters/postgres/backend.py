@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cecochat.ports.closing import closing
 from cecochat.ports.search import Search
 from cecochat.settings.backends import Backend, Finding
 from cecochat.settings.settings import Settings
@@ -36,11 +37,8 @@ async def search(settings: Settings) -> AsyncGenerator[Search]:
     """Open the index of words in PostgreSQL."""
     from cecochat.adapters.postgres.search import PostgresSearch
 
-    opened = await PostgresSearch.open(_settings(settings))
-    try:
+    async with closing(await PostgresSearch.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 def examine(settings: Settings) -> Sequence[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cecochat.ports.closing import closing
 from cecochat.ports.configuration import Configuration
 from cecochat.settings.backends import Backend
 from cecochat.settings.settings import Settings
@@ -33,11 +34,8 @@ async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
     """Open the configuration in Redis."""
     from cecochat.adapters.redis.configuration import RedisConfiguration
 
-    opened = await RedisConfiguration.open(_settings(settings))
-    try:
+    async with closing(await RedisConfiguration.open(_settings(settings))) as opened:
         yield opened
-    finally:
-        await opened.close()
 
 
 def _settings(settings: Settings) -> RedisSettings:
