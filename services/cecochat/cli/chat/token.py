@@ -72,8 +72,8 @@ def token(
             help="What the token allows. With --operator: metrics, read (what servers own, follow, "
             "decide and lack), people (who talks to whom, texts of dead letters) or change "
             "(revoking, auditing and repairing). With --service: send (messages), groups (making "
-            "and changing them), read (histories) or users (ending their sessions). Repeat it to "
-            "allow several. By default, all are allowed.",
+            "and changing them), read (histories), users (ending their sessions) or operate "
+            "(moderating). Repeat it to allow several. By default, all are allowed.",
         ),
     ] = [],  # noqa: B006 - Typer copies it
     settings: options.SettingsFile = None,
