@@ -116,12 +116,8 @@ async def strict(server: Server) -> Server:
     return server
 
 
-async def test_requests_are_apart_and_can_be_accepted(
-    strict: Server, alice: Person, bob: Person
-) -> None:
-    await bob.begins("alice")
-    await bob.says("alice", "hello")
-    await alice.goes_to("bob")
+async def test_requests_are_apart_and_can_be_accepted(strict: Server, alice: Person) -> None:
+    await alice.begins("bob")
     await alice.says("bob", "hello, bob")
     await ask(strict, alice, "Do you know me?", "Look at this!")
     assert "wait for an answer" in (await refused(strict)), "these were two"
@@ -145,6 +141,20 @@ async def test_requests_are_apart_and_can_be_accepted(
     await run(strict, "send", "--as", "eve", "alice", "Thank you")
     await alice.sees("Do you know me?", "Look at this!", "Thank you")
     assert alice.violations == []
+
+
+async def test_the_field_stays_with_who_writes_while_a_request_comes(
+    strict: Server, alice: Person
+) -> None:
+    await alice.begins("eve")
+    await alice.field("eve").type("Are you t")
+    await run(strict, "send", "--as", "eve", "alice", "Do you know me?")
+    await alice.sees("Do you know me?")
+    await expect(requests(alice)).to_be_visible()
+    await alice.page.keyboard.type("here?")
+    await alice.page.keyboard.press("Enter")
+    await alice.sees("Do you know me?", "Are you there?")
+    await expect(requests(alice)).to_have_count(0)
 
 
 async def refused(server: Server) -> str:

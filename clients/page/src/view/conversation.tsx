@@ -69,8 +69,11 @@ export function ConversationView({ session, chat }: Given) {
 
 /** The field to write in, or why there is none, and what to do about that. */
 function Foot({ session, chat, report }: Given & { report: () => void }) {
+  const [hadField, writes] = [useRef(false), useRef(false)];
   if (session.safety.isBlocked(chat.peer)) return <Blocked session={session} chat={chat} />;
-  if (chat.isRequest) return <Asked session={session} chat={chat} report={report} />;
+  if (!chat.isRequest) hadField.current = true;
+  if (hadField.current && session.draft(chat)) writes.current = true; // so the field stays
+  if (chat.isRequest && !writes.current) return <Asked session={session} chat={chat} report={report} />;
   return chat.canWrite ? <Composer session={session} chat={chat} /> : <NoComposer session={session} chat={chat} />;
 }
 
