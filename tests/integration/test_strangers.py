@@ -11,6 +11,7 @@ import pytest
 
 from cecochat.client import ChatSettings, Client, Message, SendRejected
 from cecochat.domain.log.ids import UserId, dialog
+from cecochat.servers.messaging import strangers
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Edit
 from cecochat.v1.messaging_pb2 import Send, ServerItem
@@ -23,6 +24,12 @@ LIMIT = 2
 STRICT = {**QUICK, "strangers.messages_max": LIMIT}
 OTHERS = [f"user{number}" for number in range(4)]
 """Their partitions differ, and one has that of ann."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, the history may take longer to answer than a send waits for it."""
+    monkeypatch.setattr(strangers, "ASK_S", 20.0)
 
 
 @pytest.fixture
