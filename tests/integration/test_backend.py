@@ -251,10 +251,10 @@ async def test_a_service_has_a_rate_of_its_own(tmp_path: Path) -> None:
         headers = {"authorization": f"Bearer {up.service_token()}"}
         async with httpx.AsyncClient(timeout=30, headers=headers) as client:
             assert (await client.post(url, json={"sends": sends})).status_code == 200
-            refused = await client.post(url, json={"sends": sends[:10]})
+            refused = await client.post(url, json={"sends": sends})
             assert refused.status_code == 429
             assert refused.json()["code"] == "resource_exhausted"
-            assert int(refused.headers["retry-after"]) >= 5
+            assert int(refused.headers["retry-after"]) > 500
         async with up.stream("alice") as alice:
             await alice.send(message("x", CHAT, "mine"))
             await alice.until_acks(1)
