@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -154,12 +155,20 @@ async def test_a_new_version_comes_and_a_broken_one_is_taken_back(
         assert "messaging did not become healthy" in said
         assert "Reverted to the version before: materialize, history" in said
         assert await ids() == second, "a broken version has cost a server of the one before"
+        for service in ("materialize", "history"):
+            await eventually(partial(_is_back, deployed, service), within_s=300, every_s=1.0)
         refused = [
             entry for entry in crowd.record.entries[mark:] if isinstance(entry.what, Refused)
         ]
     assert refused == []
     figures |= lookout.figures()
     print(write("nomad-versions", figures))
+
+
+async def _is_back(deployed: Deployed, service: Service) -> bool:
+    """Whether the servers of the version before are all there again."""
+    latest = await deployed.agent.get(f"job/cecochat-{service}/deployment")
+    return bool(latest["Status"] == "successful")
 
 
 async def test_a_set_grows_with_the_load_and_shrinks_without(
