@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import Log
 from cecochat.ports.burying import Burial
 from cecochat.servers.hooks.parked import Parked, Spot, find, letter_of, page_of, replayed
-from tests.integration.shops import ask, change, endpoint, shop
+from tests.integration.shops import Shop, ask, change, endpoint, shop
 from tests.integration.streams import message
 from tests.integration.systems import running, until_metric
 from tests.support import operators
@@ -100,23 +102,32 @@ async def test_all_that_is_parked_is_found_page_by_page(tmp_path: Path) -> None:
     await log.close()
 
 
-@pytest.mark.usefixtures("pages_of_two")
-async def test_the_command_replays_all_pages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@asynccontextmanager
+async def parking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *chats: str
+) -> AsyncIterator[tuple[Shop, str, list[str]]]:
+    """A shop that has refused a message in each of these chats, the hook server, and their ids."""
     monkeypatch.setenv("CECOCHAT_OPERATOR_TOKEN", operators.token())
-    async with running(tmp_path) as system, shop() as told:
+    async with running(folder) as system, shop() as told:
         told.answer = lambda _: 422
         await change(system, adding(endpoint(told.url)))
         async with system.stream("alice") as alice:
-            await alice.send(*(message(f"{each}", CHAT, f"{each}") for each in range(5)))
-            ids = [f"event-{each.ack.message_id}" for each in await alice.until_acks(5)]
+            await alice.send(*(message(f"{n}", chat) for n, chat in enumerate(chats)))
+            ids = [f"event-{each.ack.message_id}" for each in await alice.until_acks(len(chats))]
         server = system.addresses.health["hooks"]
 
         async def all_are_parked() -> bool:
             return len(await parked("shop", server, None)) == len(ids)
 
         await eventually(all_are_parked)
+        yield told, server, ids
+
+
+@pytest.mark.usefixtures("pages_of_two")
+async def test_the_command_replays_all_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with parking(tmp_path, monkeypatch, *[CHAT] * 5) as (told, server, ids):
         told.answer = lambda _: 204
         with pytest.raises(UsageError, match="event-7 is not parked"):
             await replay("shop", ["event-7"], server, None)
@@ -129,29 +140,11 @@ async def test_the_command_replays_all_pages(
 async def test_of_a_chat_that_is_refused_again_the_later_webhooks_stay_parked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CECOCHAT_OPERATOR_TOKEN", operators.token())
-    async with running(tmp_path) as system, shop() as told:
-        told.answer = lambda _: 422
-        await change(system, adding(endpoint(told.url)))
-        chats = [CHAT, "d:alice~carol", CHAT, "d:alice~carol"]
-        async with system.stream("alice") as alice:
-            await alice.send(*(message(f"{n}", chat, f"{n}") for n, chat in enumerate(chats)))
-            ids = {
-                each.ack.client_message_id: f"event-{each.ack.message_id}"
-                for each in await alice.until_acks(4)
-            }
-        server = system.addresses.health["hooks"]
-
-        async def all_are_parked() -> bool:
-            return len(await parked("shop", server, None)) == len(ids)
-
-        await eventually(all_are_parked)
+    chats = (CHAT, "d:alice~carol") * 2
+    async with parking(tmp_path, monkeypatch, *chats) as (told, server, ids):
         told.answer = lambda body: 422 if body["data"]["chatId"] == chats[1] else 204
         taken, refused = await replay("shop", [], server, None)
-        assert (taken, refused) == (2, [f"{ids['1']}: status 422"])
-        assert [each for each in told.ids if each in (ids["0"], ids["2"])][-2:] == [
-            ids["0"],
-            ids["2"],
-        ]
+        assert (taken, refused) == (2, [f"{ids[1]}: status 422"])
+        assert told.ids == [ids[0], ids[2]]
         waiting = [each["id"] for each in await parked("shop", server, None)]
-        assert waiting == [ids["1"], ids["3"]]
+        assert waiting == [ids[1], ids[3]]

@@ -108,19 +108,6 @@ async def ask_desk(
     return await _ask("history", method, path, has, scope, server, file, params)
 
 
-@asynccontextmanager
-async def hook_servers(
-    scope: Scope, server: str | None, file: Path | None
-) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
-    """Yield what asks hook servers over the same connections: `await ask(method, path, has,
-    params)` returns the first answer that has the field `has`.
-
-    Raises `UsageError`, `Failed`, `Refusal`.
-    """
-    async with _servers("hooks", scope, server, file) as ask:
-        yield ask
-
-
 async def _ask(
     service: Service,
     method: str,
@@ -131,14 +118,19 @@ async def _ask(
     file: Path | None,
     params: Mapping[str, str],
 ) -> dict[str, Any]:
-    async with _servers(service, scope, server, file) as ask:
+    async with servers(service, scope, server, file) as ask:
         return await ask(method, path, has, params)
 
 
 @asynccontextmanager
-async def _servers(
+async def servers(
     service: Service, scope: Scope, server: str | None, file: Path | None
 ) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
+    """Yield what asks servers of a kind over the same connections: `await ask(method, path, has,
+    params)` returns the first answer that has the field `has`.
+
+    Raises `UsageError`, `Failed`, `Refusal`.
+    """
     from cecochat.cli import target
 
     urls = [server] if server else await target.health_urls(service, file)

@@ -38,11 +38,8 @@ async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGen
         retention_bytes=settings.retention_bytes,
         clock=clock,
     )
-    try:
-        async with trimming(opened, TRIM_EVERY_S):
-            yield opened
-    finally:
-        await opened.close()
+    async with closing(opened), trimming(opened, TRIM_EVERY_S):
+        yield opened
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cecochat.ports.closing import closing
 from cecochat.ports.files import Files
 from cecochat.settings.backends import Backend
 from cecochat.settings.settings import Settings
@@ -47,10 +48,8 @@ async def files(settings: Settings) -> AsyncGenerator[Files]:
             ca_file=settings.backends_ca_file,
         )
     )
-    try:
+    async with closing(opened):
         yield opened
-    finally:
-        await opened.close()
 
 
 BACKEND: Final = Backend(

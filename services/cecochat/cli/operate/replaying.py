@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from cecochat.cli.asking import hook_servers
+from cecochat.cli.asking import servers
 from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo
 
@@ -21,14 +21,14 @@ Parked = dict[str, Any]
 
 async def send_test(name: str, server: str | None, file: Path | None) -> dict[str, Any]:
     """Send an endpoint a webhook of the kind `test`, and return what it answers."""
-    async with hook_servers("change", server, file) as ask:
+    async with servers("hooks", "change", server, file) as ask:
         return await ask("POST", f"hooks/{quote(name)}", "verdict", {})
 
 
 async def parked(name: str, server: str | None, file: Path | None) -> list[Parked]:
     """Return what is parked for an endpoint, the oldest of each chat first."""
     found, begin = [], "0:0"
-    async with hook_servers("people", server, file) as ask:
+    async with servers("hooks", "people", server, file) as ask:
         while begin:
             answer = await ask("GET", f"hooks/{quote(name)}", "parked", {"from": begin})
             found += answer["parked"]
@@ -44,14 +44,14 @@ async def replay(
     if missing := set(ids) - {each["id"] for each in found}:
         raise UsageError(f"{sorted(missing)[0]} is not parked for {name}")
     wanted = [each for each in found if not ids or each["id"] in ids]
-    lanes = _lanes(wanted)
+    lanes, by = _lanes(wanted), getpass.getuser()
     taken, refused = 0, list[str]()
 
     async def work() -> None:
         nonlocal taken
         for lane in lanes:  # each that works takes the next one
             for each in lane:
-                said = {"replay": each["id"], "letter": each["letter"], "by": getpass.getuser()}
+                said = {"replay": each["id"], "letter": each["letter"], "by": by}
                 answer = await ask("POST", f"hooks/{quote(name)}", "verdict", said)
                 if answer["verdict"] != "taken":
                     refused.append(f"{each['id']}: {answer['why']}")
@@ -60,7 +60,7 @@ async def replay(
                 if taken % TOLD_EVERY == 0:
                     echo(f"{taken} of {len(wanted)} were taken", err=True)
 
-    async with hook_servers("change", server, file) as ask, asyncio.TaskGroup() as group:
+    async with servers("hooks", "change", server, file) as ask, asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(work())
     return taken, refused
