@@ -17,6 +17,8 @@ from tests.support.backends import Backends
 from tests.support.clientpage import (
     User,
     begin,
+    count_transactions,
+    freeze,
     send,
     stored,
     texts,
@@ -212,13 +214,10 @@ async def test_a_leading_tab_that_is_frozen_is_replaced_and_follows_when_it_wake
     bob = await (await enter("bob")).tab()
     for each in (leader, follower, bob):
         await until_connected(each)
+    await count_transactions(leader)
     await send(follower, "bob", "one")
-    devtools = await leader.context.new_cdp_session(leader)
-    paused = asyncio.Event()
-    devtools.on("Debugger.paused", lambda _: paused.set())
-    await devtools.send("Debugger.enable")
-    await devtools.send("Debugger.pause")  # at its next step, which a timer takes
-    await paused.wait()
+    assert await stored(leader, "bob") == ["one"]
+    devtools = await freeze(leader)
     await send(follower, "bob", "two")
     await send(bob, "alice", "three")
     await until_texts(follower, ["three"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -9,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, CDPSession, Page
 from typing_extensions import override
 
 from tests.support.eventually import eventually
@@ -106,3 +107,41 @@ async def until_texts(page: Page, wanted: list[str], name: str = "message") -> N
 
 async def until_connected(page: Page) -> None:
     await page.wait_for_function("chat.client.status.state === 'connected'")
+
+
+_COUNT_TRANSACTIONS = """() => {
+    const { transaction } = IDBDatabase.prototype;
+    window.transactions = 0;
+    IDBDatabase.prototype.transaction = function (...args) {
+        const begun = transaction.apply(this, args);
+        window.transactions++;
+        for (const end of ["complete", "abort"]) {
+            begun.addEventListener(end, () => window.transactions--);
+        }
+        return begun;
+    };
+}"""
+_PAUSE_BETWEEN_TRANSACTIONS = """() => {
+    setTimeout(function pause() {
+        if (window.transactions) return setTimeout(pause, 10);
+        debugger;
+    });
+}"""
+
+
+async def count_transactions(page: Page) -> None:
+    """Have the page count the transactions of its storage that are open, for `freeze`."""
+    await page.evaluate(_COUNT_TRANSACTIONS)
+
+
+async def freeze(page: Page) -> CDPSession:
+    """Stop all scripts of a page until `Debugger.disable` is sent. A browser that freezes a tab
+    gives up its transactions; a debugger leaves them open, so this waits until there is none.
+    """
+    devtools = await page.context.new_cdp_session(page)
+    paused = asyncio.Event()
+    devtools.on("Debugger.paused", lambda _: paused.set())
+    await devtools.send("Debugger.enable")
+    await page.evaluate(_PAUSE_BETWEEN_TRANSACTIONS)
+    await paused.wait()
+    return devtools
