@@ -23,6 +23,7 @@ EVERYBODY = [
 
 def afterwards(world: World) -> bool:
     """Try a third of it, by how much was sent before; whether everything came to rest again."""
+    world.note_unanswered()
     world.do_member("a0", "d", True)
     if not comes_to_rest(world):
         return False

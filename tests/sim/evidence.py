@@ -137,7 +137,7 @@ class DeviceRecord:
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
     sent_away: list[str] = field(default_factory=list)  # by servers, with these codes
-    unanswered: list[int] = field(default_factory=list)  # at the end
+    unanswered: set[int] = field(default_factory=set)  # when all was at rest
     told: set[int] = field(default_factory=set)  # ids that the history is known to lack
     told_ranges: set[tuple[str, Range]] = field(default_factory=set)  # of the chat that it read
     filling: set[str] = field(default_factory=set)  # chats that it has read of the gap it fills

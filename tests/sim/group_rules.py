@@ -83,6 +83,13 @@ _ASKING = [
         weights=_ASKS,
     ),
     ablation(
+        "a copy of what is known is asked for",
+        (Asking, "_await_copy", without.never),
+        expect=frozenset({oracle.STUCK}),
+        seed=104,
+        weights={"member": 6, "lose": 60, "connect": 3, "commit": 0.1},
+    ),
+    ablation(
         "who lacks copies asks nothing until they come",
         (asking, "_is_behind", less.not_at_all),
         expect=frozenset({oracle.STUCK}),

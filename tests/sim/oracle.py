@@ -216,7 +216,7 @@ def _everything(device: DeviceRecord) -> Iterator[Shown]:
 
 def _sends(device: DeviceRecord, history: History, lost: set[Row]) -> Iterator[Broken]:
     if device.unanswered:
-        yield Broken(STUCK, f"{device.name} never got an answer for {device.unanswered}")
+        yield Broken(STUCK, f"{device.name} never got an answer for {sorted(device.unanswered)}")
     acked = {item.number for item in device.wire if isinstance(item, Acknowledgement)}
     acked |= {each.number for each in device.shown if each.sender == device.user}
     highest: dict[str, int] = defaultdict(int)

@@ -69,7 +69,7 @@ THEMES: list[Weights] = [
     {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
     {"wrong_clock": 100, "expire": 3, "connect": 2},  # clocks years apart
     {"lose": 30, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2,
-     "land_row": 2, "crash": 0.3, "leave": 20},  # logs that lose their end
+     "land_row": 2, "crash": 0.3, "leave": 20, "member": 3},  # logs that lose their end
 ]  # fmt: skip
 
 

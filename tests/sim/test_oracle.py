@@ -121,7 +121,7 @@ def _early_reply(e: Evidence) -> None:
 
 
 def _unanswered(e: Evidence) -> None:
-    e.devices[0].unanswered = [4]
+    e.devices[0].unanswered = {4}
 
 
 def _restless(e: Evidence) -> None:

@@ -60,10 +60,17 @@ class World(Aging, Changing, Owners, Asks, Calling, Judging, Materializing, Upgr
         """A node takes a partition over."""
         self.servers[node, partition] = Server(self, node, partition)
 
+    def note_unanswered(self) -> None:
+        """Who waits for an answer now that all is at rest. What somebody else sends may bring it,
+        so this is noted before that, too.
+        """
+        for client in self.clients.values():
+            client.record.unanswered |= {int(each) for each in client.device.outbox}
+
     def evidence(self, quiet: bool) -> Evidence:
         """What the oracle judges."""
+        self.note_unanswered()
         for client in self.clients.values():
-            client.record.unanswered = [int(each) for each in client.device.outbox]
             client.record.messages = {
                 each.id: now_of(each)
                 for each in client.timeline.messages()

@@ -215,6 +215,7 @@ class Asking:
                 ask.taken = True
             case Known():
                 ask.taken, ask.known = True, result
+                self._await_copy(home, result)
                 self._acknowledge_read(line, home)
             case Left():
                 pass
@@ -224,6 +225,10 @@ class Asking:
                 line.drop(key)
                 for session in ask.sessions:
                     _tell(session, key, result)
+
+    def _await_copy(self, home: int, known: Known) -> None:
+        """Have a copy that does not come asked for: the log may have lost it with its end."""
+        self._owner.fold.owe(home, known.at)
 
     def _acknowledge_read(self, line: Line, home: int) -> None:
         """Acknowledge what was known, and whose copies were read before."""
