@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page
 
-from scripts.protos import TYPESCRIPT
 from tests.support import operators
 from tests.support.backends import Backends
 from tests.support.clientpage import (
@@ -30,7 +28,7 @@ from tests.support.clientpage import (
 from tests.support.eventually import eventually
 from tests.support.rawclient import mint
 from tests.support.server import Server, running
-from tests.support.typescript import built
+from tests.support.typescript import bundle
 
 TABS = 10
 LISTENS = """async () => {
@@ -47,9 +45,7 @@ LISTENS = """async () => {
 
 @pytest.fixture(scope="module")
 def script(backends: Backends) -> bytes:
-    dist = built(backends)
-    subprocess.run(["node", "bundle.js"], cwd=TYPESCRIPT, check=True, stdout=subprocess.DEVNULL)
-    return (dist / "cecochat.js").read_bytes()
+    return bundle(backends)
 
 
 @pytest.fixture

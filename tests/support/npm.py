@@ -29,11 +29,22 @@ def installed(package: Path) -> Path:
 
 @cache
 def compiled(package: Path) -> Path:
-    """Install what a package needs, and compile it. Returns the package."""
+    """Install what a package needs, and compile it. Returns the package. A worker that finds it
+    compiled writes nothing, since others may be running it.
+    """
     installed(package)
     with _alone(package):
         _run(package, "npm", "run", "--silent", "build")
     return package
+
+
+@cache
+def bundled(package: Path) -> bytes:
+    """Return the whole client in one script, as `bundle.js` of a package makes it."""
+    compiled(package)
+    with _alone(package):
+        _run(package, "npm", "run", "--silent", "bundle")
+        return package.joinpath("dist", "cecochat.js").read_bytes()
 
 
 @contextmanager

@@ -30,6 +30,12 @@ def built(backends: Backends) -> Path:
     return npm.compiled(TYPESCRIPT) / "dist"
 
 
+def bundle(backends: Backends) -> bytes:
+    """Return the client as one script. Ends the test as `built` does."""
+    backends.program("node")
+    return npm.bundled(TYPESCRIPT)
+
+
 async def driver(dist: Path, runtime: Sequence[str] = ("node",)) -> Process:
     """Start a driver: see clients/typescript/test/driver.ts for what it takes and says."""
     script = dist / "test" / "driver.js"
