@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, closing
 from copy import deepcopy
 from pathlib import Path
 
-import httpx
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -258,14 +257,6 @@ def lose_documents(server: Server, *names: str) -> None:
 async def test_nobody_is_erased_while_the_store_has_lost_the_holds(server: Server) -> None:
     await run(server, "send", "--as", "alice", "bob", "evidence")
     await run(server, "hold", "set", "alice", "--why", "case 17")
-    materialize = server.ready["health"]["materialize"]
-
-    async def is_remembered() -> bool:
-        async with httpx.AsyncClient(headers=operators.headers()) as client:
-            answer = await client.get(f"{materialize}/documents")
-        return bool(answer.json()["documents"].get(HOLDS, {}).get("version"))
-
-    await eventually(is_remembered)
     lose_documents(server, HOLDS)
     for words in (("--yes",), ("--dry-run",)):
         _, err = await run(server, "erase", "alice", *words, code=3)

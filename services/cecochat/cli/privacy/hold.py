@@ -19,6 +19,7 @@ from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
     from cecochat.domain.cluster.holds import Hold, Holds
+    from cecochat.ports.configuration import Document
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +80,7 @@ def set_(
     hold = Hold(now_ms(), by or getpass.getuser(), why)
     with_hold(Holds(), what, hold)  # it raises what is wrong
     _note("hold", what, hold, data, settings)
-    after = run(_change(data, settings, lambda holds: with_hold(holds, what, hold)))
+    after = run(_set(data, settings, lambda holds: with_hold(holds, what, hold)))
     echo(f"{what}: on hold {_since(after.holds[what])}")
     _print_waiting(after)
 
@@ -93,14 +94,14 @@ def lift(
     settings: options.SettingsFile = None,
 ) -> None:
     """Lift a hold. What is too old by now is removed with the next sweep."""
-    from cecochat.domain.cluster.holds import Hold, without_hold
+    from cecochat.domain.cluster.holds import Hold, parse, without_hold
 
     lifted = Hold(now_ms(), by or getpass.getuser(), why)
     without_hold(run(_read(data, settings)), what, lifted)  # it raises what is wrong
     _note("not hold", what, lifted, data, settings)
     after = run(_change(data, settings, lambda holds: without_hold(holds, what, lifted)))
     echo(f"{what}: no longer on hold")
-    _print_waiting(after)
+    _print_waiting(parse(after.value))
 
 
 def _note(act: str, what: str, hold: Hold, data: Path | None, file: Path | None) -> None:
@@ -130,7 +131,19 @@ async def _read(data: Path | None, file: Path | None) -> Holds:
         return parse((await configuration.get(HOLDS)).value)
 
 
-async def _change(data: Path | None, file: Path | None, decided: Callable[[Holds], Holds]) -> Holds:
+async def _set(data: Path | None, file: Path | None, decided: Callable[[Holds], Holds]) -> Holds:
+    """Change the holds, and wait until somebody knows them besides the store of documents."""
+    from cecochat.cli.privacy.holding import until_remembered
+    from cecochat.domain.cluster.holds import parse
+
+    after = await _change(data, file, decided)
+    await until_remembered(target.settings(data, file), after.version, data, file)
+    return parse(after.value)
+
+
+async def _change(
+    data: Path | None, file: Path | None, decided: Callable[[Holds], Holds]
+) -> Document:
     from cecochat.adapters import build
     from cecochat.domain.cluster.holds import document, parse
     from cecochat.ports.configuration import HOLDS
@@ -139,7 +152,7 @@ async def _change(data: Path | None, file: Path | None, decided: Callable[[Holds
         return document(decided(parse(current)))
 
     async with build.configuration(target.settings(data, file)) as configuration:
-        return parse((await changes.change(configuration, HOLDS, decide)).value)
+        return await changes.change(configuration, HOLDS, decide)
 
 
 def _since(hold: Hold) -> str:
