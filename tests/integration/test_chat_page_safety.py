@@ -91,6 +91,21 @@ async def test_a_user_is_blocked_and_unblocked(alice: Person, bob: Person, serve
     assert await reports(server) == [("bob", "spam", "", "0")]
 
 
+async def test_a_user_whom_another_device_blocks_is_blocked_once_the_page_is_looked_at_again(
+    alice: Person, bob: Person, server: Server
+) -> None:
+    await bob.begins("alice")
+    await bob.says("alice", "psst")
+    await alice.chooses("bob")
+    await alice.sees("psst")
+    phone = await chatpage.at(alice.page.context, "alice", alice.url)
+    await phone.chooses("bob")
+    await chooses_of_menu(phone, "Block bob")
+    await expect(phone.page.get_by_text("You have blocked bob")).to_be_visible()
+    await alice.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(alice.page.get_by_text("You have blocked bob")).to_be_visible()
+
+
 async def test_what_does_not_work_is_said(alice: Person, bob: Person, server: Server) -> None:
     await bob.begins("alice")
     await bob.says("alice", "psst")

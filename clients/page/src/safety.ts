@@ -4,6 +4,7 @@ import type { Safety as Given } from "./port";
 export class Safety {
   why = "";
   private blocked = new Set<string>();
+  private changes = 0; // made here: a list that was asked for before may lack them
 
   constructor(
     private readonly given: () => Given | undefined,
@@ -12,10 +13,12 @@ export class Safety {
   ) {}
 
   async load(): Promise<void> {
+    const { changes } = this;
     try {
-      this.blocked = new Set(await this.given()?.blocked());
+      const blocked = new Set(await this.given()?.blocked());
+      if (changes === this.changes) this.blocked = blocked;
     } catch {
-      return; // nobody is shown as blocked, and the menu still offers it
+      return; // it stays as it was, and the menu still offers to block
     }
     this.announce();
   }
@@ -26,12 +29,14 @@ export class Safety {
 
   async block(user: string): Promise<void> {
     if (!(await this.does((given) => given.block(user)))) return;
+    this.changes++;
     this.blocked.add(user);
     this.announce(`${user} is blocked`);
   }
 
   async unblock(user: string): Promise<void> {
     if (!(await this.does((given) => given.unblock(user)))) return;
+    this.changes++;
     this.blocked.delete(user);
     this.announce(`${user} is not blocked any more`);
   }

@@ -76,8 +76,9 @@ export class App extends Component<{ connect: Connect }, State> {
     if (this.state.session) open(this.state.session);
   };
 
-  private readonly looked = (): void => {
+  private readonly looked = ({ type }: Event): void => {
     this.state.session?.look();
+    if (type === "visibilitychange") void this.state.session?.safety.load(); // another device may have blocked somebody
   };
 
   private readonly shortcut = (event: KeyboardEvent): void => {
