@@ -40,6 +40,7 @@ async def test_what_users_do_is_counted_by_app(system: Running) -> None:
         await bob.until_texts(3)
         assert await code(system, "news/eve", message("1", "d:news/bob~news/eve")) == ""
         assert await code(system, "alice", message("1", "d:alice~bob")) == ""
+        await until_metric(system, "messaging", "cecochat_sessions ", 2)
         found = {
             name: [await of(system, "messaging", name, each) for each in ("shop", "news", "")]
             for name in ("sessions", "sends_accepted_total")

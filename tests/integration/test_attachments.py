@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -80,7 +81,10 @@ async def call(up: Running, user: str, name: str, request: Any, response: Any) -
 
 def kept(data: Path) -> list[bytes]:
     """Every file that the store has kept."""
-    found = (each.read_bytes() for each in (data / "files").rglob("*") if each.is_file())
+    found = list[bytes]()
+    for each in (data / "files").rglob("*"):
+        with suppress(FileNotFoundError):  # it is deleted just now
+            found += [each.read_bytes()] if each.is_file() else []
     return [each for each in found if each]
 
 

@@ -19,9 +19,9 @@ from cecochat.client import (
     connect,
 )
 from cecochat.domain.device.signals import OVER_S
-from cecochat.domain.signals.presence import GRACE_S
 from tests.integration.clients import WITHIN_S, device, texts_of
 from tests.integration.systems import Running
+from tests.support.eventually import eventually
 from tests.support.pipes import TransportName
 from tests.support.rawclient import mint
 from tests.support.server import Server
@@ -84,10 +84,18 @@ async def test_a_slow_program_is_told_how_things_are(up: Running) -> None:
             alice.signals.watch(["bob"])
             while not (await signal(alice, Presence)).online:
                 pass
-        await asyncio.sleep(GRACE_S + 1)
+        await eventually(lambda: untold(alice) == [False])
         async with device(up, "bob"):
-            await asyncio.sleep(3)  # longer than it takes to be told, on a busy machine, too
+            await eventually(lambda: untold(alice) == [True])
             assert (await signal(alice, Presence)).online
+
+
+def untold(client: Client) -> list[bool]:
+    """What waits for the program: whether who it watches is online. Reading `signals` would take
+    it away.
+    """
+    waiting = client.signals._local._news.values()
+    return [each.online for each in waiting if isinstance(each, Presence)]
 
 
 async def test_a_watch_outlives_the_server(server: Server) -> None:

@@ -17,7 +17,7 @@ from cecochat.adapters.embedded.search import EmbeddedSearch
 from cecochat.auth.minting import mint
 from cecochat.documents.holds import KnownHolds
 from cecochat.domain.cluster.retention import Retention, Rule, parse, with_rule
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, time_ms
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, HOLDS, RETENTION
 from cecochat.servers.materialize.sweeping import LATE_MS, Sweeper
 from tests.integration import streams
@@ -29,6 +29,7 @@ from tests.support.left import places_of
 from tests.support.server import Server, started
 
 KEEP_S = 2
+REMOVED_MS = KEEP_S * 1_000 + LATE_MS
 PARTITIONS = 16
 
 
@@ -114,14 +115,18 @@ async def opened(server: Server) -> AsyncIterator[tuple[EmbeddedHistory, Embedde
         await search.close()
 
 
-async def swept(server: Server, retention: Retention, later_ms: int) -> list[int]:
-    """How many texts two sweeps remove."""
+def late_ms() -> int:
+    """A time at which all that was said until now is to be removed."""
+    return time.time_ns() // 1_000_000 + REMOVED_MS + 1
+
+
+async def swept(server: Server, retention: Retention, at_ms: int) -> list[int]:
+    """How many texts two sweeps remove, one at that time and one a second later."""
     async with opened(server) as (history, search):
         configuration = await EmbeddedConfiguration.open(server.data)
         holds, mine = KnownHolds(configuration, history), range(PARTITIONS)
         sweeper = Sweeper(history, search, holds, PARTITIONS, lambda: mine, CollectorRegistry())
         sweeper.keep(retention)
-        at_ms = time.time_ns() // 1_000_000 + later_ms
         try:
             return [await sweeper.sweep(at_ms), await sweeper.sweep(at_ms + 1_000)]
         finally:
@@ -146,8 +151,9 @@ async def test_a_sweep_removes_it_and_an_audit_does_not_miss_it(server: Server) 
     assert left(server.data, sealed) == {"history.db"}
 
     retention = with_rule(Retention(), "dialogs", KEEP_S, time.time_ns() // 1_000_000)
-    assert await swept(server, retention, later_ms=KEEP_S * 1_000) == [0, 0], "it may be too early"
-    assert await swept(server, retention, later_ms=KEEP_S * 1_000 + LATE_MS + 1) == [2, 0]
+    early_ms = time_ms(int(out)) + REMOVED_MS - 2_000
+    assert await swept(server, retention, early_ms) == [0, 0], "it may be too early"
+    assert await swept(server, retention, late_ms()) == [2, 0]
     assert left(server.data, [*words, *sealed]) == set()
 
     async with started(Server(server.folder)) as again:
@@ -278,11 +284,10 @@ async def test_under_a_hold_a_sweep_removes_nothing(server: Server) -> None:
     await server.terminate()
     (sealed,) = await texts_in(server)
     retention = with_rule(Retention(), "dialogs", KEEP_S, time.time_ns() // 1_000_000)
-    later_ms = KEEP_S * 1_000 + LATE_MS + 1
-    assert await swept(server, retention, later_ms) == [1, 0]
+    assert await swept(server, retention, late_ms()) == [1, 0]
     assert left(server.data, [sealed]) == {"history.db"}
     await run(server, "retention", "set", "dialogs", "1s", "--data", str(server.data))
     assert [await taken_out(server), await taken_out(server, "--with-expired")] == [(0, 1), (1, 0)]
     await run(server, "hold", "lift", "alice", "--why", "closed", "--data", str(server.data))
-    assert await swept(server, retention, later_ms) == [1, 0]
+    assert await swept(server, retention, late_ms()) == [1, 0]
     assert left(server.data, [sealed]) == set()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from cecochat.adapters import build
@@ -19,35 +20,47 @@ from cecochat.ports.backplane import FILES_GROUP, MESSAGES
 from cecochat.ports.configuration import HOLDS, RETENTION
 from cecochat.servers.materialize import collecting, sweeping
 from tests.integration.clients import device
-from tests.integration.systems import Running, running, settings
+from tests.integration.systems import metric, running, settings
 from tests.integration.test_attachments import kept
-from tests.support import operators
 from tests.support.commands import run
 from tests.support.eventually import eventually
 from tests.support.server import Server
 
+SWEPT = 'cecochat_files_deleted_total{reason="unnamed"}'
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps that are due at once, after two days that last for three seconds."""
+    """Sweeps that are due at once."""
     monkeypatch.setattr(collecting, "SWEEP_EVERY_S", 0.05)
-    monkeypatch.setattr(collecting, "KEPT_MS", 3_000)
+
+
+@pytest.fixture
+def two_days_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From then on, what is noted has been for long enough. Before that, it waits for its message,
+    however slow the machine is.
+    """
+    return partial(monkeypatch.setattr, collecting, "KEPT_MS", 0)
 
 
 def noted(data: Path) -> list[str]:
     return [each.name for each in (data / "files/noted").rglob("*") if each.is_file()]
 
 
-async def test_what_no_message_names_is_deleted_and_what_one_names_stays(tmp_path: Path) -> None:
+async def test_what_no_message_names_is_deleted_and_what_one_names_stays(
+    tmp_path: Path, two_days_later: Callable[[], None]
+) -> None:
     async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
         await asyncio.gather(*(_sent(alice, f"sent {number}") for number in range(5)))
         for number in range(5):
             await alice.files.upload(
                 "bob", b"lost", client_message_id=f"lost {number}", name="a.txt"
             )
+        await eventually(lambda: len(noted(tmp_path)) == 5)
+        two_days_later()
         await eventually(lambda: not noted(tmp_path))
         assert sorted(kept(tmp_path)) == [f"sent {number}".encode() for number in range(5)]
-        assert await _swept(up) == 5.0
+        assert await metric(up, "materialize", SWEPT) == 5.0
 
 
 async def _sent(alice: Any, text: str) -> int:
@@ -56,16 +69,9 @@ async def _sent(alice: Any, text: str) -> int:
     return id_
 
 
-async def _swept(up: Running) -> float:
-    headers = {"authorization": f"Bearer {operators.operators().mint('test', ['metrics'], 60)}"}
-    async with httpx.AsyncClient(headers=headers) as client:
-        text = (await client.get(f"{up.addresses.health['materialize']}/metrics")).text
-    wanted = 'cecochat_files_deleted_total{reason="unnamed"}'
-    (line,) = (each for each in text.splitlines() if each.startswith(wanted))
-    return float(line.rpartition(" ")[2])
-
-
-async def test_a_deleted_message_takes_its_files_with_it(tmp_path: Path) -> None:
+async def test_a_deleted_message_takes_its_files_with_it(
+    tmp_path: Path, two_days_later: Callable[[], None]
+) -> None:
     async with (
         running(tmp_path) as up,
         device(up, "alice", listen=False) as alice,
@@ -79,6 +85,8 @@ async def test_a_deleted_message_takes_its_files_with_it(tmp_path: Path) -> None
         file = await bob.files.upload(group, b"third", client_message_id="3", name="a")
         third = await bob.send(group, "", client_message_id="3", attachments=[file])
         await alice.delete(group, third, as_admin=True)
+        await eventually(lambda: kept(tmp_path) == [b"second"])
+        two_days_later()
         await eventually(lambda: not noted(tmp_path))
         assert kept(tmp_path) == [b"second"]
 
@@ -112,7 +120,9 @@ async def test_what_is_too_old_takes_its_files_with_it(
         assert await alice.files.read(message, message.attachments[0]) == b"kept"
 
 
-async def test_where_the_log_does_not_say_who_was_named_files_are_kept(tmp_path: Path) -> None:
+async def test_where_the_log_does_not_say_who_was_named_files_are_kept(
+    tmp_path: Path, two_days_later: Callable[[], None]
+) -> None:
     async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
         await _sent(alice, "named")
         await eventually(lambda: not noted(tmp_path))
@@ -126,18 +136,23 @@ async def test_where_the_log_does_not_say_who_was_named_files_are_kept(tmp_path:
     (found,) = (each for each in (folder / "kept").rglob("*") if each.is_file())
     note = f"{int(time.time() * 1_000) - 10_000:013}.{found.parent.name}.{found.name}"
     (folder / "noted/0" / note).touch()
+    two_days_later()
     async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
         await alice.send("bob", "go on")
         await eventually(lambda: not noted(tmp_path))
         assert kept(tmp_path) == [b"named"]
 
 
-async def test_a_killed_collector_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_killed_collector_goes_on_where_it_was(
+    tmp_path: Path, two_days_later: Callable[[], None]
+) -> None:
     for round_ in range(3):
         async with running(tmp_path) as up, device(up, "alice", listen=False) as alice:
             await _sent(alice, f"sent {round_}")
             await alice.files.upload("bob", b"lost", client_message_id="0", name="a.txt")
     async with running(tmp_path):
+        await eventually(lambda: len(noted(tmp_path)) == 3)
+        two_days_later()
         await eventually(lambda: not noted(tmp_path))
         assert len(kept(tmp_path)) == 3
 
