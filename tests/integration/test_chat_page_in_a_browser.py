@@ -40,6 +40,7 @@ async def test_two_users_chat(alice: Person, bob: Person) -> None:
 async def test_a_chat_shows_who_is_there_and_types(alice: Person, bob: Person) -> None:
     await alice.begins("bob")
     await bob.begins("alice")
+    await bob.is_connected()  # what is typed before that is not told
     head = alice.page.locator(".conversation .peer p")
     await expect(head).to_have_text("online", timeout=WITHIN_MS)
     await bob.field("alice").press("H")

@@ -28,6 +28,12 @@ async def lists(person: Person, *names: str) -> None:
     await expect(names_shown).to_have_text(list(names), timeout=WITHIN_MS)
 
 
+async def reads(person: Person, peer: str, text: str) -> None:
+    """Wait until a message of the chat that is open is seen, and counts as read."""
+    await expect(person.page.locator(".bubble").last).to_have_text(text)
+    await expect(person.entry(peer).locator(".badge")).to_have_count(0)
+
+
 def archive(person: Person) -> Locator:
     return person.page.get_by_role("button", name="Archived")
 
@@ -74,6 +80,7 @@ async def test_a_muted_chat_is_counted_and_not_announced(alice: Person, bob: Per
     await bob.begins("alice")
     await bob.says("alice", "before")
     await sets(alice, "bob", "Mute")
+    await reads(alice, "bob", "before")
     await alice.goes_to("carol")
     await bob.says("alice", "psst")
     badge = alice.entry("bob").locator(".badge")
@@ -84,6 +91,7 @@ async def test_a_muted_chat_is_counted_and_not_announced(alice: Person, bob: Per
     await expect(announced).to_have_text("bob: muted")
     await expect(alice.page).to_have_title("alice · CecoChat")
     await sets(alice, "bob", "Unmute")
+    await reads(alice, "bob", "psst")
     await alice.goes_to("carol")
     await bob.says("alice", "Hello")
     await expect(announced).to_have_text("bob: Hello", timeout=WITHIN_MS)

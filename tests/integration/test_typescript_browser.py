@@ -89,8 +89,12 @@ async def test_a_chat_between_pages(server: Server, enter: Enter) -> None:
     await until_texts(bob, ["hello 🙂"])
     [message] = await told(bob, "message")
     assert message["id"] == sent
-    newest = "chat.client.history('alice').next().then(({ value }) => chat.plain(value))"
-    assert await bob.evaluate(newest) == message
+    newest = "chat.client.history('alice').next().then(({ value }) => value && chat.plain(value))"
+
+    async def is_newest() -> bool:
+        return bool(await bob.evaluate(newest) == message)
+
+    await eventually(is_newest)
 
 
 async def test_a_reload_loses_no_queued_send_and_shows_the_chat_at_once(
