@@ -13,14 +13,17 @@ from tests.support.examples import clean_environment, run
 
 CHECKOUT = ("services", "tests", "scripts", "pyproject.toml")
 """What the page needs of one."""
+BYTECODE = shutil.ignore_patterns("__pycache__")  # others write it meanwhile
 
 
 def checkout(folder: Path) -> Path:
     """A copy, with the commands of this one."""
     folder.mkdir()
     for name in CHECKOUT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=BYTECODE)
+        else:
+            shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 

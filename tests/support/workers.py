@@ -11,6 +11,9 @@ import pytest
 EMBEDDED = re.compile(r"/test_(gap|judges|malformed\w*|proof|slow|typescript)\.py")
 """The tests of faults that need no cluster."""
 
+PART = "PART_OF_THE_PORTS"
+"""The variable that says which worker of how many the outermost one is."""
+
 
 def told(config: pytest.Config, name: str) -> str | None:
     """What the run has told this worker; None: this is no worker."""
@@ -19,13 +22,16 @@ def told(config: pytest.Config, name: str) -> str | None:
 
 
 def own(ports: range) -> range:
-    """The part of a range that is this worker's: what one has found free, none else takes."""
+    """The part of a range that is this worker's: what one has found free, none else takes. Workers
+    of a pytest that it starts find theirs in it.
+    """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if not worker:
         return ports
-    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    mine = f"{worker.removeprefix('gw')} {os.environ['PYTEST_XDIST_WORKER_COUNT']}"
+    number, count = map(int, os.environ.setdefault(PART, mine).split())
     size = len(ports) // count
-    return ports[int(worker.removeprefix("gw")) * size :][:size]
+    return ports[number * size :][:size]
 
 
 def scheduler(config: pytest.Config, log: Any) -> object:
