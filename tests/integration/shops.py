@@ -47,7 +47,7 @@ class Shop:
         return [body["data"]["message"]["text"] for body in messages]
 
     async def until(self, holds: Callable[[], object]) -> None:
-        await eventually(holds, within_s=20.0)
+        await eventually(holds)
 
 
 @asynccontextmanager

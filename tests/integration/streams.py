@@ -21,7 +21,7 @@ from cecochat.v1.messaging_pb2 import (
 )
 from tests.support.pipes import GrpcPipe, Pipe, PipeClosed, WebSocketPipe
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Ended(Exception):

@@ -210,7 +210,7 @@ async def metric(system: Running, server: str, name: str) -> float:
 
 
 async def until_metric(system: Running, server: str, name: str, value: float) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(streams.WITHIN_S):
         while True:
             if await metric(system, server, name) == value:
                 return

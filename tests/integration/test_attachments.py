@@ -74,8 +74,8 @@ async def call(up: Running, user: str, name: str, request: Any, response: Any) -
     async def token() -> str:
         return up.token(user)
 
-    async with httpx.AsyncClient() as http:
-        calling = Calling(up.addresses.connect, "Attachments", http, token, 5.0)
+    async with httpx.AsyncClient(timeout=30) as http:
+        calling = Calling(up.addresses.connect, "Attachments", http, token, 30.0)
         return await calling.call(name, request, response)
 
 
@@ -195,7 +195,7 @@ async def test_what_was_begun_and_not_uploaded_cannot_be_finished(up: Running) -
 
 
 async def put(up: Running, url: str, file: bytes, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         return await http.put(f"{up.addresses.connect}/{url}", content=file, headers=headers)
 
 
@@ -207,7 +207,7 @@ async def test_the_store_takes_that_file_alone(up: Running, tmp_path: Path) -> N
     assert kept(tmp_path / "data") == []
     assert (await put(up, begun.url, b"hello")).status_code == 201
     assert kept(tmp_path / "data") == [b"hello"]
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         answer = await http.get(f"{up.addresses.connect}/{begun.url}")
         assert answer.status_code == 403, "who may write it may not read it by that URL"
 
@@ -234,7 +234,7 @@ async def test_a_download_never_runs_in_the_origin_of_the_system(up: Running) ->
         got = await next_of(bob, Message)
     request = GetDownloadRequest(chat_id=got.chat_id, message_id=got.id, attachment_id=file.id)
     found = await call(up, "bob", "GetDownload", request, GetDownloadResponse)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         answer = await http.get(f"{up.addresses.connect}/{found.url}")
     assert answer.content == PAGE
     assert answer.headers["content-disposition"] == (

@@ -229,7 +229,7 @@ async def test_tokens_of_users_and_of_services_are_not_the_same(up: Running) -> 
         with pytest.raises(Refused, match="cannot be verified") as refused:
             await backend.send("alice", "bob", "hi")
         assert refused.value.code == "unauthenticated"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         headers = {"authorization": f"Bearer {up.service_token()}"}
         answer = await client.get(f"{up.addresses.connect}/v1/connect", headers=headers)
         assert answer.status_code == 401
@@ -285,7 +285,7 @@ async def test_it_is_served_over_grpc_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1_001])
 async def test_a_batch_has_a_size(up: Running, count: int) -> None:
     headers = {"authorization": f"Bearer {up.service_token()}"}
-    async with httpx.AsyncClient(headers=headers) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=30) as client:
         url = f"{up.addresses.connect}/cecochat.v1.Backend/Send"
         answer = await client.post(url, json={"sends": [{}] * count})
     assert answer.status_code == 400

@@ -97,7 +97,7 @@ async def test_consul_elects_itself_again_after_it_has_left(start: Start) -> Non
 
 async def test_jaeger_takes_spans_and_shows_them(start: Start) -> None:
     backend = await asyncio.to_thread(start, "jaeger")
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         sent = await http.post(f"http://{backend.instance.at('otlp-http')}/v1/traces", json=SPAN)
         assert sent.status_code == 200
         found = await http.get(f"http://{backend.address}/api/services")
@@ -281,7 +281,14 @@ CREATE KEYSPACE kept WITH replication = {'class': 'SimpleStrategy', 'replication
 def session(port: int) -> Iterator[Session]:
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=30)
     profiles = {EXEC_PROFILE_DEFAULT: profile}
-    cluster = Cluster(["127.0.0.1"], port=port, protocol_version=4, execution_profiles=profiles)
+    cluster = Cluster(
+        ["127.0.0.1"],
+        port=port,
+        protocol_version=4,
+        execution_profiles=profiles,
+        connect_timeout=30,
+        control_connection_timeout=30,
+    )
     try:
         yield cluster.connect()
     finally:
@@ -319,13 +326,13 @@ async def read_redis(address: str) -> str:
 
 
 async def write_consul(address: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         put = await http.put(f"http://{address}/v1/kv/kept", content=b"kept")
     assert put.json() is True
 
 
 async def read_consul(address: str) -> str:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         return (await http.get(f"http://{address}/v1/kv/kept?raw")).text
 
 

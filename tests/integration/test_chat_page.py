@@ -24,7 +24,8 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 @pytest.fixture
 async def client(up: Running) -> AsyncIterator[httpx.AsyncClient]:
     """A browser without scripts."""
-    async with httpx.AsyncClient(base_url=up.addresses.connect, headers=BROWSER) as client:
+    url = up.addresses.connect
+    async with httpx.AsyncClient(base_url=url, headers=BROWSER, timeout=30) as client:
         yield client
 
 
@@ -122,7 +123,10 @@ async def test_a_program_gets_a_typed_error(client: httpx.AsyncClient, accept: s
 
 
 async def test_it_can_be_switched_off(tmp_path: Path) -> None:
-    async with running(tmp_path / "data", chat_page=False) as system, httpx.AsyncClient() as client:
+    async with (
+        running(tmp_path / "data", chat_page=False) as system,
+        httpx.AsyncClient(timeout=30) as client,
+    ):
         assert system.addresses.page == ""
         page = await client.get(system.addresses.connect, headers=BROWSER)
         assert "<script" not in page.text

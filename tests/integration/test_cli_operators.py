@@ -45,7 +45,7 @@ async def test_a_newcomer_has_nothing_to_configure(server: Server) -> None:
 async def test_a_program_is_given_a_token_for_what_it_needs(server: Server) -> None:
     held = await token(server, "--scope", "read", "--scope", "metrics", "--lifetime", "90d")
     headers = {"authorization": f"Bearer {held}"}
-    async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=30) as client:
         for url in server.ready["health"].values():
             for path in ("metrics", "documents"):
                 assert (await client.get(f"{url}/{path}")).is_success
@@ -53,7 +53,7 @@ async def test_a_program_is_given_a_token_for_what_it_needs(server: Server) -> N
         assert answer.status_code == 403
     scrape = (server.folder / "state" / "cecochat" / "metrics-token").read_text()
     headers = {"authorization": f"Bearer {scrape}"}
-    async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=30) as client:
         url = server.ready["health"]["connect"]
         codes = [
             (await client.get(f"{url}/{path}")).status_code for path in ("metrics", "documents")

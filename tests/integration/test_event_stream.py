@@ -26,7 +26,7 @@ from cecochat.runtime.clock import now_ms
 from cecochat.sealing.opening import Opening
 from cecochat.servers.hooks.streaming import Stream, Wanted
 from tests.integration.shops import append, change, endpoint, origin, shop
-from tests.integration.streams import message
+from tests.integration.streams import WITHIN_S, message
 from tests.integration.systems import Running, running, settings
 from tests.support.eventually import eventually
 
@@ -46,7 +46,7 @@ class Tail:
         return [each["data"]["message"]["text"] for each in self.told]
 
     async def next(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             line = json.loads(await anext(self._lines))
         if line["type"] == "cursor":
             self.cursor = line["cursor"]
@@ -72,7 +72,7 @@ async def tailing(system: Running, *, service: str = "shop", **wanted: Any) -> A
     url = f"{system.addresses.connect}/v1/events"
     whose = headers(system, "read", name=service)
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=20, headers=whose) as client,
+        httpx.AsyncClient(trust_env=False, timeout=WITHIN_S, headers=whose) as client,
         client.stream("POST", url, json=wanted) as response,
     ):
         assert response.status_code == 200, await response.aread()
@@ -90,7 +90,8 @@ async def say(system: Running, user: str, *texts: str, chat: str = CHAT) -> None
 
 
 async def ask(system: Running, body: Any, *scopes: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, headers=headers(system, *scopes)) as client:
+    whose = headers(system, *scopes)
+    async with httpx.AsyncClient(trust_env=False, timeout=WITHIN_S, headers=whose) as client:
         return await client.post(f"{system.addresses.connect}/v1/events", json=body)
 
 

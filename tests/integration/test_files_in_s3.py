@@ -51,7 +51,7 @@ async def test_a_file_goes_to_s3_and_comes_from_there(tmp_path: Path, backends: 
         )
         found = await call(up, "bob", "GetDownload", request, GetDownloadResponse)
         assert found.url.startswith(bucket.url)
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=30) as client:
             at_connect = await client.get(f"{up.addresses.connect}/files")
         assert at_connect.status_code == 404, "a connect server gives no files then"
         assert not (tmp_path / "data" / "files").exists()

@@ -35,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 async def asked(url: str, headers: Mapping[str, str]) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         return await client.get(url, headers=headers)
 
 

@@ -74,7 +74,7 @@ async def a_query(up: Running, token: str, hello: Hello) -> None:
 
 
 async def a_lookup(up: Running, token: str, hello: Hello) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         headers = {"authorization": f"Bearer {token}"}
         answer = await http.get(f"{up.addresses.connect}/v1/connect", headers=headers)
     assert answer.status_code == 401
@@ -100,7 +100,7 @@ async def a_lookup_by_connect(up: Running, token: str, hello: Hello) -> None:
 
 async def posted(url: str, token: str, *, statuses: tuple[int, int], **sent: Any) -> None:
     headers = {"authorization": f"Bearer {token}"} | sent.pop("headers", {})
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         answer = await http.post(url, headers=headers, **sent)
     assert answer.status_code in statuses, answer.text
 
