@@ -25,7 +25,7 @@ from cecochat.client import InvalidArgument, SendRejected, connect
 from cecochat.client import Refused as ClientRefused
 from cecochat.client.moderating import Rule
 from cecochat.domain.log.ids import UserId, dialog
-from cecochat.domain.moderation.before_send import BeforeSend
+from cecochat.domain.moderation.before_send import BeforeSend, Breaker
 from cecochat.domain.moderation.rules import FOR_GOOD_MS
 from cecochat.ports.configuration import MODERATION
 from cecochat.ports.moderation import Block
@@ -41,8 +41,7 @@ from tests.support import operators
 from tests.support.eventually import eventually
 
 DIALOG = dialog(UserId("ann"), UserId("bob"))
-GROUPS = [f"g:{number}" for number in range(4)]
-"""Their homes are in several partitions."""
+GROUPS = [f"g:{number}" for number in range(4)]  # their homes are in several partitions
 Says = Callable[[dict[str, Any]], object]
 ALLOWED = {"action": "allow"}
 
@@ -108,10 +107,10 @@ async def test_who_is_banned_is_out_at_once(system: Running) -> None:
 
 
 async def test_a_ban_ends_by_itself(system: Running) -> None:
-    ends_s = time.time() + 5  # late enough for a busy machine
-    await rule(system, banned={"bob": int(ends_s * 1_000)})
+    await rule(system, banned={"bob": int((time.time() + 3_600) * 1_000)})
     assert (await system.refused("bob")).code == "BANNED"
-    await asyncio.sleep(ends_s - time.time() + 0.1)
+    await rule(system, banned={"bob": int((time.time() + 1) * 1_000)})
+    await asyncio.sleep(1.1)
     assert await code(system, "bob", message("1", DIALOG)) == ""
 
 
@@ -360,9 +359,10 @@ async def test_who_is_away_is_left_alone_for_a_while(system: Running) -> None:
     async with application() as app, system.stream("ann") as ann:
         app.says = lambda _: 500
         await ask(system, app.url)
+        begun_s = time.monotonic()
         for number in range(12):
             assert code_of(await answer(ann, message(f"{number}", DIALOG))) == ""
-        assert len(app.asked) == 5
+        assert 5 <= len(app.asked) <= 5 + (time.monotonic() - begun_s) / Breaker.PAUSE_S
 
 
 @pytest.mark.parametrize("id_", ["é", "a\nb", "\U0001f600", "x" * 65])

@@ -103,7 +103,8 @@ async def test_only_what_is_seen_can_be_reported(up: Running) -> None:
         assert await refusal(eve.report_user("eve", "spam")) == "invalid_argument"
 
 
-async def test_reports_have_a_rate(up: Running) -> None:
+async def test_reports_have_a_rate(up: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cecochat.servers.history.reporting.REPORTS_PER_S", 0.001)
     url = f"{up.addresses.history_http}/cecochat.v1.History/Report"
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {up.token('alice')}"}) as http:
         for number in range(21):

@@ -20,7 +20,7 @@ ROUNDS = 3
 FRAME_SENDS = 256
 RATE_PER_S, BURST = 20.0, 200
 DEFAULTS = {"sends.rate_per_user": RATE_PER_S, "sends.burst": BURST}
-SOON_S = 5.0  # one send of each session at the rate takes 0.8 s
+SOON_S = 60.0  # long before a debt: one send of each session at the rate takes 0.8 s
 DEBT_BEFORE_S = (ROUNDS * SESSIONS * FRAME_SENDS - BURST) / RATE_PER_S
 pytestmark = pytest.mark.usefixtures("over_each")
 
