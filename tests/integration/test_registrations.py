@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from cecochat.adapters import build
 from cecochat.adapters.consul.backend import examine
+from cecochat.adapters.consul.discovery import ConsulDiscovery
 from cecochat.cli.main import app
 from cecochat.domain.cluster import assignment
 from cecochat.domain.errors import InvalidSettings
@@ -153,16 +154,18 @@ async def test_a_cluster_with_another_secret_believes_nothing(
 async def test_a_server_whose_entry_was_changed_writes_it_again(
     settings: Settings, discovery: Discovery
 ) -> None:
+    assert isinstance(discovery, ConsulDiscovery)
+
+    async def lists(port: int) -> bool:
+        return [each["Port"] for each in await listed(settings)] == [port]
+
     async with alive() as url:
         await discovery.register(messaging(url))
         own = f"{settings.namespace}-messaging-messaging-1"
-        await forge(settings, own, url, {})
-        assert [each["Port"] for each in await listed(settings)] == [6666]
-
-        async def is_its_own() -> bool:
-            return [each["Port"] for each in await listed(settings)] == [7001]
-
-        await eventually(is_its_own)
+        async with discovery._registering:  # it does not look before the change was seen
+            await forge(settings, own, url, {})
+            await eventually(lambda: lists(6666))
+        await eventually(lambda: lists(7001))
         await eventually(lambda: discovery.live("messaging") == (messaging(url),))
 
 

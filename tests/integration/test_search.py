@@ -58,6 +58,7 @@ async def test_what_was_said_is_found_by_those_who_see_it(up: Running) -> None:
 
 
 async def test_an_answer_has_all_that_its_token_asks_for(up: Running) -> None:
+    await find(up, "nothing", [])  # so that it is not being prepared any more
     async with up.stream("alice") as stream:
         for number in range(3):
             await stream.send(message(f"word{number}", CHAT))

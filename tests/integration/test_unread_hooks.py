@@ -20,7 +20,7 @@ from cecochat.v1.events_pb2 import ChatSettings, GroupOptions, Membership
 from cecochat.v1.messaging_pb2 import Send
 from tests.integration.shops import Shop, change, endpoint, shop
 from tests.integration.streams import message, receipt
-from tests.integration.systems import Running, running, settings, write_document
+from tests.integration.systems import Running, running, settings, until_metric, write_document
 
 CHAT, GROUP = "d:alice~bob", "g:hikers"
 DELAY_S = 1.0
@@ -82,8 +82,8 @@ async def test_a_session_in_between_ends_a_silence(tmp_path: Path) -> None:
 
 async def test_who_is_there_or_has_read_is_not_told_of(tmp_path: Path) -> None:
     async with noticing(tmp_path) as (system, told):
-        await say(system, "alice", message("1", "d:alice~carol", "read at once"))
         async with system.stream("bob"), system.stream("carol") as carol:
+            await say(system, "alice", message("1", "d:alice~carol", "read at once"))
             (id_,) = await say(system, "alice", message("2", "d:alice~carol", "as well"))
             await say(system, "alice", message("3", CHAT, "not read, but he is there"))
             await carol.send(receipt("1", "d:alice~carol", read=id_))
@@ -163,6 +163,7 @@ async def test_a_restart_tells_nothing_again(tmp_path: Path) -> None:
             await change(system, adding(made))
             await say(system, "alice", message("1", CHAT, "one"))
             await told.until(lambda: told.told)
+            await until_metric(system, "hooks", "cecochat_hooks_delivered_total", 1)
         async with running(tmp_path, quick, partitions=4) as system:
             await say(system, "alice", message("2", CHAT, "two"))
             (last,) = await say(system, "alice", message("3", "d:alice~carol", "three"))
