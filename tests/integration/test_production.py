@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 
 from tests.support.backends import Backends
 from tests.support.certificates import certificates
+from tests.support.edge import free_address
 from tests.support.examples import blocks, clean_environment, run
 from tests.support.server import free_ports
 
@@ -43,8 +43,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self._ports = free_ports()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.edge = f"127.0.0.1:{listener.getsockname()[1]}"
+        self.edge = free_address()
         self.root, self.home = folder / "root", folder / "home"
         for path in ("etc/cecochat", "var/lib/cecochat", "var/backups/cecochat"):
             (self.root / path).mkdir(parents=True)

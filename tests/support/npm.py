@@ -19,7 +19,7 @@ def installed(package: Path) -> Path:
     `node_modules`.
     """
     modules, lock = package / "node_modules", package / "package-lock.json"
-    with _alone(package):
+    with alone(package):
         stamp = modules / ".installed"
         if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
             _run(package, *COMMAND)
@@ -33,7 +33,7 @@ def compiled(package: Path) -> Path:
     compiled writes nothing, since others may be running it.
     """
     installed(package)
-    with _alone(package):
+    with alone(package):
         _run(package, "npm", "run", "--silent", "build")
     return package
 
@@ -42,13 +42,13 @@ def compiled(package: Path) -> Path:
 def bundled(package: Path) -> bytes:
     """Return the whole client in one script, as `bundle.js` of a package makes it."""
     compiled(package)
-    with _alone(package):
+    with alone(package):
         _run(package, "npm", "run", "--silent", "bundle")
         return package.joinpath("dist", "cecochat.js").read_bytes()
 
 
 @contextmanager
-def _alone(package: Path) -> Iterator[None]:
+def alone(package: Path) -> Iterator[None]:
     """Workers that run at once wait for each other."""
     with package.joinpath("package.json").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
