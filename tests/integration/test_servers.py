@@ -232,15 +232,15 @@ async def test_nobody_owns_the_partition(tmp_path: Path) -> None:
                 pass
         assert refused.value.code == "WRONG_SERVER"
         async with httpx.AsyncClient() as client:
-            for _ in range(200):
-                answer = await client.get(
-                    f"{system.addresses.connect}/v1/connect",
-                    headers={"authorization": f"Bearer {system.token('alice')}"},
-                )
-                if answer.status_code == 503:
-                    break
-                await asyncio.sleep(0.02)
-            assert answer.status_code == 503
+            async with asyncio.timeout(60):
+                while True:
+                    answer = await client.get(
+                        f"{system.addresses.connect}/v1/connect",
+                        headers={"authorization": f"Bearer {system.token('alice')}"},
+                    )
+                    if answer.status_code == 503:
+                        break
+                    await asyncio.sleep(0.02)
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["error"]["code"] == "unavailable"
             assert answer.json()["error"]["retriable"] is True
@@ -325,7 +325,7 @@ async def started(folder: Path, drain_s: float) -> asyncio.subprocess.Process:
 async def test_one_signal_stops_in_order(tmp_path: Path) -> None:
     process = await started(tmp_path, drain_s=0.0)
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
 

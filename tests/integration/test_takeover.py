@@ -39,10 +39,11 @@ async def somewhere(
     servers: Cluster, user: str, position: Position | None
 ) -> AsyncIterator[Stream]:
     """A stream to whichever server takes that user."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60) as within:
         for server_id in cycle(list(servers.servers)):
             try:
                 async with servers.stream(server_id, user, position) as stream:
+                    within.reschedule(None)
                     yield stream
                     return
             except Ended as ended:
@@ -105,7 +106,7 @@ async def listen(servers: Cluster, count: int, listening: asyncio.Event) -> list
 async def stored(servers: Cluster, count: int) -> list[str]:
     """The chat in the history once it has at least so many messages."""
     assert servers.parts.history
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             page = await servers.parts.history.messages(CHAT, before=None, after=0, limit=1_000)
             if len(page.events) >= count:
@@ -114,7 +115,7 @@ async def stored(servers: Cluster, count: int) -> list[str]:
 
 
 async def until_in_log(servers: Cluster, partition: int, text: bytes) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with aclosing(servers.parts.backplane.read(MESSAGES, partition, 0)) as batches:
             async for batch in batches:
                 if any(text in record.value for record in batch):
@@ -259,10 +260,11 @@ async def somewhere_at(
     servers: Cluster, server_id: str, user: str, position: Position | None
 ) -> AsyncIterator[Stream]:
     """A stream to that server as soon as it takes the user."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60) as within:
         while True:
             try:
                 async with servers.stream(server_id, user, position) as stream:
+                    within.reschedule(None)
                     yield stream
                     return
             except Ended as ended:
@@ -298,6 +300,11 @@ async def test_an_assignment_that_is_not_valid_changes_nothing(
         await servers.start("one")
         async with servers.stream("one", ALICE) as alice:
             await servers.put_assignment(document)
+
+            async def is_refused() -> bool:
+                return await metric(servers, "one", "cecochat_assignment_refused_total") == 1
+
+            await eventually(is_refused)
             await servers.assign("one")
             await alice.send(message("m", CHAT))
             await alice.until_acks(1)
