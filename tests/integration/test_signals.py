@@ -150,6 +150,7 @@ async def test_a_reconnect_is_not_seen(servers: Cluster, monkeypatch: pytest.Mon
         async with online(servers, BOB):
             await presence(alice, True)
         count = len(alice.items)
+        await asyncio.sleep(0.5)  # what is told at all is told sooner
         async with online(servers, BOB) as bob:
             await asyncio.sleep(grace_s + 1)  # by then, all would have seen that Bob was away
             await bob.send(message("back", CHAT))
