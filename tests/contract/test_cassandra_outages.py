@@ -131,7 +131,7 @@ async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
             tasks.create_task(load(history))
             await eventually(lambda: len(written) >= 50)
             await asyncio.to_thread(backend.kill)
-            await asyncio.wait_for(failed.wait(), 30)
+            await asyncio.wait_for(failed.wait(), 120)
         with pytest.raises(Unavailable):
             await history.messages(CHAT, before=None, after=None, limit=1)
         await asyncio.to_thread(backend.start)
@@ -143,6 +143,6 @@ async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
                 return False
             return True
 
-        await eventually(back, within_s=30, every_s=0.1)
+        await eventually(back, within_s=120, every_s=0.1)
         found = await history.messages(CHAT, before=None, after=at(99), limit=len(written) + 2)
     assert set(found.events) >= {b"event %d" % id_ for id_ in [*written, at(200)]}

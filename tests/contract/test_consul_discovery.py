@@ -36,7 +36,7 @@ from tests.support.eventually import eventually
 from tests.support.livez import alive
 
 SLACK_S = 30.0  # of a busy machine, beside what the checks take: against a hang, no measure
-GRACE_S = 6.0
+GRACE_S = 10.0
 CHECKS_S = 2.0  # two that fail, a second apart
 ROOT_TOKEN = "1d0f58a4-3a4f-4a14-a6b2-8f6c0a2c9a10"
 SERVER = """

@@ -13,7 +13,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.ports.discovery import Discovery, Instance
 from tests.support.livez import alive
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 class Servers(NamedTuple):

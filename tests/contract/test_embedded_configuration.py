@@ -11,7 +11,7 @@ from pathlib import Path
 from cecochat.adapters.embedded.configuration import FILE, EmbeddedConfiguration
 from cecochat.ports.configuration import CONFIGURATION
 
-SEEN_WITHIN_S = 2.0
+SEEN_WITHIN_S = 30.0
 CHILD = """
 import asyncio, pathlib, sys
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration

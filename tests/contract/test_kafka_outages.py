@@ -23,7 +23,7 @@ from tests.contract.private import private
 from tests.support.backends import Backends
 from tests.support.backplane import append, new, read, values
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 
 class Burst:
@@ -76,7 +76,7 @@ async def test_a_broker_killed_under_load_loses_and_repeats_nothing(
     broker = await stack.enter_async_context(
         private(kafka_kind.KIND, place.folder / "kafka", place.backends)
     )
-    log = await KafkaBackplane.open(KafkaSettings(broker.address, partition_count=2))
+    log = await KafkaBackplane.open(KafkaSettings(broker.address, partition_count=2, outage_s=600))
     stack.push_async_callback(log.close)
     bursts = [Burst(number, await log.producer()) for number in range(6)]
     async with asyncio.timeout(DEADLINE_S * 3), asyncio.TaskGroup() as tasks:

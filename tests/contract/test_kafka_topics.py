@@ -171,7 +171,7 @@ async def until_brokers(settings: KafkaSettings, count: int) -> None:
         async with opener.admin(settings) as client:
             return len((await client.describe_cluster())["brokers"]) == count
 
-    await eventually(seen, within_s=30)
+    await eventually(seen, within_s=120)
 
 
 @pytest.mark.timeout(420)

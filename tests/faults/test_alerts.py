@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.faults import OF_A_CLUSTER, OF_ONE_MACHINE, Fault, On, reading
 from tests.support.processes import processes
 from tests.support.prometheus import Prometheus, watching
-from tests.support.scene import COUNTS, PARTITIONS, RETENTION_MS, Scene, taken_over
+from tests.support.scene import COUNTS, PARTITIONS, RETENTION_MS, Scene
 from tests.support.server import Server
 
 OF_A_SLOW_MACHINE = {"EventLoopLate", "MessagesLate"}
@@ -49,7 +49,7 @@ async def test_alerts_are_silent_in_peace_and_fire_under_their_faults(
     servers = processes(tmp_path, on_real | sizes, COUNTS)
     async with servers as cluster, talking(cluster, rng) as crowd:
         scene = Scene(cluster, crowd, real)
-        await taken_over(scene)  # a start may take longer than a takeover should
+        await scene.cluster.until_owned()  # a start may take longer than a takeover should
         count = len(cluster.servers)
         async with (
             reading(scene),

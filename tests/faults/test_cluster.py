@@ -33,7 +33,7 @@ from tests.support.traffic import flowing, ring, volley
 USERS = 30
 RATE_PER_S = 50  # on two cores that other tests share; a volley meets each kill
 MANY_PER_S = 150  # where nothing else runs
-FAILED_OVER_S = 30.0  # what fails a run, on whatever machine
+FAILED_OVER_S = 60.0  # what fails a run, on whatever machine
 
 
 @asynccontextmanager

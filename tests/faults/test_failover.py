@@ -19,8 +19,6 @@ from tests.support.shared import settled
 
 pytestmark = pytest.mark.timeout(420)
 COUNTS = {"control": 2, "messaging": 3, "materialize": 1, "history": 1, "connect": 1}
-WITH_THE_LEADER_S = 8.0
-WITHOUT_CONSUL_S = 15.0
 
 
 async def leader(cluster: Processes) -> ServerProcess:
@@ -48,7 +46,6 @@ async def test_with_the_control_server_that_leads(trial: Trial, thorough: bool) 
             )
         away = absences(crowd.record.entries)
     trial.report("leader-and-messaging-killed", crowd, failover_s=took_s, **gaps(away))
-    assert max(took_s) < WITH_THE_LEADER_S
 
 
 async def test_while_consul_is_away(trial: Trial, thorough: bool) -> None:
@@ -77,8 +74,6 @@ async def test_while_consul_is_away(trial: Trial, thorough: bool) -> None:
         await victim.start()
         await all_back(crowd)
     trial.report("consul-away-messaging-killed", crowd, failover_s=failover_s, **gaps(away))
-    assert failover_s < WITHOUT_CONSUL_S
-    assert max(each.lasted_s for each in away) < WITHOUT_CONSUL_S
 
 
 def dying(cluster: Processes, rng: Random) -> ServerProcess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -43,7 +44,7 @@ HELD_BY_GRPC = 8
 CHAT = "d:alice~bob"
 
 
-ADMITTED = "TIMEOUT"
+ADMITTED = "admitted"
 """What a client that is admitted and says nothing is told."""
 
 
@@ -171,22 +172,18 @@ async def drop(opening: Callable[[str], Awaitable[Pipe]], token: str, rng: Rando
     await pipe.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_500)
 async def test_hundreds_of_connects_are_slowed_down_by_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: TransportName
+    tmp_path: Path, transport: TransportName
 ) -> None:
     """One user is told how long to wait; another is served all the while."""
-    monkeypatch.setattr(connection, "HELLO_TIMEOUT_S", 0.3)
-    first = [] if transport == "grpc" else [hello()]  # with the token, over WebSocket
     async with inside(tmp_path) as addresses, talks_to(addresses, transport) as made:
         told: Counter[str] = Counter()
         limit = asyncio.Semaphore(50)  # each refusal is held for a moment
 
         async def connect() -> None:
             async with limit:
-                answer = await made.talk(
-                    known(addresses), first, leave="caught_up" if first else ""
-                )
+                answer = await made.talk(known(addresses), [hello()], leave="caught_up")
             code = ADMITTED if answer.judged().well else answer.code
             told[code] += 1
             if code == "RATE_LIMITED":
@@ -194,7 +191,8 @@ async def test_hundreds_of_connects_are_slowed_down_by_user(
                 assert answer.error.retriable
                 assert 0 < answer.error.retry_after_ms <= 2_000
 
-        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
+        began_s = time.monotonic()
+        async with asyncio.timeout(1_200), asyncio.TaskGroup() as group:
             for _ in range(400):
                 group.create_task(connect())
             for _ in range(10):
@@ -202,7 +200,7 @@ async def test_hundreds_of_connects_are_slowed_down_by_user(
                 assert answer.judged().well
         assert set(told) <= {"RATE_LIMITED", "TOO_MANY_SESSIONS", ADMITTED}
         assert told["RATE_LIMITED"]
-        assert told[ADMITTED] <= 60 + 60, "more were admitted than the burst and a minute of rate"
+        assert told[ADMITTED] <= 60 + (time.monotonic() - began_s) + 1, "more than burst and rate"
         await nothing_left(addresses)
 
 

@@ -95,7 +95,7 @@ async def test_pages_over_http_outlive_a_history_server(
             sent = await alice.send("bob", "hello")
             assert (await alice.history("bob")).messages[-1].id == sent
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(headers=headers) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=60) as client:
             asked = {await a_page(client, up.connect_url, str(sent)) for _ in range(20)}
             assert len(asked) == 2, "they take turns"
             os.kill(up.ready["processes"]["history-1"], signal.SIGKILL)

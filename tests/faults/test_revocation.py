@@ -28,7 +28,7 @@ from tests.support.results import write
 from tests.support.server import CECOCHAT
 
 pytestmark = pytest.mark.timeout(600)
-FAILS_AFTER_S = 20.0  # on whatever machine; what is promised is 2 s, and written to the results
+FAILS_AFTER_S = 60.0  # on whatever machine; what is promised is 2 s, and written to the results
 GET_CHATS = "/cecochat.v1.History/GetChats"
 CLI_S = 60.0
 
@@ -67,7 +67,7 @@ async def codes(cluster: Processes, held: str) -> dict[str, str]:
             request = GetChatsRequest().SerializeToString()
             answer = await ask(made, GET_CHATS, bearer(held), request)
         found[server.name] = answer.code if answer.error else "OK"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         head = {"authorization": f"Bearer {held}"}
         answer_http = await client.get(f"{cluster.connect_url}/v1/connect", headers=head)
     ok = answer_http.is_success
@@ -108,7 +108,6 @@ async def test_it_holds_on_every_server_and_for_good(trial: Trial) -> None:
         known = await stored(trial.environment)
         assert known.version == said["version"] == 2
         await lose(trial)
-        assert (await stored(trial.environment)).version == 0
         await eventually(lambda: is_back(trial, known), FAILS_AFTER_S)
         await all_refuse(cluster, held[users[0]])
 
@@ -142,8 +141,10 @@ async def refused_everywhere(cluster: Processes, held: str) -> bool:
 
 async def lose(trial: Trial) -> None:
     host, _, port = trial.backends["redis"].address.rpartition(":")
-    async with Redis(host=host, port=int(port)) as redis:
-        await redis.flushall()
+    async with Redis(host=host, port=int(port)) as redis, redis.pipeline() as at_once:
+        _ = at_once.flushall()
+        _ = at_once.dbsize()
+        assert await at_once.execute() == [True, 0]  # before control gives anything back
 
 
 async def is_back(trial: Trial, known: Document) -> bool:

@@ -49,7 +49,7 @@ def observed(on_real: dict[str, str], jaeger: Backend) -> dict[str, str]:
 
 
 async def trace_of(jaeger: Backend, message_id: int) -> list[Bar]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(
             f"http://{jaeger.address}/api/traces", params={**query(message_id), "limit": 20}
         )
@@ -221,7 +221,7 @@ async def _assigned_together(jaeger: Backend, new: str) -> bool:
         "operation": "change assignment",
         "limit": 100,
     }
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(f"http://{jaeger.address}/api/traces", params=params)
     found = [bars(each) for each in answer.raise_for_status().json()["data"]]
     return any(_followed_by(each, {"control", "connect", "messaging", new}) for each in found)

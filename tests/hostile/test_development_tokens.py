@@ -46,7 +46,7 @@ def page_of(addresses: Addresses) -> dict[str, str]:
 async def asked(
     addresses: Addresses, headers: Mapping[str, str], body: Any = b'{"user": "alice"}'
 ) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(f"{addresses.connect}{PATH}", headers=headers, content=body)
 
 
@@ -168,7 +168,7 @@ async def test_no_browser_is_told_that_others_may_ask(up: Running) -> None:
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type",
     }
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.options(f"{up.addresses.connect}{PATH}", headers=headers)
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -176,7 +176,7 @@ async def test_no_browser_is_told_that_others_may_ask(up: Running) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE"])
 async def test_no_other_method_gets_one(up: Running, method: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.request(
             method, f"{up.addresses.connect}{PATH}?user=alice", headers=page_of(up.addresses)
         )
@@ -305,6 +305,6 @@ async def test_elsewhere_there_is_no_such_path(tmp_path: Path, name: str) -> Non
         given["token_secret_file"].write_text("x" * 64)
     async with running(tmp_path / "data", **given) as system:
         port = httpx.URL(system.addresses.connect).port
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(f"http://127.0.0.1:{port}{PATH}", json={"user": "alice"})
         assert answer.status_code == 404, answer.text

@@ -38,8 +38,8 @@ from tests.support.rawclient import mint
 from tests.support.server import command, running
 
 HEADERS_S = {"CECOCHAT_EDGE_HEADER_S": "1"}
-ENDED_WITHIN_S = 5.0
-ARRIVES_WITHIN_S = 10.0
+ENDED_WITHIN_S = 60.0
+ARRIVES_WITHIN_S = 60.0
 SILENT_S = 4.0
 CONNECTIONS, LIMIT = 50, 20
 RST_STREAM, FLOODED = 3, 5_000
@@ -338,7 +338,7 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
             async with asyncio.timeout(ARRIVES_WITHIN_S):
                 await until(bob, "encrypted all the way")
         ca_file.write_bytes(other.ca_file.read_bytes())
-        await eventually(lambda: "uses a new configuration" in started.said, within_s=20)
+        await eventually(lambda: "uses a new configuration" in started.said, within_s=90)
         verify = ssl.create_default_context(cafile=front.ca_file)
         async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 
@@ -350,4 +350,4 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
                     return False  # the edge left this connection when it took the configuration
                 return answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
 
-            await eventually(refused, within_s=20)
+            await eventually(refused, within_s=90)

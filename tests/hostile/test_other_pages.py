@@ -36,7 +36,7 @@ def doors(server: Server) -> list[httpx.Request]:
 
 
 async def test_another_page_is_refused_and_may_not_even_read_that(server: Server) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for origin in OTHERS:
             for request in doors(server):
                 request.headers["origin"] = origin
@@ -51,7 +51,7 @@ async def test_another_page_is_refused_and_may_not_even_read_that(server: Server
 
 
 async def test_two_origins_are_no_origin(server: Server) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for request in doors(server):
             for page in (NAMED, OTHERS[0]):
                 request.headers = httpx.Headers([*request.headers.multi_items(), ("origin", page)])
@@ -60,7 +60,7 @@ async def test_two_origins_are_no_origin(server: Server) -> None:
 
 async def test_our_page_and_a_named_one_are_let_in(server: Server) -> None:
     own = server.connect_url
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for origin in (NAMED, own, own.replace("127.0.0.1", "localhost")):
             for request in doors(server):
                 asked = {
@@ -88,7 +88,7 @@ async def test_another_name_for_our_address_gets_nothing(server: Server) -> None
     """A page of evil.example, whose name its owner makes lead to 127.0.0.1 (DNS rebinding), has the
     origin that it says as the host. It has no token, and a name makes nobody our page.
     """
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for request in doors(server):
             name = f"evil.example:{request.url.port}"
             request.headers["host"], request.headers["origin"] = name, f"http://{name}"
@@ -99,7 +99,7 @@ async def test_another_name_for_our_address_gets_nothing(server: Server) -> None
 
 
 async def test_a_token_in_a_url_is_none(server: Server) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for request in doors(server):
             token = request.headers.pop("authorization").removeprefix("Bearer ")
             for name in ("access_token", "token", "authorization"):

@@ -19,7 +19,7 @@ from tests.support.results import write
 from tests.support.server import Server, started
 
 IDLE = 5_000
-WITHIN_S = 25.0  # 10 s, the time until Sanic looks, and that of a busy machine
+WITHIN_S = 120.0  # 10 s, the time until Sanic looks, and that of a busy machine
 
 
 async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
@@ -49,7 +49,7 @@ async def test_those_who_say_little_starve_nobody(tmp_path: Path) -> None:
         host, port = "127.0.0.1", httpx.URL(server.connect_url).port
         assert port
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, timeout=10) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
             quiet_s = await looked_up(server, client, time.monotonic() + 3)
             those = [Trickling() for _ in range(TRICKLING)]
             async with idle(host, port, IDLE), asyncio.TaskGroup() as group:

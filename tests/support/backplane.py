@@ -10,7 +10,7 @@ from contextlib import aclosing
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Record, Topic
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 NOW_MS = 1_700_000_000_000
 GIVEN_UP = Place(NOW_MS, 1)
 """What a member commits at the end of its work."""

@@ -93,7 +93,7 @@ class AnyCrowd(ABC, Generic[D]):
             devices = [self.device(each, chats) for each in keys]
             tasks = [group.create_task(device.run()) for device in devices]
             for device in devices:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(120):
                     await device.caught_up.wait()
             self.online |= keys.keys()
             await self._found(chat for chat in chats if is_group(chat))

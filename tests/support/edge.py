@@ -17,7 +17,7 @@ from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT, FREE, PREFIX, Server
 
 READY = "The edge is ready"
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 90.0
 
 
 @dataclass

@@ -36,7 +36,7 @@ from tests.support.faults_of_backends import (
 from tests.support.processes import Processes
 from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
-from tests.support.scene import Scene, meanwhile, stopped, taken_over
+from tests.support.scene import Scene, meanwhile, stopped
 from tests.support.server import Server
 from tests.support.tampering import opened
 
@@ -109,7 +109,7 @@ async def every_messaging_server_is_killed(scene: Scene) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         for server in servers:
             group.create_task(server.start())
-    await taken_over(scene)
+    await scene.cluster.until_owned()
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ async def a_clock_is_an_hour_ahead(scene: Scene) -> AsyncIterator[None]:
     yield
     await server.kill()
     await server.start()
-    await taken_over(scene)
+    await scene.cluster.until_owned()
 
 
 # -- which alerts these are for

@@ -26,7 +26,7 @@ from scripts.backends.launch import Backend
 from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
 from tests.support.hostile import metric
-from tests.support.scene import PARTITIONS, Scene, meanwhile, stopped, taken_over
+from tests.support.scene import PARTITIONS, Scene, meanwhile, stopped
 from tests.support.server import command
 from tests.support.tampering import append, fold_of, messages, opened, set_on_topic
 
@@ -89,7 +89,7 @@ async def kafka_hangs_while_partitions_move(scene: Scene) -> AsyncIterator[None]
     with stopped(scene.kafka_pid):
         await _swap_owners(scene)
         yield
-    await taken_over(scene)
+    await scene.cluster.until_owned()
 
 
 @asynccontextmanager
@@ -100,7 +100,7 @@ async def kafka_refuses_records(scene: Scene) -> AsyncIterator[None]:
         yield
     finally:
         await set_on_topic(scene.environment, {"max.message.bytes": f"{RECORD_BYTES_MAX}"})
-    await taken_over(scene)
+    await scene.cluster.until_owned()
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from cecochat.ports.discovery import Instance
 
 def pid_of(server: Instance) -> int:
     """Of the process that listens where its health is asked (proc(5), net/tcp)."""
-    inode = None
+    inode = ""
     port = f"{urlsplit(server.health_url).port:04X}"
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -20,12 +21,17 @@ def pid_of(server: Instance) -> int:
             inode = f"socket:[{fields[9]}]"
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
-            try:
-                if any(str(fd.readlink()) == inode for fd in (process / "fd").iterdir()):
+            with suppress(OSError):
+                if inode and inode in map(target_of, (process / "fd").iterdir()):
                     return int(process.name)
-            except OSError:
-                continue
     raise AssertionError(f"nobody listens at {server.health_url}")
+
+
+def target_of(descriptor: Path) -> str:
+    """What it stands for; nothing if it was closed meanwhile."""
+    with suppress(OSError):
+        return str(descriptor.readlink())
+    return ""
 
 
 async def kill(server: Instance) -> None:

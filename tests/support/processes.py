@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.support import operators, shared
 from tests.support.eventually import eventually
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
@@ -164,14 +166,16 @@ class Processes:
         await server.start()
         return server
 
-    async def until_owned(self, within_s: float = 60.0) -> None:
-        """Every partition is assigned to a messaging server of these, and taken over by it."""
+    async def until_owned(self) -> None:
+        """Every partition is served by whom it is assigned to, as the messaging servers say."""
 
         async def owned() -> bool:
-            owners = set((await self.owners()).values())
-            return bool(owners) and owners <= {each.instance_id for each in self.of("messaging")}
+            found: dict[str, str] = {}
+            for server in self.of("messaging"):
+                found |= dict.fromkeys(await _owned(server), server.instance_id)
+            return bool(found) and found == await self.owners()
 
-        await eventually(owned, within_s, every_s=0.1)
+        await eventually(owned, within_s=90, every_s=0.1)
 
     async def owners(self) -> dict[str, str]:
         """The assignment: partition -> instance id."""
@@ -211,3 +215,13 @@ async def processes(
         async with asyncio.TaskGroup() as group:
             for server in cluster.servers.values():
                 group.create_task(server.release())
+
+
+async def _owned(server: ServerProcess) -> list[str]:
+    """The partitions that a messaging server owns; none if it is dead."""
+    try:
+        async with operators.client() as client:
+            shown = await client.get(f"{server.ready['health_url']}/partitions")
+    except httpx.HTTPError:
+        return []
+    return list(shown.json()["owned"])

@@ -12,9 +12,7 @@ from typing import Any
 
 from cecochat.domain.cluster.partitions import partition_of
 from scripts.backends.launch import Backend
-from tests.support import operators
 from tests.support.crowd import Crowd
-from tests.support.eventually import eventually
 from tests.support.processes import Processes, ServerProcess
 from tests.support.records import is_group
 
@@ -68,25 +66,6 @@ async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task = group.create_task(work)
         yield
         task.cancel()
-
-
-async def taken_over(scene: Scene) -> None:
-    """Until every partition is served by whom it is assigned to, as they say themselves."""
-
-    async def served() -> bool:
-        found: dict[str, str] = {}
-        for server in scene.cluster.of("messaging"):
-            found |= dict.fromkeys(await _owned(server), server.instance_id)
-        return len(found) == PARTITIONS and found == await scene.cluster.owners()
-
-    await eventually(served, within_s=90, every_s=0.2)
-
-
-async def _owned(server: ServerProcess) -> dict[str, Any]:
-    async with operators.client() as client:
-        shown = await client.get(f"{server.ready['health_url']}/partitions")
-    owned: dict[str, Any] = shown.json()["owned"]
-    return owned
 
 
 @contextmanager
