@@ -30,8 +30,6 @@ SILENT: Final = (
     "no materialize server says which holds it knows ({why}), and the store may have lost them: "
     "nothing was destroyed, try again"
 )
-
-
 FORGETFUL: Final = (
     "the hold is set, but no materialize server knows it after {within_s:.0f} s{why}: if {store} "
     "lost its documents now, it would be gone. Set it again, which waits again"
