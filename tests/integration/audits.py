@@ -44,7 +44,7 @@ async def audited(
     folder: Path, kafka: str, cassandra: str
 ) -> AsyncIterator[tuple[Cluster, Damage]]:
     """Two messaging servers; nobody materializes yet. `cassandra` empty: SQLite."""
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as afterwards, AsyncExitStack() as stack:
         servers = await stack.enter_async_context(
             cluster(folder, kafka, materializes=False, cassandra=cassandra)
         )
@@ -58,7 +58,7 @@ async def audited(
             return
         namespace = servers.parts.settings.namespace
         yield servers, await stack.enter_async_context(to_cassandra(cassandra, namespace))
-        stack.push_async_callback(
+        afterwards.push_async_callback(
             drop_keyspace, CassandraSettings((cassandra,), namespace=namespace)
         )
 

@@ -55,5 +55,5 @@ async def _drop(address: str, namespace: str) -> None:
     database = await Database.connect(CassandraSettings((address,), namespace=namespace))
     for suffix in ("", keys.SUFFIX, moderation.SUFFIX):
         statement = SimpleStatement(f"DROP KEYSPACE IF EXISTS {namespace}{suffix}")
-        await database.run(statement, timeout_s=60)
+        await database.run(statement, timeout_s=120)
     await database.close()

@@ -70,5 +70,5 @@ async def drop_keyspace(settings: CassandraSettings) -> None:
     """With everything in it."""
     database = await Database.connect(settings)
     statement = SimpleStatement(f"DROP KEYSPACE IF EXISTS {settings.namespace}")
-    await database.run(statement, timeout_s=30)
+    await database.run(statement, timeout_s=120)
     await database.close()
