@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from cecochat.settings.settings import load
 from tests.support import operators, shared
 from tests.support.eventually import eventually
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
@@ -169,13 +170,16 @@ class Processes:
     async def until_owned(self) -> None:
         """Every partition is served by whom it is assigned to, as the messaging servers say."""
 
-        async def owned() -> bool:
-            found: dict[str, str] = {}
-            for server in self.of("messaging"):
-                found |= dict.fromkeys(await _owned(server), server.instance_id)
-            return bool(found) and found == await self.owners()
+        tls = load(self.environment).internal_tls
+        async with operators.client(verify=tls.client() if tls else True) as client:
 
-        await eventually(owned, within_s=90, every_s=0.1)
+            async def owned() -> bool:
+                found: dict[str, str] = {}
+                for server in self.of("messaging"):
+                    found |= dict.fromkeys(await _owned(client, server), server.instance_id)
+                return bool(found) and found == await self.owners()
+
+            await eventually(owned, within_s=90, every_s=0.1)
 
     async def owners(self) -> dict[str, str]:
         """The assignment: partition -> instance id."""
@@ -217,11 +221,10 @@ async def processes(
                 group.create_task(server.release())
 
 
-async def _owned(server: ServerProcess) -> list[str]:
+async def _owned(client: httpx.AsyncClient, server: ServerProcess) -> list[str]:
     """The partitions that a messaging server owns; none if it is dead."""
     try:
-        async with operators.client() as client:
-            shown = await client.get(f"{server.ready['health_url']}/partitions")
+        shown = await client.get(f"{server.ready['health_url']}/partitions")
     except httpx.HTTPError:
         return []
     return list(shown.json()["owned"])
