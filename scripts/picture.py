@@ -11,17 +11,17 @@ from __future__ import annotations
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
+
+from scripts.backends import ports
 
 PICTURE = "docs/tutorials/pictures/chat-over-a-killed-server.svg"
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,11 +100,8 @@ def _free_port() -> int:
     """Return one below those that the kernel gives to connections that go out, which could take it
     before the server does.
     """
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            port = random.randrange(10_000, 32_000)  # noqa: S311
-            probe.bind(("127.0.0.1", port))
-            return port
+    candidates = iter(lambda: random.randrange(10_000, 32_000), None)  # noqa: S311
+    return next(port for port in candidates if not ports.taken("127.0.0.1", port))
 
 
 def _wait(came: Callable[[], bool], what: str) -> None:

@@ -45,7 +45,6 @@ CHAT = "d:alice~bob"
 
 
 ADMITTED = "admitted"
-"""What a client that is admitted and says nothing is told."""
 
 
 def known(addresses: system.Addresses, user: str = "alice") -> str:

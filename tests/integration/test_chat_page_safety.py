@@ -39,10 +39,7 @@ def requests(person: Person) -> Locator:
 async def test_a_message_is_reported_by_keyboard_and_its_sender_blocked(
     alice: Person, bob: Person, server: Server
 ) -> None:
-    await bob.begins("alice")
-    await bob.says("alice", "buy my pills")
-    await alice.chooses("bob")
-    await alice.sees("buy my pills")
+    await bob.begins_to_tell(alice, "buy my pills")
     keyboard = alice.page.keyboard
     await alice.lines.focus()
     await keyboard.press("Enter")
@@ -72,10 +69,7 @@ async def test_a_message_is_reported_by_keyboard_and_its_sender_blocked(
 
 
 async def test_a_user_is_blocked_and_unblocked(alice: Person, bob: Person, server: Server) -> None:
-    await bob.begins("alice")
-    await bob.says("alice", "psst")
-    await alice.chooses("bob")
-    await alice.sees("psst")
+    await bob.begins_to_tell(alice, "psst")
     await chooses_of_menu(alice, "Block bob")
     await expect(alice.field("bob")).to_have_count(0)
     await alice.page.reload()
@@ -94,10 +88,7 @@ async def test_a_user_is_blocked_and_unblocked(alice: Person, bob: Person, serve
 async def test_a_user_whom_another_device_blocks_is_blocked_once_the_page_is_looked_at_again(
     alice: Person, bob: Person, server: Server
 ) -> None:
-    await bob.begins("alice")
-    await bob.says("alice", "psst")
-    await alice.chooses("bob")
-    await alice.sees("psst")
+    await bob.begins_to_tell(alice, "psst")
     phone = await chatpage.at(alice.page.context, "alice", alice.url)
     await phone.chooses("bob")
     await chooses_of_menu(phone, "Block bob")
@@ -107,10 +98,7 @@ async def test_a_user_whom_another_device_blocks_is_blocked_once_the_page_is_loo
 
 
 async def test_what_does_not_work_is_said(alice: Person, bob: Person, server: Server) -> None:
-    await bob.begins("alice")
-    await bob.says("alice", "psst")
-    await alice.chooses("bob")
-    await alice.sees("psst")
+    await bob.begins_to_tell(alice, "psst")
     await server.kill()
     await expect(alice.page.locator(".connection")).to_contain_text("No connection")
     await chooses_of_menu(alice, "Block bob")

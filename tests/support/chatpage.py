@@ -54,6 +54,13 @@ class Person:
         await self.field(peer).fill(text)
         await self.field(peer).press("Enter")
 
+    async def begins_to_tell(self, other: Person, text: str) -> None:
+        """Begin a chat with somebody who opens it and sees the first message."""
+        await self.begins(other.user)
+        await self.says(other.user, text)
+        await other.chooses(self.user)
+        await other.sees(text)
+
     @property
     def find(self) -> Locator:
         return self.page.get_by_role("searchbox", name="Find or begin a chat")
